@@ -1,0 +1,146 @@
+"""Knowledge bases and annotated texts from files, streaming.
+
+Formats, told apart by the file's name and the fields of its records:
+
+* JSON lines as published for CCKS 2019 and CCKS 2020 (DuEL 2.0) entity linking;
+* JSON lines in this package's own form (see `modelscope_plugin.data.parsing`);
+* CSV (``.csv``) and tab-separated (``.tsv``) files with a header that names the same fields,
+  lists joined with ``|``;
+* for texts, plain ``.txt`` files with one marked text a line.
+
+Each may be gzip-compressed (``.csv.gz``).
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from modelscope_plugin.data.lines import read_lines
+from modelscope_plugin.data.parsing import parse_document, parse_entity
+from modelscope_plugin.data.records import Document, Entity, Mention
+from modelscope_plugin.errors import DataFileError, InputError, InputTypeError
+
+_Parsed = TypeVar("_Parsed")
+
+
+def read_entities(path: str | Path, *, encoding: str = "utf-8") -> Iterator[Entity]:
+    """Stream the entities of a knowledge base.
+
+    Args:
+        path: The file, in one of the formats above; ``-`` is standard input (JSON lines).
+        encoding: Encoding of the file.
+
+    Yields:
+        The entities in file order.
+
+    Raises:
+        DataFileError: If a line is broken, an id is missing or stands twice, or there is no entity.
+        MissingFileError: If there is no such file.
+    """
+    seen: dict[str, int] = {}
+    for number, entity in _parsed(path, encoding, parse_entity):
+        first = seen.setdefault(entity.id, number)
+        if first != number:
+            raise DataFileError(f"{path}:{number}: id {entity.id!r} stands already in line {first}; ids must be unique")
+        yield entity
+    if not seen:
+        raise DataFileError(f"{path}: no entity in it; a knowledge base has one entity a line")
+
+
+def read_documents(path: str | Path, *, encoding: str = "utf-8") -> Iterator[Document]:
+    """Stream texts with their mentions.
+
+    Args:
+        path: The file, in one of the formats above; ``-`` is standard input (JSON lines or marked texts).
+        encoding: Encoding of the file.
+
+    Yields:
+        The texts in file order, also those without a mention.
+
+    Raises:
+        DataFileError: If a line is broken, offsets do not fit the text, or the file is empty.
+        MissingFileError: If there is no such file.
+    """
+    empty = True
+    for _, document in _parsed(path, encoding, parse_document, plain_text=True):
+        empty = False
+        yield document
+    if empty:
+        raise DataFileError(f"{path}: no text in it; a file of mentions has one text a line")
+
+
+def read_mentions(path: str | Path, *, encoding: str = "utf-8") -> Iterator[Mention]:
+    """Stream the mentions of a file, one by one; as `read_documents`, which keeps them with their text."""
+    for document in read_documents(path, encoding=encoding):
+        yield from document.mentions
+
+
+def _parsed(
+    path: str | Path, encoding: str, parse: Callable[[Mapping[str, Any]], _Parsed], *, plain_text: bool = False
+) -> Iterator[tuple[int, _Parsed]]:
+    """Every record of a file with its line number, parsed; complaints get the place put in front."""
+    suffixes = [suffix.lower() for suffix in Path(path).suffixes]
+    if suffixes[-1:] == [".gz"]:
+        suffixes.pop()
+    suffix = suffixes[-1] if suffixes else ""
+    if suffix in (".csv", ".tsv"):
+        records = _table_records(path, encoding, "," if suffix == ".csv" else "\t")
+    else:
+        records = _json_records(path, encoding, plain_text)
+    for number, record in records:
+        try:
+            parsed = parse(record)
+        except (InputError, InputTypeError) as error:
+            raise DataFileError(f"{path}:{number}: {error}") from None
+        yield number, parsed
+
+
+def _json_records(path: str | Path, encoding: str, plain_text: bool) -> Iterator[tuple[int, dict[str, Any]]]:
+    for number, line in read_lines(path, encoding):
+        line = line.strip()
+        if not line:
+            continue
+        if plain_text and not line.startswith("{"):
+            if "[ENT_" not in line:
+                raise DataFileError(
+                    f"{path}:{number}: neither a JSON object nor a text with a marked mention; "
+                    "mark the mention as [ENT_S] … [ENT_E]"
+                )
+            yield number, {"text": line}
+            continue
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            raise DataFileError(f"{path}:{number}: broken JSON ({error}); each line must be one JSON object") from None
+        except RecursionError:
+            raise DataFileError(f"{path}:{number}: JSON nested too deeply; each line must be one flat object") from None
+        if not isinstance(record, dict):
+            raise DataFileError(f"{path}:{number}: {type(record).__name__} instead of a JSON object in the line")
+        yield number, record
+
+
+def _table_records(path: str | Path, encoding: str, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    # The csv module wants the line breaks back: a quoted field may hold one.
+    rows = csv.reader((line + "\n" for _, line in read_lines(path, encoding)), delimiter=delimiter, strict=True)
+    header: list[str] = []
+    line = 0
+    while True:
+        line = rows.line_num + 1
+        try:
+            row = next(rows)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise DataFileError(f"{path}:{line}: broken row ({error}); a field with quotes or line breaks needs quotes around it") from None
+        if not row:
+            continue
+        if not header:
+            header = [name.strip() for name in row]
+        elif len(row) != len(header):
+            raise DataFileError(f"{path}:{line}: {len(row)} fields, the header has {len(header)}")
+        else:
+            yield line, dict(zip(header, row, strict=True))

@@ -1,0 +1,97 @@
+"""The two things that are linked, an entity and a mention, as plain typed records."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from modelscope_plugin.errors import InputError, InputTypeError
+
+
+@dataclass(frozen=True, slots=True)
+class Entity:
+    """One entry of a knowledge base.
+
+    Attributes:
+        id: The identity of the entity. Names are not unique, ids are.
+        name: The name it is shown under.
+        aliases: Other names.
+        types: Its types, such as ``Person`` or ``Work``.
+        description: Running text about it.
+        facts: (predicate, object) pairs.
+    """
+
+    id: str
+    name: str
+    aliases: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
+    description: str = ""
+    facts: tuple[tuple[str, str], ...] = ()
+
+    def to_record(self) -> dict[str, Any]:
+        """The entity as a JSON object in this package's own form, without empty fields."""
+        return {key: value for key, value in asdict(self).items() if value or key in ("id", "name")}
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """A span of a text that names an entity.
+
+    Attributes:
+        text: The whole text, without markers.
+        start: Offset of the first character of the span.
+        end: Offset just behind its last character.
+        entity_ids: The gold entities, where they are known; there can be several.
+        nil: The label where the knowledge base lacks the entity (``NIL``, ``NIL_Person``, ...), else None.
+        text_id: Id of the text, where it has one.
+
+    Raises:
+        InputTypeError: If the text is no string or an offset no integer.
+        InputError: If the offsets lie outside the text or the span holds nothing but white space.
+    """
+
+    text: str
+    start: int
+    end: int
+    entity_ids: tuple[str, ...] = ()
+    nil: str | None = None
+    text_id: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str):
+            raise InputTypeError(f"the text of a mention must be a string, not {type(self.text).__name__}")
+        for name, value in (("start", self.start), ("end", self.end)):
+            if not isinstance(value, int) or isinstance(value, bool):
+                raise InputTypeError(f"mention {name}={value!r} must be an integer character offset")
+        if not 0 <= self.start <= self.end <= len(self.text):
+            raise InputError(
+                f"mention offsets {self.start}:{self.end} lie outside the text of {len(self.text)} characters "
+                f"{excerpt(self.text)}; start is the first character of the mention, end the one behind its last"
+            )
+        if not self.text[self.start : self.end].strip():
+            raise InputError(f"empty mention at {self.start}:{self.end} of {excerpt(self.text)}; a mention needs text")
+
+    @property
+    def surface(self) -> str:
+        """The characters of the span."""
+        return self.text[self.start : self.end]
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A text with all its mentions, as it stands in a file.
+
+    Attributes:
+        text: The whole text, without markers.
+        mentions: Its mentions, in file order; their ``text`` is this text.
+        text_id: Id of the text, where it has one.
+    """
+
+    text: str
+    mentions: tuple[Mention, ...]
+    text_id: str = ""
+
+
+def excerpt(text: str, length: int = 24) -> str:
+    """The beginning of a text, quoted, for an error message."""
+    return repr(text if len(text) <= length else text[:length] + "…")

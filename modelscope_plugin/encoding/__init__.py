@@ -1,0 +1,5 @@
+"""Texts to vectors: one encoder behind pipelines, index building, evaluation and training."""
+
+from modelscope_plugin.encoding.encoder import EntityEncoder
+
+__all__ = ["EntityEncoder"]

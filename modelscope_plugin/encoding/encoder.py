@@ -1,0 +1,236 @@
+"""Mentions and entity texts to vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeAlias, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from modelscope_plugin.configuration import read_configuration
+from modelscope_plugin.data.entity_text import entity_text
+from modelscope_plugin.data.records import Entity, Mention
+from modelscope_plugin.errors import InputError, InputTypeError
+from modelscope_plugin.models.checkpoint import load_tokenizer
+from modelscope_plugin.models.dual_encoder import DualEncoder, Side
+from modelscope_plugin.models.location import resolve_model
+from modelscope_plugin.preprocessors.tokenization import DEFAULT_MAX_LENGTH, EntityTokenizer, TokenIds
+from modelscope_plugin.progress import progress_bar
+
+Vectors: TypeAlias = npt.NDArray[np.float32]
+"""float32, C-contiguous, shape (n, dim), rows in input order."""
+
+DEFAULT_BATCH_SIZE = 32
+
+# Texts sorted by length together. Large enough that batches hold texts of one length, small enough that a
+# knowledge base of millions never sits in memory as tokens.
+_CHUNK = 8192
+
+_Item = TypeVar("_Item")
+
+
+class EntityEncoder:
+    """A dual encoder with its tokenizer: texts in, vectors out.
+
+    Args:
+        model: The dual encoder.
+        tokenizer: Its tokenizer and window.
+        name: Where the model came from, a folder or a hub id; an index remembers it.
+
+    Raises:
+        InputError: If the window is longer than the model's position embeddings.
+    """
+
+    def __init__(self, model: DualEncoder, tokenizer: EntityTokenizer, name: str = "") -> None:
+        if tokenizer.max_length > model.max_positions:
+            raise InputError(
+                f"max_length={tokenizer.max_length} is more than the {model.max_positions} positions of the model"
+            )
+        self.model = model
+        self.tokenizer = tokenizer
+        self.name = name
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        model: str | Path,
+        *,
+        device: str | None = None,
+        max_length: int | None = None,
+        revision: str | None = None,
+        **settings: Any,
+    ) -> EntityEncoder:
+        """Load a model folder or a model of the ModelScope hub.
+
+        Args:
+            model: A folder, or a hub id such as ``owner/name``.
+            device: ``cpu``, ``cuda``, ``cuda:1``, ``gpu`` ...; by default a GPU where there is one.
+            max_length: Tokens of a window; by default what configuration.json says, else 128.
+            revision: Branch or tag of a hub model.
+            **settings: ``emb_pooler_type`` and ``normalize``, in place of what configuration.json says.
+
+        Returns:
+            The encoder, ready to encode.
+
+        Raises:
+            MissingFileError: If there is no such model.
+            ModelFolderError: If a file of it is missing or damaged.
+            InputError: If ``device`` or a setting is not usable.
+        """
+        folder = resolve_model(model, revision)
+        place = choose_device(device)
+        encoder = DualEncoder.from_pretrained(folder, **settings)
+        tokenizer = load_entity_tokenizer(folder, max_length=max_length)
+        name = str(folder.resolve()) if Path(model).is_dir() else str(model)
+        return cls(encoder.to(place), tokenizer, name)
+
+    @property
+    def dimension(self) -> int:
+        """Size of the vectors."""
+        return self.model.dimension
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of the model's weights and settings; vectors of equal fingerprints can be compared."""
+        return self.model.fingerprint()
+
+    def encode_query(
+        self,
+        mentions: Sequence[str | Mention],
+        *,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        show_progress_bar: bool | None = False,
+    ) -> Vectors:
+        """Encode mentions with the mention tower.
+
+        Args:
+            mentions: `Mention` objects, texts with a marked mention, or plain texts.
+            batch_size: Texts in one forward pass.
+            show_progress_bar: True, False, or None for a bar on a terminal only.
+
+        Returns:
+            Vectors (n, dim), rows in input order.
+
+        Raises:
+            InputError: If the markers of a text are not a pair.
+        """
+        return self._encode("mention", mentions, self.tokenizer.mention_ids, batch_size, show_progress_bar)
+
+    def encode_document(
+        self,
+        entities: Sequence[str | Entity],
+        *,
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        show_progress_bar: bool | None = False,
+    ) -> Vectors:
+        """Encode entities with the entity tower.
+
+        Args:
+            entities: `Entity` objects or entity texts.
+            batch_size: Texts in one forward pass.
+            show_progress_bar: True, False, or None for a bar on a terminal only.
+
+        Returns:
+            Vectors (n, dim), rows in input order.
+        """
+        return self._encode("entity", entities, self._entity_ids, batch_size, show_progress_bar)
+
+    def iterate_documents(
+        self, entities: Iterable[Entity], *, batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> Iterator[tuple[list[Entity], Vectors]]:
+        """Encode a stream of entities of any length in bounded memory.
+
+        Args:
+            entities: The entities.
+            batch_size: Entities in one forward pass.
+
+        Yields:
+            Some thousand entities at a time, in input order, with their vectors.
+        """
+        stream = iter(entities)
+        while chunk := list(islice(stream, _CHUNK)):
+            yield chunk, self.encode_document(chunk, batch_size=batch_size)
+
+    def _entity_ids(self, entities: Sequence[str | Entity]) -> list[TokenIds]:
+        return self.tokenizer.entity_ids([entity_text(e) if isinstance(e, Entity) else e for e in entities])
+
+    def _encode(
+        self,
+        side: Side,
+        items: Sequence[_Item],
+        tokenize: Callable[[Sequence[_Item]], list[TokenIds]],
+        batch_size: int,
+        show_progress_bar: bool | None,
+    ) -> Vectors:
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise InputError(f"batch_size={batch_size!r} must be a positive integer")
+        if isinstance(items, str):
+            raise InputTypeError("a list of texts is needed, not one text; put it in a list")
+        vectors = np.empty((len(items), self.dimension), dtype=np.float32)
+        unit = "mention" if side == "mention" else "entity"
+        with progress_bar(len(items), "Encoding", unit, show_progress_bar) as bar:
+            for start in range(0, len(items), _CHUNK):
+                sequences = tokenize(items[start : start + _CHUNK])
+                self._encode_ids(side, sequences, batch_size, vectors[start : start + _CHUNK], bar.update)
+        return vectors
+
+    @torch.inference_mode()
+    def _encode_ids(
+        self, side: Side, sequences: list[TokenIds], batch_size: int, out: Vectors, update: Callable[[int], Any]
+    ) -> None:
+        """Encode token ids into ``out``: each different sequence once, batches of equal length together."""
+        places: dict[tuple[int, ...], list[int]] = {}
+        for place, ids in enumerate(sequences):
+            places.setdefault(tuple(ids), []).append(place)
+        distinct = sorted(places, key=lambda ids: (-len(ids), places[ids][0]))
+        was_training = self.model.training
+        self.model.eval()
+        try:
+            for start in range(0, len(distinct), batch_size):
+                batch = distinct[start : start + batch_size]
+                padded = self.tokenizer.pad([list(ids) for ids in batch])
+                inputs = {name: torch.from_numpy(value).to(self.model.device) for name, value in padded.items()}
+                rows = self.model.embed(side, **inputs).float().cpu().numpy()
+                done = 0
+                for ids, row in zip(batch, rows, strict=True):
+                    out[places[ids]] = row
+                    done += len(places[ids])
+                update(done)
+        finally:
+            self.model.train(was_training)
+
+
+def load_entity_tokenizer(folder: str | Path, max_length: int | None = None) -> EntityTokenizer:
+    """Load the tokenizer of a model folder with the window that its configuration.json sets."""
+    settings = read_configuration(folder).get("preprocessor") or {}
+    length = max_length or settings.get("max_length") or settings.get("sequence_length") or DEFAULT_MAX_LENGTH
+    return EntityTokenizer(load_tokenizer(folder), int(length))
+
+
+def choose_device(device: str | None) -> torch.device:
+    """Turn a device name into a torch device.
+
+    Args:
+        device: ``cpu``, ``cuda``, ``cuda:1``, ModelScope's ``gpu`` and ``gpu:1``, or None.
+
+    Returns:
+        The device; for ``gpu`` and None the CPU where there is no GPU, as ModelScope does.
+
+    Raises:
+        InputError: If the name is unknown or names a GPU that is not there.
+    """
+    name = "gpu" if device is None else str(device)
+    if name == "gpu" and not torch.cuda.is_available():
+        return torch.device("cpu")
+    try:
+        place = torch.device(name.replace("gpu", "cuda", 1) if name.startswith("gpu") else name)
+    except RuntimeError:
+        raise InputError(f"unknown device {device!r}; name cpu, cuda, cuda:0, gpu or gpu:0") from None
+    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
+        raise InputError(f"device {device!r} is not there: {torch.cuda.device_count()} GPUs found; use cpu")
+    return place

@@ -1,0 +1,81 @@
+"""Files and folders that are written whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from modelscope_plugin.errors import InputError
+
+
+@contextmanager
+def replace_file(path: Path) -> Iterator[Path]:
+    """Give a path beside ``path`` to write to, and rename it onto ``path`` when all went well."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield draft
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextmanager
+def replace_folder(path: Path) -> Iterator[Path]:
+    """Give an empty folder beside ``path`` to fill, and put it in the place of ``path`` when all went well.
+
+    Whatever happens, ``path`` holds either its earlier content or the new one.
+    """
+    path = Path(os.path.abspath(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    draft.chmod(0o777 & ~_umask())
+    earlier = draft.with_suffix(".earlier")
+    try:
+        yield draft
+        if path.exists():
+            os.rename(path, earlier)
+        try:
+            os.rename(draft, path)
+        except OSError:
+            if earlier.exists():
+                os.rename(earlier, path)
+            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+        shutil.rmtree(earlier, ignore_errors=True)
+
+
+def check_output_folder(path: Path, marker: str) -> None:
+    """Refuse to write a folder over something that is not an earlier result of ours.
+
+    Args:
+        path: The folder to be written.
+        marker: A file that an earlier result has in it.
+
+    Raises:
+        InputError: If ``path`` is a file, or a folder with other things in it.
+    """
+    if path.is_dir():
+        if any(path.iterdir()) and not (path / marker).exists():
+            raise InputError(f"{path} holds other files (no {marker}); name a new or empty folder")
+    elif path.exists():
+        raise InputError(f"{path} is a file; name a folder")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented UTF-8 JSON, whole or not at all."""
+    with replace_file(path) as draft:
+        draft.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,329 @@
+"""A knowledge base as a folder: vectors, entities, and a manifest that says which model they are of."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from modelscope_plugin.data.records import Entity
+from modelscope_plugin.errors import IndexFolderError, IndexMismatchError, InputError, MissingFileError
+from modelscope_plugin.files import check_output_folder, replace_folder, write_json
+from modelscope_plugin.index.entity_store import STORE_FILES, StoredEntities, write_entities
+from modelscope_plugin.index.vector_index import FlatIndex, Rows, VectorIndex, Vectors
+
+MANIFEST_FILE = "manifest.json"
+_VECTORS_FILE = "vectors.npy"
+_VERSION = 1
+
+# Rows looked at beyond k, so that equal scores around the k-th place are seen and ordered by id.
+_MARGIN = 8
+# Scores closer than this (relatively) count as possibly equal: float32 sums differ in their last digits.
+_TIE = 1e-5
+
+
+class Candidate(NamedTuple):
+    """One entity found for a mention.
+
+    Attributes:
+        id: Id of the entity.
+        name: Its name.
+        score: Dot product of the two vectors.
+        rank: Its place among the candidates, from 1.
+    """
+
+    id: str
+    name: str
+    score: float
+    rank: int
+
+
+class EntityIndex:
+    """The vectors of a knowledge base, searchable by dot product, with its entities.
+
+    Args:
+        dimension: Size of the vectors.
+        fingerprint: Fingerprint of the model that makes the vectors (`EntityEncoder.fingerprint`).
+        model: Where that model is, a folder or a hub id; ``link`` loads it from there.
+    """
+
+    def __init__(self, dimension: int, fingerprint: str, model: str = "") -> None:
+        self.dimension = dimension
+        self.fingerprint = fingerprint
+        self.model = model
+        self._vectors: VectorIndex = FlatIndex(np.empty((0, dimension), dtype=np.float32))
+        self._entities: _Entities = _Entities(None, [], [])
+
+    def __len__(self) -> int:
+        return len(self._entities)
+
+    def __getitem__(self, row: int) -> Entity:
+        """The entity of a row."""
+        return self._entities[row]
+
+    def __iter__(self) -> Iterator[Entity]:
+        return (self[row] for row in range(len(self)))
+
+    @property
+    def ids(self) -> list[str]:
+        """Ids of the entities, by row."""
+        return self._entities.ids
+
+    def add(self, entities: Sequence[Entity], vectors: Vectors) -> None:
+        """Add entities; those of an id that is already there are replaced.
+
+        Args:
+            entities: The entities.
+            vectors: Their vectors, float32 (n, dim).
+
+        Raises:
+            IndexMismatchError: If the vectors have another dimension.
+            InputError: If there are not as many vectors as entities, an id stands twice among them, or
+                a vector holds a value that is not finite.
+        """
+        self._check_vectors(vectors)
+        if len(entities) != len(vectors):
+            raise InputError(f"{len(entities)} entities and {len(vectors)} vectors; each entity needs one")
+        new = [entity.id for entity in entities]
+        if len(set(new)) != len(new):
+            twice = next(id for place, id in enumerate(new) if id in new[:place])
+            raise InputError(f"id {twice!r} stands twice among the entities to add; ids must be unique")
+        self._remove([id for id in new if id in self._entities.rows])
+        self._vectors.add(np.ascontiguousarray(vectors, dtype=np.float32))
+        self._entities.extend(entities)
+
+    def remove(self, ids: Iterable[str]) -> None:
+        """Take entities out.
+
+        Args:
+            ids: Their ids.
+
+        Raises:
+            InputError: If an id is not in the index.
+        """
+        ids = list(dict.fromkeys(ids))
+        missing = [id for id in ids if id not in self._entities.rows]
+        if missing:
+            raise InputError(f"no entity {missing[0]!r} in the index ({len(missing)} of {len(ids)} ids are not there)")
+        self._remove(ids)
+
+    def _remove(self, ids: list[str]) -> None:
+        if ids:
+            rows = np.array(sorted(self._entities.rows[id] for id in ids), dtype=np.int64)
+            self._vectors.remove(rows)
+            self._entities.delete(rows)
+
+    def search(self, queries: Vectors, top_k: int) -> list[list[Candidate]]:
+        """Find the nearest entities.
+
+        Args:
+            queries: Mention vectors, float32 (n, dim).
+            top_k: How many candidates; fewer come back only where the index holds fewer.
+
+        Returns:
+            For each query its candidates, best first; equal scores are ordered by id.
+
+        Raises:
+            IndexMismatchError: If the queries have another dimension.
+            InputError: If ``top_k`` is not positive.
+        """
+        scores, rows = self.search_rows(queries, top_k)
+        return [
+            [
+                Candidate(self.ids[row], self[row].name, float(score), rank)
+                for rank, (score, row) in enumerate(zip(found_scores, found_rows, strict=True), 1)
+            ]
+            for found_scores, found_rows in zip(scores, rows.tolist(), strict=True)
+        ]
+
+    def search_rows(self, queries: Vectors, top_k: int) -> tuple[Vectors, Rows]:
+        """As `search`, but as arrays.
+
+        Returns:
+            Scores (float32) and rows (int64), both of shape (n, min(top_k, entities)).
+        """
+        self._check_vectors(queries)
+        if top_k < 1:
+            raise InputError(f"top_k={top_k} must be at least 1")
+        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        k = min(top_k, len(self))
+        scores = np.empty((len(queries), k), dtype=np.float32)
+        rows = np.empty((len(queries), k), dtype=np.int64)
+        waiting = np.arange(len(queries))
+        wide = min(k + _MARGIN, len(self))
+        while k and len(waiting):
+            found_scores, found_rows = self._vectors.search(queries[waiting], wide)
+            unsure = []
+            for place, query in enumerate(waiting):
+                kth, last = found_scores[place, k - 1], found_scores[place, -1]
+                if wide < len(self) and kth - last <= _TIE * max(1.0, abs(float(kth))):
+                    unsure.append(query)
+                else:
+                    scores[query], rows[query] = self._ordered(queries[query], found_rows[place], k)
+            waiting, wide = np.array(unsure, dtype=np.int64), min(4 * wide, len(self))
+        return scores, rows
+
+    def _ordered(self, query: Vectors, rows: Rows, k: int) -> tuple[Vectors, Rows]:
+        """The best ``k`` of the rows found, scored one by one so that equal vectors have equal scores."""
+        vectors = self.vectors[rows]
+        scores = np.einsum("rd,d->r", vectors, query, dtype=np.float64).astype(np.float32)
+        order = sorted(range(len(rows)), key=lambda place: (-scores[place], self.ids[rows[place]]))[:k]
+        return scores[order], rows[order]
+
+    @property
+    def vectors(self) -> Vectors:
+        """The vectors of the entities, float32 (entities, dim), by row."""
+        assert isinstance(self._vectors, FlatIndex)
+        return self._vectors.vectors
+
+    def check_model(self, fingerprint: str, name: str = "the model") -> None:
+        """Raise `IndexMismatchError` unless the vectors were made by the model of that fingerprint."""
+        if fingerprint != self.fingerprint:
+            raise IndexMismatchError(
+                f"the index was built with another model ({self.model or 'unnamed'}, fingerprint {self.fingerprint}) "
+                f"than {name} (fingerprint {fingerprint}); use that model or build the index again"
+            )
+
+    def _check_vectors(self, vectors: Vectors) -> None:
+        if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
+            raise IndexMismatchError(
+                f"vectors of shape {vectors.shape} do not fit the index of dimension {self.dimension}; "
+                "they are of another model"
+            )
+        if not np.isfinite(vectors).all():
+            raise InputError("a vector holds NaN or infinity; the model that made it is damaged or overflowed")
+
+    def save(self, folder: str | Path) -> None:
+        """Write the index into a folder, whole or not at all.
+
+        Args:
+            folder: The folder; an earlier index in it is replaced.
+
+        Raises:
+            InputError: If the folder holds something other than an index.
+        """
+        folder = Path(folder)
+        check_output_folder(folder, MANIFEST_FILE)
+        with replace_folder(folder) as draft:
+            np.save(draft / _VECTORS_FILE, self.vectors)
+            write_entities(draft, self._entities, self.ids)
+            files = {name: _file_record(draft / name) for name in (_VECTORS_FILE, *STORE_FILES)}
+            write_json(
+                draft / MANIFEST_FILE,
+                {
+                    "version": _VERSION,
+                    "entities": len(self),
+                    "dimension": self.dimension,
+                    "model": self.model,
+                    "fingerprint": self.fingerprint,
+                    "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                    "files": files,
+                },
+            )
+
+    @classmethod
+    def load(cls, folder: str | Path, *, verify: bool = False) -> EntityIndex:
+        """Open an index folder; vectors and entities stay on disk, memory-mapped.
+
+        Args:
+            folder: The folder.
+            verify: Whether to check the checksum of the vectors too, which reads all of them. The size
+                of every file and the checksums of the small ones are always checked.
+
+        Returns:
+            The index.
+
+        Raises:
+            MissingFileError: If there is no index in the folder.
+            IndexFolderError: If a file of it is missing or damaged, or was written by a newer version.
+        """
+        folder = Path(folder)
+        manifest = _read_manifest(folder)
+        for name, record in manifest["files"].items():
+            _check_file(folder / name, record, read=verify or name not in (_VECTORS_FILE, STORE_FILES[0]))
+        index = cls(manifest["dimension"], manifest["fingerprint"], manifest["model"])
+        vectors = np.load(folder / _VECTORS_FILE, mmap_mode="r")
+        stored = StoredEntities(folder)
+        if vectors.shape != (manifest["entities"], index.dimension) or len(stored) != manifest["entities"]:
+            raise IndexFolderError(f"{folder}: vectors and entities do not match {MANIFEST_FILE}; build the index again")
+        index._vectors = FlatIndex(vectors)
+        index._entities = _Entities(stored, list(range(len(stored))), list(stored.ids))
+        return index
+
+
+class _Entities:
+    """The entities of an index by row: some still on disk, some added since."""
+
+    def __init__(self, stored: StoredEntities | None, places: list[int | Entity], ids: list[str]) -> None:
+        self._stored = stored
+        self._places: list[Any] = places
+        self.ids = ids
+        self._rows: dict[str, int] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, row: int) -> Entity:
+        place = self._places[row]
+        if isinstance(place, Entity):
+            return place
+        assert self._stored is not None
+        return self._stored[place]
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """Row by id."""
+        if self._rows is None:
+            self._rows = {id: row for row, id in enumerate(self.ids)}
+        return self._rows
+
+    def extend(self, entities: Sequence[Entity]) -> None:
+        rows = self.rows
+        rows.update((entity.id, row) for row, entity in enumerate(entities, len(self)))
+        self._places += entities
+        self.ids += [entity.id for entity in entities]
+
+    def delete(self, rows: Rows) -> None:
+        gone = set(rows.tolist())
+        self._places = [place for row, place in enumerate(self._places) if row not in gone]
+        self.ids = [id for row, id in enumerate(self.ids) if row not in gone]
+        self._rows = None
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST_FILE
+    if not path.is_file():
+        raise MissingFileError(f"there is no index in {folder} (no {MANIFEST_FILE}); build one with: modelscope entity index")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        version = manifest["version"]
+        _ = manifest["files"], manifest["entities"], manifest["dimension"], manifest["fingerprint"], manifest["model"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise IndexFolderError(f"{path} is damaged ({error}); build the index again") from None
+    if version != _VERSION:
+        raise IndexFolderError(f"{path} is of version {version}, this package reads version {_VERSION}; build it again")
+    return manifest  # type: ignore[no-any-return]
+
+
+def _file_record(path: Path) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+
+
+def _check_file(path: Path, record: dict[str, Any], *, read: bool) -> None:
+    if not path.is_file():
+        raise IndexFolderError(f"{path} is missing; build the index again")
+    if path.stat().st_size != record["bytes"]:
+        raise IndexFolderError(
+            f"{path} is damaged: {path.stat().st_size} bytes instead of {record['bytes']}; build the index again"
+        )
+    if read and _file_record(path) != record:
+        raise IndexFolderError(f"{path} is damaged: its checksum is another; build the index again")

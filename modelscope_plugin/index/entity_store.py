@@ -1,0 +1,51 @@
+"""Entity records on disk, read one at a time when they are asked for."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from modelscope_plugin.data.parsing import parse_entity
+from modelscope_plugin.data.records import Entity
+
+_RECORDS = "entities.jsonl"
+_OFFSETS = "offsets.npy"
+_IDS = "ids.json"
+
+STORE_FILES = (_RECORDS, _OFFSETS, _IDS)
+"""The files that a store keeps in its folder."""
+
+
+class StoredEntities:
+    """A sequence of entities in a folder; only their ids are in memory.
+
+    Args:
+        folder: Folder written by `write_entities`.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.ids: list[str] = json.loads((folder / _IDS).read_text(encoding="utf-8"))
+        self._offsets: npt.NDArray[np.int64] = np.load(folder / _OFFSETS, mmap_mode="r")
+        self._records = np.memmap(folder / _RECORDS, dtype=np.uint8, mode="r") if self.ids else np.empty(0, np.uint8)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, row: int) -> Entity:
+        start, end = int(self._offsets[row]), int(self._offsets[row + 1])
+        return parse_entity(json.loads(self._records[start:end].tobytes()))
+
+
+def write_entities(folder: Path, entities: Sequence[Entity], ids: Sequence[str]) -> None:
+    """Write entities into a folder as JSON lines, with their offsets and ids beside them."""
+    offsets = np.zeros(len(ids) + 1, dtype=np.int64)
+    with open(folder / _RECORDS, "wb") as stream:
+        for row in range(len(ids)):
+            line = json.dumps(entities[row].to_record(), ensure_ascii=False, separators=(",", ":"))
+            offsets[row + 1] = offsets[row] + stream.write(line.encode() + b"\n")
+    np.save(folder / _OFFSETS, offsets)
+    (folder / _IDS).write_text(json.dumps(list(ids), ensure_ascii=False), encoding="utf-8")

@@ -1,0 +1,41 @@
+"""The names under which ModelScope's registries know this package, as in ModelScope's own metainfo."""
+
+from __future__ import annotations
+
+
+class Tasks:
+    """Tasks: one of ModelScope's, one of our own."""
+
+    sentence_embedding = "sentence-embedding"
+    entity_linking = "entity-linking"
+
+
+class Models:
+    """Model types for ``model.type`` in configuration.json."""
+
+    entity_embedding = "entity-embedding"
+
+
+class Preprocessors:
+    """Preprocessor types for ``preprocessor.type`` in configuration.json."""
+
+    entity_embedding = "entity-embedding"
+
+
+class Pipelines:
+    """Pipeline types for ``pipeline.type`` in configuration.json."""
+
+    entity_embedding = "entity-embedding"
+    entity_linking = "entity-linking"
+
+
+class Trainers:
+    """Trainer names for ``build_trainer``."""
+
+    entity_embedding = "entity-embedding-trainer"
+
+
+class Metrics:
+    """Metric names for ``evaluation.metrics`` in configuration.json."""
+
+    entity_recall = "entity-recall"

@@ -1,0 +1,1 @@
+"""The dual encoder: checkpoints, pooling, one or two towers."""

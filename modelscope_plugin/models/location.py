@@ -1,0 +1,37 @@
+"""Where a model is: a folder, or a model id of the ModelScope hub."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from modelscope_plugin.errors import MissingFileError
+
+_MODEL_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def resolve_model(model: str | Path, revision: str | None = None) -> Path:
+    """Find the folder of a model, downloading it where a hub id is given.
+
+    Args:
+        model: A folder, or an id such as ``owner/name``, which ModelScope's hub client downloads once.
+        revision: Branch or tag of a hub model.
+
+    Returns:
+        The folder.
+
+    Raises:
+        MissingFileError: If ``model`` is neither, or the hub does not give it.
+    """
+    path = Path(model)
+    if path.is_dir():
+        return path
+    if not _MODEL_ID.fullmatch(str(model)):
+        raise MissingFileError(f"there is no model folder {model}; name a folder or a hub id such as owner/name")
+    from modelscope.hub.snapshot_download import snapshot_download
+
+    try:
+        return Path(snapshot_download(str(model), revision=revision))
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise MissingFileError(f"no folder {model}, and the hub does not give a model of that id ({reason})") from error

@@ -1,0 +1,1 @@
+"""Text to tokens: the mention-centred window and the entity text."""

@@ -1,0 +1,27 @@
+"""The one way to show progress: a bar on a terminal, nothing in a pipe."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from tqdm import tqdm
+
+
+def progress_bar(
+    total: int | None, description: str, unit: str, show: bool | None = None, **options: Any
+) -> tqdm[Any]:
+    """Make a progress bar on standard error.
+
+    Args:
+        total: Number of steps, or None where it is not known.
+        description: What is going on.
+        unit: What a step is, such as ``entity``.
+        show: True or False to force it; by default it shows where standard error is a terminal.
+        **options: Further options of ``tqdm``.
+
+    Returns:
+        The bar, to be used as a context manager.
+    """
+    disable = not (sys.stderr.isatty() if show is None else show)
+    return tqdm(total=total, desc=description, unit=f" {unit}", disable=disable, file=sys.stderr, **options)
