@@ -14,14 +14,19 @@ from modelscope_plugin.errors import MissingFileError, ModelFolderError
 CONFIGURATION_FILE = "configuration.json"
 
 
-@cache
-def _shipped() -> dict[str, Any]:
+def default_configuration_file() -> Path:
+    """The configuration.json that ships with this package."""
     # Installed, the file lies inside the package; in a checkout it stands at the top, beside setup.py.
     package = Path(__file__).parent
     for folder in (package, package.parent):
         if (folder / CONFIGURATION_FILE).is_file():
-            return _read(folder / CONFIGURATION_FILE)
+            return folder / CONFIGURATION_FILE
     raise MissingFileError(f"{package / CONFIGURATION_FILE} is missing; install the package again")
+
+
+@cache
+def _shipped() -> dict[str, Any]:
+    return read_configuration_file(default_configuration_file())
 
 
 def default_configuration() -> dict[str, Any]:
@@ -42,7 +47,31 @@ def read_configuration(folder: str | Path) -> dict[str, Any]:
         ModelFolderError: If the file is no JSON object.
     """
     path = Path(folder) / CONFIGURATION_FILE
-    return _read(path) if path.is_file() else {}
+    return read_configuration_file(path) if path.is_file() else {}
+
+
+def read_configuration_file(path: Path) -> dict[str, Any]:
+    """Read a configuration.json of any name.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The configuration.
+
+    Raises:
+        MissingFileError: If there is no such file.
+        ModelFolderError: If the file is no JSON object.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError:
+        raise MissingFileError(f"there is no file {path}") from None
+    except ValueError as error:
+        raise ModelFolderError(f"{path}: broken JSON ({error}); restore the file") from None
+    if not isinstance(value, dict):
+        raise ModelFolderError(f"{path}: {type(value).__name__} instead of a JSON object; restore the file")
+    return value
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,13 +82,3 @@ def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any
         both = isinstance(known, Mapping) and isinstance(value, Mapping)
         result[key] = merged(known, value) if both else deepcopy(value)  # type: ignore[arg-type]
     return result
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except ValueError as error:
-        raise ModelFolderError(f"{path}: broken JSON ({error}); restore the file") from None
-    if not isinstance(value, dict):
-        raise ModelFolderError(f"{path}: {type(value).__name__} instead of a JSON object; restore the file")
-    return value

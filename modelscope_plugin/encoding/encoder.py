@@ -12,14 +12,13 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from modelscope_plugin.configuration import read_configuration
 from modelscope_plugin.data.entity_text import entity_text
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.errors import InputError, InputTypeError
-from modelscope_plugin.models.checkpoint import load_tokenizer
 from modelscope_plugin.models.dual_encoder import DualEncoder, Side
 from modelscope_plugin.models.location import resolve_model
-from modelscope_plugin.preprocessors.tokenization import DEFAULT_MAX_LENGTH, EntityTokenizer, TokenIds
+from modelscope_plugin.preprocessors.checkpoint_files import load_entity_tokenizer
+from modelscope_plugin.preprocessors.tokenization import EntityTokenizer, TokenIds
 from modelscope_plugin.progress import progress_bar
 
 Vectors: TypeAlias = npt.NDArray[np.float32]
@@ -203,13 +202,6 @@ class EntityEncoder:
                 update(done)
         finally:
             self.model.train(was_training)
-
-
-def load_entity_tokenizer(folder: str | Path, max_length: int | None = None) -> EntityTokenizer:
-    """Load the tokenizer of a model folder with the window that its configuration.json sets."""
-    settings = read_configuration(folder).get("preprocessor") or {}
-    length = max_length or settings.get("max_length") or settings.get("sequence_length") or DEFAULT_MAX_LENGTH
-    return EntityTokenizer(load_tokenizer(folder), int(length))
 
 
 def choose_device(device: str | None) -> torch.device:

@@ -1,20 +1,17 @@
-"""Reading BERT-family checkpoints: today's safetensors folders and ModelScope's older ones."""
+"""Weights of BERT-family checkpoints: today's safetensors folders and ModelScope's older ones."""
 
 from __future__ import annotations
 
 import inspect
-import json
 import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.utils import logging as transformers_logging
+from transformers import AutoModel, PreTrainedModel
 
 from modelscope_plugin.errors import MissingFileError, ModelFolderError
+from modelscope_plugin.preprocessors.checkpoint_files import first_line, load_config, quiet_transformers
 
 logger = logging.getLogger(__name__)
 
@@ -24,7 +21,6 @@ _WEIGHTS = (
     "pytorch_model.bin",
     "pytorch_model.bin.index.json",
 )
-_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
 # A checkpoint may lack these: the pooling head is not used, position ids are computed.
 _NOT_NEEDED = ("pooler.", "embeddings.position_ids")
 
@@ -47,7 +43,7 @@ def load_tower(folder: str | Path) -> PreTrainedModel:
     """
     folder = Path(folder)
     _check_files(folder)
-    config = _load_config(folder)
+    config = load_config(folder)
     options: dict[str, Any] = {}
     model_class = AutoModel._model_mapping.get(type(config), None)
     if model_class is None:
@@ -55,13 +51,13 @@ def load_tower(folder: str | Path) -> PreTrainedModel:
     if "add_pooling_layer" in inspect.signature(model_class.__init__).parameters:
         options["add_pooling_layer"] = False
     try:
-        with _quiet():
+        with quiet_transformers():
             tower, report = AutoModel.from_pretrained(
                 folder, config=config, output_loading_info=True, dtype=torch.float32, local_files_only=True, **options
             )
     except Exception as error:
         raise ModelFolderError(
-            f"{folder}: the weights cannot be loaded ({_first_line(error)}); download or save the model again"
+            f"{folder}: the weights cannot be loaded ({first_line(error)}); download or save the model again"
         ) from error
     missing = sorted(key for key in report["missing_keys"] if not key.startswith(_NOT_NEEDED))
     if missing:
@@ -75,32 +71,6 @@ def load_tower(folder: str | Path) -> PreTrainedModel:
     return tower.eval()  # type: ignore[no-any-return]
 
 
-def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a checkpoint from its own files.
-
-    Args:
-        folder: A folder with ``tokenizer.json`` or a vocabulary.
-
-    Returns:
-        The fast tokenizer.
-
-    Raises:
-        ModelFolderError: If there is no vocabulary or it cannot be read.
-    """
-    folder = Path(folder)
-    if not any((folder / name).is_file() for name in _VOCABULARIES):
-        raise ModelFolderError(f"{folder} has no tokenizer; it needs tokenizer.json or vocab.txt")
-    try:
-        with _quiet():
-            return AutoTokenizer.from_pretrained(  # type: ignore[no-any-return]
-                folder, config=_load_config(folder), local_files_only=True
-            )
-    except ModelFolderError:
-        raise
-    except Exception as error:
-        raise ModelFolderError(f"{folder}: the tokenizer cannot be loaded ({_first_line(error)})") from error
-
-
 def _check_files(folder: Path) -> None:
     if not folder.is_dir():
         raise MissingFileError(f"there is no model folder {folder}")
@@ -110,17 +80,6 @@ def _check_files(folder: Path) -> None:
         raise ModelFolderError(f"{folder} has no weights; it needs model.safetensors or pytorch_model.bin")
 
 
-def _load_config(folder: Path) -> PretrainedConfig:
-    path = folder / "config.json"
-    try:
-        values = json.loads(path.read_text(encoding="utf-8-sig"))
-        # transformers tells the architecture by model_type, ModelScope by its own configuration.json.
-        model_type = values.pop("model_type", None) or "bert"
-        return AutoConfig.for_model(model_type, **values)
-    except Exception as error:
-        raise ModelFolderError(f"{path} cannot be read ({_first_line(error)}); restore the file") from error
-
-
 def _is_head(key: str) -> bool:
     """Weights that any pre-trained checkpoint has beyond its encoder: nobody misses them here."""
     return key.startswith("cls.") or "pooler." in key or key.endswith("position_ids") or "lm_head" in key
@@ -128,23 +87,3 @@ def _is_head(key: str) -> bool:
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from printing its own load report; what matters in it is said by this module."""
-    verbosity = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity_error()
-    bars = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        transformers_logging.set_verbosity(verbosity)
-        if bars:
-            transformers_logging.enable_progress_bar()

@@ -13,12 +13,13 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import nn
 from torch.nn import functional
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedModel
 
 from modelscope_plugin.configuration import read_configuration
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.models.checkpoint import load_tower
 from modelscope_plugin.models.pooling import check_pooler_type, needs_all_states, pool
+from modelscope_plugin.preprocessors.checkpoint_files import quiet_transformers
 
 Side: TypeAlias = Literal["mention", "entity"]
 """Which of the two towers."""
@@ -157,13 +158,9 @@ class DualEncoder(nn.Module):
         entity_tower = load_tower(second) if configured.get("towers", 1) == 2 else None
         return cls(mention_tower, entity_tower, **{k: v for k, v in settings.items() if v is not None}).eval()
 
-    def save_pretrained(self, folder: str | Path, tokenizer: PreTrainedTokenizerBase) -> None:
-        """Write weights as safetensors, and the tokenizer, into an existing folder.
-
-        configuration.json is the caller's to write: it holds more than the model.
-        """
-        folder = Path(folder)
-        self.mention_tower.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-        if self.towers == 2:
-            self.entity_tower.save_pretrained(folder / ENTITY_TOWER_FOLDER)
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the weights as safetensors, with their config.json, into a folder."""
+        with quiet_transformers():
+            self.mention_tower.save_pretrained(folder)
+            if self.towers == 2:
+                self.entity_tower.save_pretrained(Path(folder) / ENTITY_TOWER_FOLDER)

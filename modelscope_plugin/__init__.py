@@ -1,0 +1,70 @@
+"""Entity retrieval for ModelScope: link mentions in Chinese text to your own knowledge base.
+
+``import modelscope_plugin`` registers the pipelines, the preprocessor, the model and the trainer with
+ModelScope. It imports neither ModelScope nor torch itself; the public names below are loaded when they are
+first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from modelscope_plugin.registration import register
+
+if TYPE_CHECKING:
+    from modelscope_plugin.data import Document, Entity, Mention, read_documents, read_entities, read_mentions
+    from modelscope_plugin.encoding import EntityEncoder
+    from modelscope_plugin.errors import PluginError
+    from modelscope_plugin.index import Candidate, EntityIndex
+    from modelscope_plugin.index.building import build_index
+    from modelscope_plugin.metrics.evaluation import evaluate
+    from modelscope_plugin.pipelines.linker import EntityLinker
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "Candidate": "index",
+    "Document": "data",
+    "Entity": "data",
+    "EntityEncoder": "encoding",
+    "EntityIndex": "index",
+    "EntityLinker": "pipelines.linker",
+    "Mention": "data",
+    "PluginError": "errors",
+    "build_index": "index.building",
+    "evaluate": "metrics.evaluation",
+    "read_documents": "data",
+    "read_entities": "data",
+    "read_mentions": "data",
+}
+
+__all__ = [
+    "Candidate",
+    "Document",
+    "Entity",
+    "EntityEncoder",
+    "EntityIndex",
+    "EntityLinker",
+    "Mention",
+    "PluginError",
+    "__version__",
+    "build_index",
+    "evaluate",
+    "read_documents",
+    "read_entities",
+    "read_mentions",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})
+
+
+register()

@@ -1,0 +1,69 @@
+"""``modelscope entity index``: build an index of a knowledge base, add to it, remove from it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from modelscope_plugin.cli.arguments import add_command, add_encoding, add_file_encoding, add_json, add_model
+from modelscope_plugin.cli.output import print_json
+from modelscope_plugin.errors import InputError
+from modelscope_plugin.files import check_output_folder
+
+_EXAMPLES = """\
+examples:
+  modelscope entity index kb.jsonl --model DIR --out INDEX
+  modelscope entity index new.jsonl --add --out INDEX
+  modelscope entity index --remove Q1 Q2 --out INDEX
+"""
+
+
+def register(commands: Any) -> None:
+    """Add the sub-command."""
+    parser = add_command(commands, "index", run, "Build the index of a knowledge base, or change it.", _EXAMPLES)
+    parser.add_argument("file", nargs="?", metavar="KB", help="knowledge base: JSON lines (CCKS or own form), CSV, TSV; also .gz")
+    parser.add_argument("--out", required=True, metavar="INDEX", help="folder of the index")
+    parser.add_argument("--add", action="store_true", help="add the entities to the index that is there; same ids are replaced")
+    parser.add_argument("--remove", nargs="+", default=[], metavar="ID", help="take entities out of the index that is there")
+    add_model(parser, "the model to encode with (with --add: by default the one of the index)", required=False)
+    add_encoding(parser)
+    add_file_encoding(parser)
+    add_json(parser, "print the result as JSON")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the sub-command."""
+    if args.file is None and not args.remove:
+        raise InputError("nothing to do: name a knowledge base, or ids to --remove")
+    if args.remove and args.file is not None:
+        raise InputError("--remove takes ids, not a knowledge base; run the command twice")
+    if args.file is not None and not args.add and args.model is None:
+        raise InputError("--model is needed to build an index")
+    from modelscope_plugin.index.entity_index import MANIFEST_FILE, EntityIndex
+
+    check_output_folder(Path(args.out), MANIFEST_FILE)
+    index = EntityIndex.load(args.out) if args.add or args.remove else None
+    if index is not None and args.remove:
+        index.remove(args.remove)
+    else:
+        index = _add(args, index)
+    index.save(args.out)
+    if args.json:
+        print_json({"index": args.out, "entities": len(index), "dimension": index.dimension, "model": index.model})
+    else:
+        print(f"{args.out}: {len(index)} entities, {index.dimension} dimensions, model {index.model}")
+
+
+def _add(args: argparse.Namespace, index: Any) -> Any:
+    from modelscope_plugin.data.readers import read_entities
+    from modelscope_plugin.encoding.encoder import EntityEncoder
+    from modelscope_plugin.index.building import build_index
+
+    # Reading the file once before the model is loaded gives its length and finds a broken line early.
+    total = None if args.file == "-" else sum(1 for _ in read_entities(args.file, encoding=args.encoding))
+    encoder = EntityEncoder.from_pretrained(
+        args.model or index.model, device=args.device, max_length=args.max_length
+    )
+    entities = read_entities(args.file, encoding=args.encoding)
+    return build_index(encoder, entities, index=index, batch_size=args.batch_size, total=total)

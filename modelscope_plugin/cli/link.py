@@ -1,0 +1,75 @@
+"""``modelscope entity link``: mentions to entities."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from modelscope_plugin.cli.arguments import add_command, add_encoding, add_file_encoding, add_json, add_model, one_of, positive
+from modelscope_plugin.cli.output import linked_rows, print_json, print_table
+from modelscope_plugin.data.readers import read_documents
+from modelscope_plugin.data.records import Document
+from modelscope_plugin.files import replace_file
+
+_CHUNK = 1024
+_EXAMPLES = """\
+examples:
+  modelscope entity link --index INDEX --text "… [ENT_S] 大鹏 [ENT_E] …"
+  modelscope entity link mentions.jsonl --index INDEX --json > linked.jsonl
+  cat marked.txt | modelscope entity link - --index INDEX
+"""
+
+
+def register(commands: Any) -> None:
+    """Add the sub-command."""
+    parser = add_command(commands, "link", run, "Link mentions to the entities of an index.", _EXAMPLES)
+    parser.add_argument("file", nargs="?", metavar="FILE", help="texts with mentions: JSON lines (CCKS or own form), CSV, TSV, marked text; - is standard input")
+    parser.add_argument("--text", action="append", default=[], metavar="TEXT", help="a text with a marked mention; can be repeated")
+    parser.add_argument("--index", required=True, metavar="INDEX", help="folder of the index")
+    parser.add_argument("--top-k", type=positive, default=5, metavar="K", help="candidates per mention (default: %(default)s)")
+    parser.add_argument("--out", metavar="FILE", help="write JSON lines to this file, whole or not at all")
+    add_model(parser, "the model (default: the one that the index names)", required=False)
+    add_encoding(parser)
+    add_file_encoding(parser)
+    add_json(parser, "print one JSON object for each text")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the sub-command."""
+    if args.file is None and not args.text and not sys.stdin.isatty():
+        args.file = "-"
+    source = one_of(args, "file", "text")
+    if source == "text":
+        from modelscope_plugin.preprocessors.requests import linking_document
+
+        documents: Iterable[Document] = [linking_document(text) for text in args.text]
+    else:
+        documents = read_documents(args.file, encoding=args.encoding)
+    from modelscope_plugin.pipelines.linker import EntityLinker
+
+    linker = EntityLinker.from_pretrained(args.model, args.index, device=args.device, max_length=args.max_length)
+    results = _linked(linker, documents, args)
+    if args.out:
+        with replace_file(Path(args.out)) as draft, open(draft, "w", encoding="utf-8") as stream, contextlib.redirect_stdout(stream):
+            _print_lines(results)
+    elif args.json:
+        _print_lines(results)
+    else:
+        rows = linked_rows(list(results), args.top_k)
+        print_table(rows, ["mention", *(str(rank) for rank in range(1, args.top_k + 1))])
+
+
+def _linked(linker: Any, documents: Iterable[Document], args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    stream = iter(documents)
+    while chunk := list(islice(stream, _CHUNK)):
+        yield from linker.link_documents(chunk, top_k=args.top_k, batch_size=args.batch_size)
+
+
+def _print_lines(results: Iterable[dict[str, Any]]) -> None:
+    for result in results:
+        print_json(result)

@@ -1,0 +1,90 @@
+"""The parser of the command, and what happens around every sub-command."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Sequence
+
+from modelscope_plugin import __version__
+from modelscope_plugin.cli import demo, encode, evaluate, index, link, train
+from modelscope_plugin.errors import PluginError
+
+_COMMANDS = (demo, index, link, encode, train, evaluate)
+DESCRIPTION = "Entity retrieval: link mentions in text to your own knowledge base."
+
+EXIT_FAILED = 1
+EXIT_INTERRUPTED = 130
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """Add every sub-command to a parser."""
+    parser.description = DESCRIPTION
+    parser.add_argument("--version", action="version", version=f"modelscope_plugin {__version__}")
+    commands = parser.add_subparsers(dest="entity_command", metavar="SUBCOMMAND", required=True)
+    for command in _COMMANDS:
+        command.register(commands)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``python -m modelscope_plugin``.
+
+    Args:
+        argv: Arguments; by default those of the process.
+
+    Returns:
+        Exit status: 0, or 1 where the command failed. Usage errors leave with status 2.
+    """
+    parser = argparse.ArgumentParser(prog="python -m modelscope_plugin")
+    add_commands(parser)
+    return run(parser.parse_args(argv))
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run a parsed sub-command; a failure becomes one line on standard error.
+
+    Args:
+        args: What the parser made; ``args.run`` is the function of the sub-command.
+
+    Returns:
+        Exit status.
+    """
+    _set_up_logging()
+    try:
+        args.run(args)
+        sys.stdout.flush()
+    except PluginError as error:
+        return _failed(str(error))
+    except BrokenPipeError:
+        # The reader of our output has gone (head); do not complain again when Python closes the stream.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return EXIT_FAILED
+    except OSError as error:
+        return _failed(f"{error.filename or 'file'}: {error.strerror or error}")
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def _failed(message: str) -> int:
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return EXIT_FAILED
+
+
+def _set_up_logging() -> None:
+    # Our own warnings are for the user; the chatter of libraries is not. In a pipe there is no progress bar,
+    # so there the losses of a training run are logged.
+    logging.basicConfig(format="%(levelname)s: %(message)s")
+    for handler in logging.getLogger().handlers:
+        handler.setFormatter(_Formatter())
+    logging.getLogger().setLevel(logging.WARNING)
+    logging.getLogger("modelscope_plugin").setLevel(logging.WARNING if sys.stderr.isatty() else logging.INFO)
+
+
+class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        message = " ".join(record.getMessage().split())
+        return message if record.levelno == logging.INFO else f"{record.levelname.lower()}: {message}"

@@ -1,0 +1,45 @@
+"""What the command prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+
+def print_json(value: Any) -> None:
+    """Print a value as one line of JSON."""
+    print(json.dumps(value, ensure_ascii=False))
+
+
+def print_table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> None:
+    """Print a table; wide characters take two columns."""
+    from tabulate import tabulate
+
+    print(tabulate(rows, headers=headers, disable_numparse=True))
+
+
+def percent(value: float) -> str:
+    """A share as percent with one digit."""
+    return f"{100 * value:.1f}"
+
+
+def recall_rows(figures: dict[str, dict[int, float]]) -> tuple[list[list[str]], list[str]]:
+    """Rows and headers of a table of recall, one row for each method."""
+    ks = list(next(iter(figures.values())))
+    rows = [[name, *(percent(recall[k]) for k in ks)] for name, recall in figures.items()]
+    return rows, ["", *(f"Recall@{k}" for k in ks)]
+
+
+def linked_rows(linked: Sequence[dict[str, Any]], top_k: int, context: int = 12) -> list[list[str]]:
+    """Rows of a table of linked mentions: the mention in its context and its best candidates."""
+    rows = []
+    for document in linked:
+        text = document["text"]
+        for mention in document["mentions"]:
+            start, end = mention["start"], mention["end"]
+            left, right = text[max(0, start - context) : start], text[end : end + context]
+            shown = f"{'…' if start > context else ''}{left}[{mention['mention']}]{right}{'…' if end + context < len(text) else ''}"
+            found = [f"{item['name']} ({item['id']}) {item['score']:.2f}" for item in mention["candidates"][:top_k]]
+            rows.append([" ".join(shown.split()), *found])
+    return rows

@@ -1,0 +1,1 @@
+"""What users call: sentence embedding and entity linking."""

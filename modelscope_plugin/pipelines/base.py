@@ -1,0 +1,128 @@
+"""What the two pipelines share: loading, devices, batches, unknown keywords."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+from modelscope.msdatasets import MsDataset
+from modelscope.pipelines.base import Pipeline
+from modelscope.utils.constant import Frameworks
+from modelscope.utils.device import device_placement
+from modelscope.utils.logger import get_logger
+
+from modelscope_plugin.encoding.encoder import DEFAULT_BATCH_SIZE, EntityEncoder
+from modelscope_plugin.errors import InputTypeError
+from modelscope_plugin.models.entity_embedding_model import EntityEmbeddingModel
+from modelscope_plugin.models.location import resolve_model
+from modelscope_plugin.preprocessors.entity_embedding_preprocessor import EntityEmbeddingPreprocessor
+
+logger = get_logger()
+
+# What ModelScope's own factory may hand to any pipeline.
+_FACTORY_KEYWORDS = {"trust_remote_code", "model_revision", "framework", "task"}
+_STREAM_CHUNK = 256
+
+
+class EntityPipeline(Pipeline):  # type: ignore[misc]
+    """A ModelScope pipeline over a dual encoder.
+
+    A list of inputs is encoded together; results come back in its order and do not depend on
+    ``batch_size``. Subclasses say how inputs are read (`preprocess`), computed (`forward`) and
+    written (`postprocess`), each for a list of inputs at once, and which call keywords they take.
+
+    Args:
+        model: A model folder, a hub id, or a loaded `EntityEmbeddingModel`.
+        preprocessor: A loaded `EntityEmbeddingPreprocessor`; by default the model folder's.
+        config_file: Another configuration.json, for ``self.cfg``.
+        device: ``cpu``, ``gpu``, ``gpu:1``, ``cuda:1``; ``gpu`` falls back to the CPU where there is none.
+        max_length: Tokens of a window; by default what configuration.json says, else 128.
+        sequence_length: The name that the built-in pipeline gives to ``max_length``.
+        model_revision: Branch or tag of a hub model.
+        **kwargs: What ModelScope hands to every pipeline; anything else is named in a warning.
+
+    Raises:
+        InputTypeError: If the model object or the preprocessor object is not of use here.
+    """
+
+    call_keywords: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        model: str | Path | EntityEmbeddingModel,
+        preprocessor: EntityEmbeddingPreprocessor | None = None,
+        config_file: str | None = None,
+        device: str = "gpu",
+        auto_collate: bool = True,
+        max_length: int | None = None,
+        sequence_length: int | None = None,
+        model_revision: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        unknown = sorted(set(kwargs) - _FACTORY_KEYWORDS)
+        if unknown:
+            logger.warning("%s: not used: %s", type(self).__name__, ", ".join(unknown))
+        if isinstance(model, str | Path):
+            model = EntityEmbeddingModel(str(resolve_model(model, model_revision)), device=device)
+        if not isinstance(model, EntityEmbeddingModel):
+            raise InputTypeError(f"model must be a folder, a hub id or an EntityEmbeddingModel, not {type(model).__name__}")
+        if preprocessor is None:
+            preprocessor = EntityEmbeddingPreprocessor(model.model_dir, max_length=max_length or sequence_length)
+        if not isinstance(preprocessor, EntityEmbeddingPreprocessor):
+            raise InputTypeError(f"preprocessor must be an EntityEmbeddingPreprocessor, not {type(preprocessor).__name__}")
+        super().__init__(
+            config_file=config_file, model=model, preprocessor=preprocessor, device=device, auto_collate=auto_collate
+        )
+        self.encoder = EntityEncoder(model.dual_encoder, preprocessor.tokenizer, str(model.model_dir))
+
+    def _get_framework(self) -> str:
+        # The base class asks configuration.json, which a plain transformers folder does not have.
+        return str(Frameworks.torch)
+
+    def __call__(self, input: Any, *, batch_size: int | None = None, **kwargs: Any) -> Any:
+        """Run the pipeline on one input, a list of inputs, or an ``MsDataset``.
+
+        Args:
+            input: See the class.
+            batch_size: Texts in one forward pass, 32 by default; no result depends on it.
+            **kwargs: The call keywords of the class.
+
+        Returns:
+            One result, a list of results, or an iterator of results for an ``MsDataset``.
+
+        Raises:
+            InputTypeError: If a keyword is unknown.
+        """
+        unknown = sorted(set(kwargs) - set(self.call_keywords))
+        if unknown:
+            known = ", ".join(("batch_size", *self.call_keywords))
+            raise InputTypeError(f"unknown keyword {unknown[0]!r} in the call; there are {known}")
+        options = {"batch_size": DEFAULT_BATCH_SIZE if batch_size is None else batch_size, **kwargs}
+        self.prepare_model()
+        if isinstance(input, MsDataset):
+            return self._stream(iter(input), options)
+        return self._run(input, options) if isinstance(input, list) else self._run([input], options)[0]
+
+    def _stream(self, inputs: Iterator[Any], options: dict[str, Any]) -> Iterator[Any]:
+        while chunk := list(islice(inputs, _STREAM_CHUNK)):
+            yield from self._run(chunk, options)
+
+    def _run(self, inputs: list[Any], options: dict[str, Any]) -> list[Any]:
+        with device_placement(self.framework, self.device_name), torch.no_grad():
+            return self.postprocess(self.forward(self.preprocess(inputs), **options))
+
+    @abstractmethod
+    def preprocess(self, inputs: list[Any]) -> Any:
+        """Read a list of inputs."""
+
+    @abstractmethod
+    def forward(self, inputs: Any, **options: Any) -> Any:
+        """Compute what `preprocess` read."""
+
+    @abstractmethod
+    def postprocess(self, inputs: Any) -> list[Any]:
+        """Write one result for each input."""

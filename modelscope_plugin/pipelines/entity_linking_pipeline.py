@@ -1,0 +1,80 @@
+"""Entity linking through ModelScope: mentions of a text to entities of a knowledge base."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from modelscope.outputs import TASK_OUTPUTS
+from modelscope.pipeline_inputs import TASK_INPUTS, InputType
+from modelscope.pipelines.builder import PIPELINES
+
+from modelscope_plugin.data.records import Document
+from modelscope_plugin.errors import InputError
+from modelscope_plugin.index.entity_index import EntityIndex
+from modelscope_plugin.metainfo import Pipelines, Tasks
+from modelscope_plugin.models.entity_embedding_model import EntityEmbeddingModel
+from modelscope_plugin.pipelines.base import EntityPipeline
+from modelscope_plugin.pipelines.linker import DEFAULT_TOP_K, EntityLinker
+from modelscope_plugin.preprocessors.requests import linking_document
+
+TASK_INPUTS.setdefault(Tasks.entity_linking, [InputType.TEXT, {"text": InputType.TEXT, "mentions": InputType.LIST}])
+TASK_OUTPUTS.setdefault(Tasks.entity_linking, ["text", "mentions"])
+
+
+class EntityLinkingPipeline(EntityPipeline):
+    """``pipeline('entity-linking', model=DIR, index=INDEX)``.
+
+    Input: a text with a marked mention, or ``{'text': ..., 'mentions': [{'start': 0, 'end': 2}, ...]}`` (also
+    ``start`` and ``end`` beside the text, or CCKS's ``mention_data``), or a list of either.
+
+    Output: ``{'text': ..., 'mentions': [{'mention', 'start', 'end', 'candidates': [{'id', 'name', 'score',
+    'rank'}, ...]}, ...]}``, offsets counted in the text without markers.
+
+    Args:
+        model: A model folder, a hub id or a loaded model; by default the one that the index names.
+        index: Folder of the index, or an `EntityIndex`.
+        top_k: Candidates per mention, where the call does not say otherwise.
+        **kwargs: As for `EntityPipeline`.
+
+    Raises:
+        InputError: If there is no index.
+        IndexMismatchError: If the index was built with another model.
+    """
+
+    call_keywords = ("top_k",)
+
+    def __init__(
+        self,
+        model: str | Path | EntityEmbeddingModel | None = None,
+        index: str | Path | EntityIndex | None = None,
+        top_k: int = DEFAULT_TOP_K,
+        **kwargs: Any,
+    ) -> None:
+        if index is None:
+            raise InputError("no index; give index=FOLDER, made with: modelscope entity index KB --model DIR --out FOLDER")
+        opened = index if isinstance(index, EntityIndex) else EntityIndex.load(index)
+        if model is None and not opened.model:
+            raise InputError("the index does not name its model; give model=FOLDER")
+        super().__init__(model=model or opened.model, **kwargs)
+        self.linker = EntityLinker(self.encoder, opened)
+        self.top_k = top_k
+
+    def preprocess(self, inputs: list[Any]) -> list[Document]:
+        """Read a list of inputs."""
+        return [linking_document(value) for value in inputs]
+
+    def forward(
+        self, inputs: list[Document], *, batch_size: int, top_k: int | None = None
+    ) -> list[dict[str, Any]]:
+        """Link all mentions of all texts."""
+        return self.linker.link_documents(inputs, top_k=top_k or self.top_k, batch_size=batch_size)
+
+    def postprocess(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Results as `forward` wrote them."""
+        return inputs
+
+
+# ModelScope takes the pipeline's type from configuration.json, which describes the embedding pipeline.
+for _name in (Pipelines.entity_linking, Pipelines.entity_embedding, "sentence-embedding"):
+    PIPELINES.register_module(Tasks.entity_linking, module_name=_name, module_cls=EntityLinkingPipeline)

@@ -1,0 +1,1 @@
+"""Training a dual encoder for entity retrieval."""

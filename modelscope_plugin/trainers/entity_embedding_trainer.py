@@ -1,0 +1,150 @@
+"""The training of this package as a ModelScope trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from modelscope.trainers.base import BaseTrainer
+from modelscope.trainers.builder import TRAINERS
+from modelscope.utils.config import Config
+
+from modelscope_plugin.configuration import default_configuration_file, merged
+from modelscope_plugin.data.parsing import parse_document, parse_entity
+from modelscope_plugin.data.readers import read_entities, read_mentions
+from modelscope_plugin.data.records import Entity, Mention
+from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.errors import InputError
+from modelscope_plugin.index.building import build_index
+from modelscope_plugin.metainfo import Trainers
+from modelscope_plugin.metrics.evaluation import evaluate
+from modelscope_plugin.models.location import resolve_model
+from modelscope_plugin.trainers.settings import TrainingSettings, evaluation_ks, training_configuration
+from modelscope_plugin.trainers.training import train
+
+Mentions: TypeAlias = str | Path | Iterable[Mention | Mapping[str, Any]]
+KnowledgeBase: TypeAlias = str | Path | Iterable[Entity | Mapping[str, Any]]
+
+OUTPUT_FOLDER = "output"
+"""Sub-folder of the work folder with the trained model, as ModelScope's own trainers have it."""
+
+
+@TRAINERS.register_module(module_name=Trainers.entity_embedding)
+class EntityEmbeddingTrainer(BaseTrainer):  # type: ignore[misc]
+    """``build_trainer('entity-embedding-trainer', default_args={...})``.
+
+    Args:
+        model: Folder or hub id of any BERT-family checkpoint.
+        knowledge_base: File of entities, or the entities themselves.
+        train_dataset: File of mentions, the mentions themselves, or an ``MsDataset`` of records in the
+            forms that the file readers know.
+        eval_dataset: The same for evaluation.
+        work_dir: The model is written to ``work_dir/output``; by default ``train.work_dir``.
+        cfg_file: A configuration.json laid over the model folder's and the shipped one.
+        cfg_modify_fn: Changes the configuration before it is used.
+        seed: In place of ``train.seed``.
+        max_epochs: In place of ``train.max_epochs``.
+        device: ``cpu``, ``gpu``, ``cuda:1`` ...
+        model_revision: Branch or tag of a hub model.
+        **kwargs: What ModelScope hands to every trainer.
+
+    Raises:
+        InputError: If a setting is out of its range or an argument is unknown.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        knowledge_base: KnowledgeBase,
+        train_dataset: Mentions | None = None,
+        eval_dataset: Mentions | None = None,
+        work_dir: str | Path | None = None,
+        cfg_file: str | None = None,
+        cfg_modify_fn: Callable[[Any], Any] | None = None,
+        seed: int | None = None,
+        max_epochs: int | None = None,
+        device: str | None = None,
+        model_revision: str | None = None,
+        trust_remote_code: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if kwargs:
+            raise InputError(f"unknown argument {min(kwargs)!r} of the trainer")
+        super().__init__(str(default_configuration_file()))
+        self.model_dir = resolve_model(model, model_revision)
+        configuration = training_configuration(self.model_dir)
+        if cfg_file is not None:
+            configuration = merged(configuration, Config.from_file(str(cfg_file)).to_dict())
+        self.cfg = Config(configuration)
+        if cfg_modify_fn is not None:
+            self.cfg = cfg_modify_fn(self.cfg) or self.cfg
+        self.settings = TrainingSettings.from_configuration(self.cfg.to_dict(), seed=seed, max_epochs=max_epochs)
+        self.output_dir = Path(work_dir or self.cfg.train.work_dir) / OUTPUT_FOLDER
+        self.device = device
+        # Read twice, for training and for evaluation, so a one-time iterator is kept as a list.
+        self._knowledge_base = knowledge_base if isinstance(knowledge_base, str | Path) else list(knowledge_base)
+        self._train_dataset = train_dataset
+        self._eval_dataset = eval_dataset
+
+    def train(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Train, write the model folder, and measure recall where there is an evaluation dataset.
+
+        Returns:
+            ``losses`` of the epochs and, where measured, ``recall@k`` and ``mrr``.
+
+        Raises:
+            InputError: If there is no training dataset.
+            TrainingError: If no training mention is usable.
+        """
+        if self._train_dataset is None:
+            raise InputError("no train_dataset; give a file of mentions or the mentions")
+        result = train(
+            self.model_dir,
+            self._entities,
+            _mentions(self._train_dataset),
+            self.output_dir,
+            self.settings,
+            eval_mentions=None if self._eval_dataset is None else _mentions(self._eval_dataset),
+            ks=evaluation_ks(self.cfg.to_dict()),
+            device=self.device,
+        )
+        figures = result.evaluation.to_record() if result.evaluation else {}
+        return {"losses": result.losses, **figures}
+
+    def evaluate(self, checkpoint_path: str | Path | None = None, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Measure recall over the whole knowledge base.
+
+        Args:
+            checkpoint_path: A model folder; by default the one that `train` wrote.
+            *args: Not used.
+            **kwargs: Not used.
+
+        Returns:
+            ``recall@k``, ``mrr`` and counts.
+
+        Raises:
+            InputError: If there is no evaluation dataset.
+        """
+        if self._eval_dataset is None:
+            raise InputError("no eval_dataset; give a file of mentions or the mentions")
+        encoder = EntityEncoder.from_pretrained(checkpoint_path or self.output_dir, device=self.device)
+        index = build_index(encoder, self._entities())
+        return evaluate(encoder, index, _mentions(self._eval_dataset), ks=evaluation_ks(self.cfg.to_dict())).to_record()
+
+    def _entities(self) -> Iterable[Entity]:
+        source = self._knowledge_base
+        if isinstance(source, str | Path):
+            return read_entities(source)
+        return (item if isinstance(item, Entity) else parse_entity(item) for item in source)
+
+
+def _mentions(source: Mentions) -> Iterable[Mention]:
+    if isinstance(source, str | Path):
+        yield from read_mentions(source)
+        return
+    for item in source:
+        if isinstance(item, Mention):
+            yield item
+        else:
+            yield from parse_document(item).mentions
