@@ -9,6 +9,7 @@ from typing import Any
 from modelscope_plugin.cli.arguments import add_command, add_device, add_file_encoding, add_json, positive
 from modelscope_plugin.cli.output import print_json, print_table, recall_rows
 from modelscope_plugin.data.readers import read_entities, read_mentions
+from modelscope_plugin.errors import InputError
 
 _EXAMPLES = """\
 Settings that are not given come from configuration.json: the file named by --config, the model
@@ -24,7 +25,7 @@ def register(commands: Any) -> None:
     parser = add_command(commands, "train", run, "Train a dual encoder with in-batch negatives.", _EXAMPLES)
     parser.add_argument("--model", required=True, metavar="DIR|ID", help="any BERT-family checkpoint to start from")
     parser.add_argument("--kb", required=True, metavar="FILE", help="knowledge base")
-    parser.add_argument("--train", required=True, metavar="FILE", help="texts with mentions and their entities")
+    parser.add_argument("--train", metavar="FILE", help="texts with mentions and their entities")
     parser.add_argument("--dev", metavar="FILE", help="the same, to measure recall on afterwards")
     parser.add_argument("--out", required=True, metavar="DIR", help="model folder to write")
     parser.add_argument("--config", metavar="FILE", help="a configuration.json with settings")
@@ -34,6 +35,7 @@ def register(commands: Any) -> None:
     settings.add_argument("--learning-rate", type=float, metavar="RATE", help="peak learning rate of AdamW")
     settings.add_argument("--warmup-ratio", type=float, metavar="SHARE", help="share of the steps in which the rate rises")
     settings.add_argument("--temperature", type=float, metavar="T", help="what the scores are divided by in the loss")
+    settings.add_argument("--kb-mentions", type=int, metavar="N", help="mentions to make from every name in the knowledge base")
     settings.add_argument("--max-length", type=positive, metavar="N", help="tokens of a window")
     settings.add_argument("--pooling", dest="emb_pooler_type", metavar="TYPE", help="cls, avg, avg_top2 or avg_first_last")
     settings.add_argument("--normalize", action=argparse.BooleanOptionalAction, help="scale vectors to length 1")
@@ -56,12 +58,14 @@ def run(args: argparse.Namespace) -> None:
     configuration = training_configuration(folder)
     if args.config:
         configuration = merged(configuration, read_configuration_file(Path(args.config)))
-    names = ("max_epochs", "batch_size", "learning_rate", "warmup_ratio", "temperature", "max_length", "emb_pooler_type", "normalize", "towers", "seed")  # fmt: skip
+    names = ("max_epochs", "batch_size", "learning_rate", "warmup_ratio", "temperature", "kb_mentions", "max_length", "emb_pooler_type", "normalize", "towers", "seed")  # fmt: skip
     settings = TrainingSettings.from_configuration(configuration, **{name: getattr(args, name) for name in names})
+    if args.train is None and not settings.kb_mentions:
+        raise InputError("--train is needed, or --kb-mentions to train on the knowledge base alone")
     result = train(
         folder,
         lambda: read_entities(args.kb, encoding=args.encoding),
-        read_mentions(args.train, encoding=args.encoding),
+        read_mentions(args.train, encoding=args.encoding) if args.train else (),
         args.out,
         settings,
         eval_mentions=None if args.dev is None else read_mentions(args.dev, encoding=args.encoding),

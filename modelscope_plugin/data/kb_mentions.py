@@ -17,9 +17,8 @@ _CLAUSE = 40
 def mentions_of_entity(entity: Entity, per_name: int, seed: int) -> Iterator[Mention]:
     """Write mentions of an entity from its own names and description.
 
-    Each name is put beside clauses drawn from the description and the facts, so that a model learns that a
-    name, and words of the description around it, point to the entity. A name of an entity that has neither
-    stands alone.
+    Each name stands once alone, and otherwise beside clauses drawn from the description and the facts, so
+    that a model learns that a name, and words of the description around it, point to the entity.
 
     Args:
         entity: The entity.
@@ -33,8 +32,8 @@ def mentions_of_entity(entity: Entity, per_name: int, seed: int) -> Iterator[Men
     texts = (entity.description, *(value for _, value in entity.facts))
     clauses = [clause.strip()[:_CLAUSE] for text in texts for clause in _BREAKS.split(text) if clause.strip()]
     for name in dict.fromkeys((entity.name.strip(), *(alias.strip() for alias in entity.aliases))):
-        for _ in range(per_name if name else 0):
-            chosen = draw.sample(clauses, min(2, len(clauses)))
+        for turn in range(per_name if name else 0):
+            chosen = draw.sample(clauses, min(2, len(clauses))) if turn else []
             before = chosen[0] + _SEPARATOR if len(chosen) == 2 and draw.random() < 0.5 else ""
             after = _SEPARATOR + chosen[-1] if chosen else ""
             yield Mention(before + name + after, len(before), len(before) + len(name), (entity.id,))

@@ -142,7 +142,8 @@ class DualEncoder(nn.Module):
 
         Args:
             folder: The folder of a dual encoder, or of any BERT-family checkpoint.
-            **settings: ``emb_pooler_type`` and ``normalize``, in place of what configuration.json says.
+            **settings: ``emb_pooler_type`` and ``normalize``, in place of what configuration.json says; None
+                changes nothing.
 
         Returns:
             The model, in float32 and evaluation mode.
@@ -152,11 +153,12 @@ class DualEncoder(nn.Module):
         """
         folder = Path(folder)
         configured = read_configuration(folder).get("model") or {}
-        settings = {key: settings.get(key, configured.get(key)) for key in ("emb_pooler_type", "normalize")}
+        configured = {key: configured[key] for key in ("emb_pooler_type", "normalize", "towers") if key in configured}
+        chosen = configured | {key: value for key, value in settings.items() if value is not None}
         mention_tower = load_tower(folder)
         second = folder / ENTITY_TOWER_FOLDER
-        entity_tower = load_tower(second) if configured.get("towers", 1) == 2 else None
-        return cls(mention_tower, entity_tower, **{k: v for k, v in settings.items() if v is not None}).eval()
+        entity_tower = load_tower(second) if chosen.pop("towers", 1) == 2 else None
+        return cls(mention_tower, entity_tower, **chosen).eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the weights as safetensors, with their config.json, into a folder."""

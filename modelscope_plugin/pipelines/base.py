@@ -15,6 +15,7 @@ from modelscope.utils.constant import Frameworks
 from modelscope.utils.device import device_placement
 from modelscope.utils.logger import get_logger
 
+from modelscope_plugin.configuration import CONFIGURATION_FILE, default_configuration_file
 from modelscope_plugin.encoding.encoder import DEFAULT_BATCH_SIZE, EntityEncoder
 from modelscope_plugin.errors import InputTypeError
 from modelscope_plugin.models.entity_embedding_model import EntityEmbeddingModel
@@ -74,6 +75,9 @@ class EntityPipeline(Pipeline):  # type: ignore[misc]
             preprocessor = EntityEmbeddingPreprocessor(model.model_dir, max_length=max_length or sequence_length)
         if not isinstance(preprocessor, EntityEmbeddingPreprocessor):
             raise InputTypeError(f"preprocessor must be an EntityEmbeddingPreprocessor, not {type(preprocessor).__name__}")
+        if config_file is None and not (Path(model.model_dir) / CONFIGURATION_FILE).is_file():
+            # A plain transformers folder; the base class wants a configuration.
+            config_file = str(default_configuration_file())
         super().__init__(
             config_file=config_file, model=model, preprocessor=preprocessor, device=device, auto_collate=auto_collate
         )

@@ -68,7 +68,7 @@ class EntityLinkingPipeline(EntityPipeline):
         self, inputs: list[Document], *, batch_size: int, top_k: int | None = None
     ) -> list[dict[str, Any]]:
         """Link all mentions of all texts."""
-        return self.linker.link_documents(inputs, top_k=top_k or self.top_k, batch_size=batch_size)
+        return self.linker.link_documents(inputs, top_k=self.top_k if top_k is None else top_k, batch_size=batch_size)
 
     def postprocess(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Results as `forward` wrote them."""

@@ -185,8 +185,7 @@ def declare_markers(tokenizer: PreTrainedTokenizerBase) -> int:
     """
     from transformers import AddedToken
 
-    # Stripping white space keeps "大鹏[ENT_E]" and "大鹏 [ENT_E]" the same in any other loader too.
-    markers = [AddedToken(marker, lstrip=True, rstrip=True, normalized=False) for marker in (MENTION_START, MENTION_END)]
+    markers = [AddedToken(marker, normalized=False, special=True) for marker in (MENTION_START, MENTION_END)]
     return int(tokenizer.add_tokens(markers, special_tokens=True))
 
 

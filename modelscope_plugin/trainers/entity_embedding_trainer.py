@@ -97,12 +97,12 @@ class EntityEmbeddingTrainer(BaseTrainer):  # type: ignore[misc]
             InputError: If there is no training dataset.
             TrainingError: If no training mention is usable.
         """
-        if self._train_dataset is None:
-            raise InputError("no train_dataset; give a file of mentions or the mentions")
+        if self._train_dataset is None and not self.settings.kb_mentions:
+            raise InputError("no train_dataset; give a file of mentions or the mentions, or set train.kb_mentions")
         result = train(
             self.model_dir,
             self._entities,
-            _mentions(self._train_dataset),
+            () if self._train_dataset is None else _mentions(self._train_dataset),
             self.output_dir,
             self.settings,
             eval_mentions=None if self._eval_dataset is None else _mentions(self._eval_dataset),

@@ -26,6 +26,7 @@ _PLACES: dict[str, tuple[str, ...]] = {
     "lr_scheduler_type": ("train", "lr_scheduler", "type"),
     "warmup_ratio": ("train", "lr_scheduler", "warmup_ratio"),
     "temperature": ("train", "temperature"),
+    "kb_mentions": ("train", "kb_mentions"),
     "seed": ("train", "seed"),
     "max_length": ("preprocessor", "max_length"),
     "emb_pooler_type": ("model", "emb_pooler_type"),
@@ -48,6 +49,8 @@ class TrainingSettings:
         lr_scheduler_type: A schedule of transformers: ``linear``, ``cosine``, ``constant_with_warmup`` ...
         warmup_ratio: Share of the steps in which the rate rises from 0.
         temperature: What the scores are divided by in the loss.
+        kb_mentions: Training mentions made from every name in the knowledge base itself, beside the
+            labelled ones (see `modelscope_plugin.data.kb_mentions`).
         seed: The one source of randomness.
         max_length: Tokens of a window.
         emb_pooler_type: ``cls``, ``avg``, ``avg_top2`` or ``avg_first_last``.
@@ -66,6 +69,7 @@ class TrainingSettings:
     lr_scheduler_type: str
     warmup_ratio: float
     temperature: float
+    kb_mentions: int
     seed: int
     max_length: int
     emb_pooler_type: str
@@ -75,7 +79,8 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         from transformers.trainer_utils import SchedulerType
 
-        for name, least in (("max_epochs", 1), ("batch_size", 2), ("seed", 0), ("max_length", 1), ("towers", 1)):
+        at_least = {"max_epochs": 1, "batch_size": 2, "kb_mentions": 0, "seed": 0, "max_length": 1, "towers": 1}
+        for name, least in at_least.items():
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
                 raise InputError(f"{_place(name)}={value!r} must be an integer of at least {least}")

@@ -22,6 +22,7 @@ from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
 import modelscope_plugin
+from modelscope_plugin.data.kb_mentions import mentions_of_entity
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.encoding.encoder import EntityEncoder, choose_device
 from modelscope_plugin.errors import TrainingError
@@ -81,8 +82,8 @@ def train(
     Args:
         model: Folder or hub id of any BERT-family checkpoint; where its tokenizer lacks the markers they
             are added, with embeddings of their own.
-        entities: Gives the knowledge base; called once for training and once for evaluation.
-        mentions: Training mentions with gold entities.
+        entities: Gives the knowledge base from its beginning each time it is called.
+        mentions: Training mentions with gold entities; can be empty with ``settings.kb_mentions``.
         output: The model folder to write, whole or not at all.
         settings: How to train.
         eval_mentions: Mentions to measure recall on afterwards, over the whole knowledge base.
@@ -103,7 +104,11 @@ def train(
     held_out = None if eval_mentions is None else list(eval_mentions)
     set_seed(settings.seed)
     encoder = _prepare(resolve_model(model), settings)
-    pairs = Pairs(entities(), mentions, encoder.tokenizer)
+    given = list(mentions)
+    if settings.kb_mentions:
+        for entity in entities():
+            given += mentions_of_entity(entity, settings.kb_mentions, settings.seed)
+    pairs = Pairs(entities(), given, encoder.tokenizer)
     if len(pairs) < settings.batch_size:
         logger.warning("batch_size=%d is more than the %d training pairs; one batch holds all", settings.batch_size, len(pairs))
     losses = _run(encoder, pairs, settings, place, show_progress_bar)
@@ -247,12 +252,12 @@ class _Losses(TrainerCallback):
                 f"the loss is {loss} at step {state.global_step}; lower the learning rate or raise the temperature"
             )
         self._logged.append(loss)
-        logger.info("epoch %.2f, step %d of %d: loss %.4f", state.epoch, state.global_step, state.max_steps, loss)
 
     def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self._logged:
             self.by_epoch.append(sum(self._logged) / len(self._logged))
             self._logged = []
+            logger.info("epoch %d of %d: loss %.4f", len(self.by_epoch), args.num_train_epochs, self.by_epoch[-1])
 
 
 class _Progress(TrainerCallback):

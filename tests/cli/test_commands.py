@@ -1,0 +1,216 @@
+"""The command line as a real process, and in this process where only the output matters."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import MENTIONS, write_entities, write_mentions
+
+from modelscope_plugin import __version__
+from modelscope_plugin.cli.main import main
+from modelscope_plugin.data import Entity, Mention
+from modelscope_plugin.index import EntityIndex
+
+MARKED = "小品里 [ENT_S] 大鹏 [ENT_E] 很好笑"
+
+
+def _process(*arguments: object, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "modelscope_plugin", *map(str, arguments)],
+        capture_output=True, text=True, input=stdin, timeout=300, check=False,
+    )  # fmt: skip
+
+
+def _json(capsys: pytest.CaptureFixture[str], *arguments: object) -> Any:
+    assert main([*map(str, arguments)]) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    return json.loads(lines[0]) if len(lines) == 1 else [json.loads(line) for line in lines]
+
+
+def test_help_imports_nothing_heavy() -> None:
+    code = """
+import sys
+from modelscope_plugin.cli.main import main
+try:
+    main(['--help'])
+except SystemExit as exit:
+    assert exit.code == 0
+print([name for name in ('torch', 'transformers', 'modelscope', 'numpy', 'faiss') if name in sys.modules])
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert result.stdout.strip().endswith("[]")
+
+
+def test_modelscope_command_has_the_sub_command() -> None:
+    command = Path(sys.executable).with_name("modelscope")
+    result = subprocess.run(
+        [command, "entity", "--help"], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert result.returncode == 0
+    assert all(name in result.stdout for name in ("demo", "encode", "index", "link", "train", "evaluate"))
+
+
+def test_modelscope_command_fails_with_one_line(tmp_path: Path) -> None:
+    command = Path(sys.executable).with_name("modelscope")
+    result = subprocess.run(
+        [command, "entity", "link", "--index", str(tmp_path / "none"), "--text", MARKED],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert result.stderr.strip().splitlines()[-1].startswith("error: there is no index in")
+    assert "Traceback" not in result.stderr
+
+
+def test_version_is_printed() -> None:
+    assert _process("--version").stdout.strip() == f"modelscope_plugin {__version__}"
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["index"], ["link", "--top-k", "0", "--index", "x"]])
+def test_usage_errors_exit_with_2(arguments: list[str]) -> None:
+    assert _process(*arguments).returncode == 2
+
+
+def test_index_then_link_as_processes(model_folder: Path, kb_file: Path, tmp_path: Path) -> None:
+    built = _process("index", kb_file, "--model", model_folder, "--out", tmp_path / "index", "--device", "cpu")
+    assert built.returncode == 0, built.stderr
+    assert "6 entities" in built.stdout
+    linked = _process("link", "--index", tmp_path / "index", "--json", "--top-k", 2, stdin=f"{MARKED}\n{MARKED}\n")
+    assert linked.returncode == 0, linked.stderr
+    documents = [json.loads(line) for line in linked.stdout.splitlines()]
+    assert [len(document["mentions"][0]["candidates"]) for document in documents] == [2, 2]
+    assert linked.stderr == ""
+
+
+def test_link_text_prints_a_table(index_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["link", "--index", str(index_folder), "--text", MARKED, "--top-k", "1"]) == 0
+    output = capsys.readouterr().out
+    assert "小品里[大鹏]很好笑" in output
+    assert any(f"({entity})" in output for entity in ("dapeng", "roc", "apple-inc", "apple-fruit", "apple-film", "river"))
+
+
+def test_link_file_writes_whole_file(index_folder: Path, mentions_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "linked.jsonl"
+    assert main(["link", str(mentions_file), "--index", str(index_folder), "--out", str(out)]) == 0
+    assert [json.loads(line)["text"] for line in out.read_text(encoding="utf-8").splitlines()] == [m.text for m in MENTIONS]
+
+
+def test_link_keeps_the_earlier_file_when_it_fails(index_folder: Path, tmp_path: Path) -> None:
+    broken, out = tmp_path / "broken.jsonl", tmp_path / "linked.jsonl"
+    broken.write_text(f'{{"text": "{MARKED}"}}\n{{"text": \n', encoding="utf-8")
+    out.write_text("earlier")
+    assert main(["link", str(broken), "--index", str(index_folder), "--out", str(out)]) == 1
+    assert out.read_text() == "earlier"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken.jsonl", "linked.jsonl"]
+
+
+def test_index_adds_and_removes(index_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copytree(index_folder, tmp_path / "index")
+    more = write_entities(tmp_path / "more.jsonl", [Entity("new", "新"), Entity("river", "长江大河")])
+    assert _json(capsys, "index", more, "--add", "--out", tmp_path / "index", "--json")["entities"] == 7
+    assert _json(capsys, "index", "--remove", "new", "roc", "--out", tmp_path / "index", "--json")["entities"] == 5
+    names = {entity.id: entity.name for entity in EntityIndex.load(tmp_path / "index")}
+    assert names["river"] == "长江大河"
+    assert "roc" not in names
+
+
+def test_failed_index_leaves_the_earlier_one(index_folder: Path, model_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(index_folder, tmp_path / "index")
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"id": "a", "name": "甲"}\n{"id": "a", "name": "乙"}\n', encoding="utf-8")
+    assert main(["index", str(bad), "--model", str(model_folder), "--out", str(tmp_path / "index")]) == 1
+    assert len(EntityIndex.load(tmp_path / "index", verify=True)) == 6
+
+
+def test_encode_writes_vectors(model_folder: Path, mentions_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "vectors.npy"
+    assert main(["encode", str(mentions_file), "--model", str(model_folder), "--out", str(out)]) == 0
+    vectors = np.load(out)
+    assert (vectors.shape, vectors.dtype) == ((6, 64), np.float32)
+
+
+def test_encode_prints_json(model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert len(_json(capsys, "encode", "--text", MARKED, "--model", model_folder, "--json")) == 64
+
+
+def test_train_then_evaluate(
+    base_folder: Path, kb_file: Path, mentions_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    trained = _json(
+        capsys, "train", "--model", base_folder, "--kb", kb_file, "--train", mentions_file, "--dev", mentions_file,
+        "--out", tmp_path / "model", "--epochs", 20, "--batch-size", 6, "--learning-rate", 2e-3, "--pooling", "avg",
+        "--temperature", 8, "--k", 1, 2, "--device", "cpu", "--json",
+    )  # fmt: skip
+    assert trained["evaluation"]["recall@1"] == 1.0
+    figures = _json(
+        capsys, "evaluate", mentions_file, "--kb", kb_file, "--model", tmp_path / "model", "--k", 1, 2, "--json"
+    )
+    assert figures["recall@1"] == trained["evaluation"]["recall@1"]
+
+
+def test_evaluate_prints_a_table(index_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    mentions = write_mentions(tmp_path / "m.jsonl", [*MENTIONS, Mention("大鹏", 0, 2, nil="NIL_Person")])
+    assert main(["evaluate", str(mentions), "--index", str(index_folder)]) == 0
+    output = capsys.readouterr().out
+    assert "Recall@128" in output
+    assert "left out: 1 NIL" in output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["link", "--index", "{index}", "--text", "没有标记"], "no mention in"),
+        (["link", "none.jsonl", "--index", "{index}"], "there is no file none.jsonl"),
+        (["link", "none.jsonl", "--text", "x", "--index", "{index}"], "give either file or --text"),
+        (["link", "--text", MARKED, "--index", "{index}", "--device", "cuda:7"], "cuda:7"),
+        (["link", "--text", MARKED, "--index", "{index}", "--model", "/no/such"], "there is no model folder /no/such"),
+        (["index", "none.jsonl", "--out", "{tmp}/i"], "--model is needed"),
+        (["index", "--out", "{tmp}/i"], "nothing to do"),
+        (["index", "--remove", "Q404", "--out", "{index}"], "no entity 'Q404'"),
+        (["encode", "--text", "x", "--model", "{model}"], "say where the vectors go"),
+        (["evaluate", "none.jsonl", "--index", "{index}"], "there is no file none.jsonl"),
+        (["train", "--model", "{model}", "--kb", "x", "--out", "{tmp}/m"], "--train is needed"),
+        (["train", "--model", "{model}", "--kb", "x", "--train", "y", "--out", "{tmp}/m", "--config", "z"], "there is no file z"),
+    ],
+)
+def test_failures_are_one_line_and_status_1(
+    arguments: list[str], message: str, index_folder: Path, model_folder: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    filled = [a.format(index=index_folder, model=model_folder, tmp=tmp_path) for a in arguments]
+    assert main(filled) == 1
+    error = capsys.readouterr().err.strip()
+    assert error.startswith("error: ")
+    assert message in error
+    assert "\n" not in error
+
+
+def test_interrupted_index_leaves_the_earlier_one(index_folder: Path, model_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(index_folder, tmp_path / "index")
+    kb = write_entities(tmp_path / "kb.jsonl", [Entity(f"e{i}", f"名{i}", description="很长" * 60) for i in range(60000)])
+    process = subprocess.Popen(
+        [sys.executable, "-m", "modelscope_plugin", "index", kb, "--model", model_folder, "--out", tmp_path / "index"],
+        stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    time.sleep(6)
+    assert process.poll() is None
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert len(EntityIndex.load(tmp_path / "index", verify=True)) == 6
+
+
+def test_closed_pipe_is_no_traceback(index_folder: Path, tmp_path: Path) -> None:
+    mentions = write_mentions(tmp_path / "m.jsonl", MENTIONS * 400)
+    command = f"{sys.executable} -m modelscope_plugin link {mentions} --index {index_folder} --json | head -n 1"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=300, check=False)
+    assert json.loads(result.stdout)["text"] == MENTIONS[0].text
+    assert "Traceback" not in result.stderr

@@ -1,0 +1,56 @@
+"""Models of the hub by their id, from a stand-in on this machine, each in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hub_stand_in import serve_model
+
+
+def _run(address: str, cache: Path, *command: object) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {
+        "MODELSCOPE_DOMAIN": address,
+        "MODELSCOPE_ENDPOINT": address,
+        "MODELSCOPE_CACHE": str(cache),
+        "HOME": str(cache),
+    }
+    return subprocess.run(
+        [sys.executable, *map(str, command)], capture_output=True, text=True, timeout=300, env=environment, check=False
+    )
+
+
+def test_command_line_downloads_a_model_by_its_id(model_folder: Path, kb_file: Path, tmp_path: Path) -> None:
+    with serve_model(model_folder, "owner/name") as address:
+        arguments = ["index", kb_file, "--model", "owner/name", "--out", tmp_path / "index", "--device", "cpu"]
+        result = _run(address, tmp_path / "cache", "-m", "modelscope_plugin", *arguments)
+    assert result.returncode == 0, result.stderr
+    assert "model owner/name" in result.stdout
+
+
+@pytest.mark.parametrize("kind", ["ours", "builtin"])
+def test_pipeline_downloads_a_model_by_its_id(
+    model_folder: Path, builtin_folder: Path, tmp_path: Path, kind: str
+) -> None:
+    code = """
+import modelscope_plugin
+from modelscope.pipelines import pipeline
+pipe = pipeline('sentence-embedding', model='owner/name', device='cpu')
+print(pipe({'source_sentence': ['大鹏']})['text_embedding'].shape)
+"""
+    with serve_model(model_folder if kind == "ours" else builtin_folder, "owner/name") as address:
+        result = _run(address, tmp_path / "cache", "-c", code)
+    assert result.returncode == 0, result.stderr[-2000:]
+    assert result.stdout.strip().endswith("(1, 64)")
+
+
+def test_id_that_the_hub_does_not_know_is_one_line(model_folder: Path, kb_file: Path, tmp_path: Path) -> None:
+    with serve_model(model_folder, "owner/name") as address:
+        arguments = ["index", kb_file, "--model", "owner/other", "--out", tmp_path / "index"]
+        result = _run(address, tmp_path / "cache", "-m", "modelscope_plugin", *arguments)
+    assert result.returncode == 1
+    assert "the hub does not give a model of that id" in result.stderr
+    assert "Traceback" not in result.stderr

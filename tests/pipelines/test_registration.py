@@ -1,0 +1,89 @@
+"""What ModelScope knows after ``import modelscope_plugin``, each in a process of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+def _run(code: str, *arguments: object) -> str:
+    result = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert result.returncode == 0, result.stderr[-3000:]
+    return result.stdout
+
+
+def test_import_brings_in_neither_modelscope_nor_torch() -> None:
+    code = "import sys, modelscope_plugin; print([m for m in ('modelscope', 'torch', 'numpy', 'faiss') if m in sys.modules])"
+    assert _run(code).strip() == "[]"
+
+
+def test_data_room_needs_no_torch() -> None:
+    code = "import sys, modelscope_plugin.data; print([m for m in ('modelscope', 'torch') if m in sys.modules])"
+    assert _run(code).strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    "imports",
+    [
+        "import modelscope_plugin; from modelscope.pipelines import pipeline",
+        "from modelscope.pipelines import pipeline; import modelscope_plugin",
+    ],
+)
+def test_own_names_work_whatever_is_imported_first(model_folder: Path, imports: str) -> None:
+    code = f"""
+import sys
+{imports}
+pipe = pipeline('sentence-embedding', model=sys.argv[1], device='cpu')
+print(type(pipe).__name__, pipe({{'source_sentence': ['大鹏']}})['text_embedding'].shape)
+"""
+    assert _run(code, model_folder).strip().endswith("EntityEmbeddingPipeline (1, 64)")
+
+
+def test_no_warning_about_the_ast_index(model_folder: Path) -> None:
+    code = """
+import sys, modelscope_plugin
+from modelscope.pipelines import pipeline
+pipeline('sentence-embedding', model=sys.argv[1], device='cpu')
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(model_folder)], capture_output=True, text=True, timeout=300, check=True
+    )
+    assert "not found in ast index" not in result.stdout + result.stderr
+
+
+def test_model_and_preprocessor_load_through_modelscope(model_folder: Path) -> None:
+    code = """
+import sys, modelscope_plugin
+from modelscope.models import Model
+from modelscope.preprocessors import Preprocessor
+model = Model.from_pretrained(sys.argv[1], device='cpu')
+batch = Preprocessor.from_pretrained(sys.argv[1])({'source_sentence': ['[ENT_S]大鹏[ENT_E]'], 'sentences_to_compare': ['苹果', '长江']})
+output = model.eval()(**batch)
+print(type(model).__name__, tuple(output.query_embeddings.shape), tuple(output.doc_embeddings.shape))
+"""
+    assert _run(code, model_folder).strip().endswith("EntityEmbeddingModel (1, 64) (2, 64)")
+
+
+def test_linking_pipeline_finds_its_model_through_the_index(index_folder: Path) -> None:
+    code = """
+import sys, modelscope_plugin
+from modelscope.pipelines import pipeline
+pipe = pipeline('entity-linking', index=sys.argv[1], device='cpu')
+print(len(pipe('小品里[ENT_S]大鹏[ENT_E]')['mentions'][0]['candidates']))
+"""
+    assert _run(code, index_folder).strip().endswith("6")
+
+
+def test_plain_transformers_folder_works_with_the_pipeline_named(base_folder: Path) -> None:
+    code = """
+import sys, modelscope_plugin
+from modelscope.pipelines import pipeline
+pipe = pipeline('sentence-embedding', model=sys.argv[1], pipeline_name='entity-embedding', device='cpu')
+print(pipe('大鹏')['text_embedding'].shape)
+"""
+    assert _run(code, base_folder).strip().endswith("(1, 64)")
