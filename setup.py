@@ -15,6 +15,7 @@ class BuildWithConfiguration(build_py):
     """Puts configuration.json, which stands at the top of the repository, into the package."""
 
     def run(self) -> None:
+        """Build, then copy the file, except for an editable install, which sees the repository."""
         super().run()
         if not self.editable_mode:
             target = Path(self.build_lib) / "modelscope_plugin" / CONFIGURATION

@@ -64,9 +64,7 @@ def _stand_in() -> None:
             return chosen(model_dir=model_dir, **kwargs)
 
     MODELS.register_module(Tasks.sentence_embedding, module_name=_BERT, module_cls=EntityEmbeddingModel, force=True)
-    PIPELINES.register_module(
-        Tasks.sentence_embedding, module_name=_NAME, module_cls=PipelineByModel, force=True
-    )
+    PIPELINES.register_module(Tasks.sentence_embedding, module_name=_NAME, module_cls=PipelineByModel, force=True)
     PREPROCESSORS.register_module(Fields.nlp, module_name=_NAME, module_cls=PreprocessorByModel, force=True)
 
 

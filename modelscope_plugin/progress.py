@@ -8,9 +8,7 @@ from typing import Any
 from tqdm import tqdm
 
 
-def progress_bar(
-    total: int | None, description: str, unit: str, show: bool | None = None, **options: Any
-) -> tqdm[Any]:
+def progress_bar(total: int | None, description: str, unit: str, show: bool | None = None, **options: Any) -> tqdm[Any]:
     """Make a progress bar on standard error.
 
     Args:

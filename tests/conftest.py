@@ -42,7 +42,9 @@ MENTIONS = [
     Mention("大鹏是一飞九万里的神鸟", 0, 2, ("roc",)),
     Mention("坐船沿长江到上海入海", 3, 5, ("river",)),
 ]
-VOCABULARY_TEXT = "，。；：、《》！？ 类型别名宋小宝品美人鱼上演生死离别关键时刻登场abcdefghijklmnopqrstuvwxyz0123456789[]_"
+VOCABULARY_TEXT = (
+    "，。；：、《》！？ 类型别名宋小宝品美人鱼上演生死离别关键时刻登场abcdefghijklmnopqrstuvwxyz0123456789[]_"
+)
 
 
 def write_entities(path: Path, entities: list[Entity] = ENTITIES) -> Path:

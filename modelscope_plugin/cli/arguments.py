@@ -33,9 +33,15 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 def add_encoding(parser: argparse.ArgumentParser) -> None:
     """Add the options of encoding texts."""
     parser.add_argument(
-        "--batch-size", type=positive, default=DEFAULT_BATCH_SIZE, metavar="N", help="texts in one forward pass (default: %(default)s)"
+        "--batch-size",
+        type=positive,
+        default=DEFAULT_BATCH_SIZE,
+        metavar="N",
+        help="texts in one forward pass (default: %(default)s)",
     )
-    parser.add_argument("--max-length", type=positive, metavar="N", help="tokens of a window (default: the model's, else 128)")
+    parser.add_argument(
+        "--max-length", type=positive, metavar="N", help="tokens of a window (default: the model's, else 128)"
+    )
 
 
 def add_file_encoding(parser: argparse.ArgumentParser) -> None:

@@ -52,7 +52,8 @@ def run(args: argparse.Namespace) -> None:
         return
     say(f"\nDone in {time.monotonic() - started:.0f} s.")
     if args.out:
-        say(f'Go on with: modelscope entity link --index {Path(args.out) / "index"} --text "我想买一斤 [ENT_S] 苹果 [ENT_E]"')
+        index = Path(args.out) / "index"
+        say(f'Go on with: modelscope entity link --index {index} --text "我想买一斤 [ENT_S] 苹果 [ENT_E]"')
 
 
 def _demo(folder: Path, model: str | None, device: str | None, say: Any) -> dict[str, Any]:

@@ -23,9 +23,19 @@ examples:
 def register(commands: Any) -> None:
     """Add the sub-command."""
     parser = add_command(commands, "encode", run, "Encode mentions or entities.", _EXAMPLES)
-    parser.add_argument("file", nargs="?", metavar="FILE", help="mentions, or with --side entity a knowledge base; - is standard input")
-    parser.add_argument("--text", action="append", default=[], metavar="TEXT", help="a text, with or without a marked mention; can be repeated")
-    parser.add_argument("--side", choices=("mention", "entity"), default="mention", help="which tower encodes (default: %(default)s)")
+    parser.add_argument(
+        "file", nargs="?", metavar="FILE", help="mentions, or with --side entity a knowledge base; - is standard input"
+    )
+    parser.add_argument(
+        "--text",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help="a text, with or without a marked mention; can be repeated",
+    )
+    parser.add_argument(
+        "--side", choices=("mention", "entity"), default="mention", help="which tower encodes (default: %(default)s)"
+    )
     parser.add_argument("--out", metavar="FILE.npy", help="write the vectors, float32 (n, dim), to this file")
     add_model(parser, "the model to encode with")
     add_encoding(parser)

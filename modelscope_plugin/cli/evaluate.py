@@ -5,7 +5,15 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from modelscope_plugin.cli.arguments import add_command, add_encoding, add_file_encoding, add_json, add_model, one_of, positive
+from modelscope_plugin.cli.arguments import (
+    add_command,
+    add_encoding,
+    add_file_encoding,
+    add_json,
+    add_model,
+    one_of,
+    positive,
+)
 from modelscope_plugin.cli.output import print_json, print_table, recall_rows
 from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.errors import InputError
@@ -23,7 +31,9 @@ def register(commands: Any) -> None:
     parser.add_argument("file", metavar="FILE", help="texts with mentions and their entities")
     parser.add_argument("--index", metavar="INDEX", help="folder of the index")
     parser.add_argument("--kb", metavar="FILE", help="knowledge base, in place of an index")
-    parser.add_argument("--k", type=positive, nargs="+", default=[4, 16, 128], metavar="K", help="values of k (default: 4 16 128)")
+    parser.add_argument(
+        "--k", type=positive, nargs="+", default=[4, 16, 128], metavar="K", help="values of k (default: 4 16 128)"
+    )
     add_model(parser, "the model (default: the one that the index names)", required=False)
     add_encoding(parser)
     add_file_encoding(parser)
@@ -55,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     if result.single_gold_recall and result.single_gold_mentions != result.mentions:
         figures[f"the {result.single_gold_mentions} with one gold entity"] = result.single_gold_recall
     print_table(*recall_rows(figures))
-    print(
-        f"MRR {result.mrr:.3f}; {result.entities} entities; left out: {result.nil_mentions} NIL and "
-        f"{result.unlabelled_mentions} unlabelled mentions; {result.unknown_gold} mentions have no gold entity in the knowledge base"
-    )
+    print(f"MRR {result.mrr:.3f} over {result.entities} entities")
+    print(f"left out: {result.nil_mentions} NIL and {result.unlabelled_mentions} unlabelled mentions")
+    if result.unknown_gold:
+        print(f"{result.unknown_gold} mentions have no gold entity in the knowledge base and count as missed")

@@ -22,10 +22,16 @@ examples:
 def register(commands: Any) -> None:
     """Add the sub-command."""
     parser = add_command(commands, "index", run, "Build the index of a knowledge base, or change it.", _EXAMPLES)
-    parser.add_argument("file", nargs="?", metavar="KB", help="knowledge base: JSON lines (CCKS or own form), CSV, TSV; also .gz")
+    parser.add_argument(
+        "file", nargs="?", metavar="KB", help="knowledge base: JSON lines (CCKS or own form), CSV, TSV; also .gz"
+    )
     parser.add_argument("--out", required=True, metavar="INDEX", help="folder of the index")
-    parser.add_argument("--add", action="store_true", help="add the entities to the index that is there; same ids are replaced")
-    parser.add_argument("--remove", nargs="+", default=[], metavar="ID", help="take entities out of the index that is there")
+    parser.add_argument(
+        "--add", action="store_true", help="add the entities to the index that is there; same ids are replaced"
+    )
+    parser.add_argument(
+        "--remove", nargs="+", default=[], metavar="ID", help="take entities out of the index that is there"
+    )
     add_model(parser, "the model to encode with (with --add: by default the one of the index)", required=False)
     add_encoding(parser)
     add_file_encoding(parser)
@@ -62,8 +68,6 @@ def _add(args: argparse.Namespace, index: Any) -> Any:
 
     # Reading the file once before the model is loaded gives its length and finds a broken line early.
     total = None if args.file == "-" else sum(1 for _ in read_entities(args.file, encoding=args.encoding))
-    encoder = EntityEncoder.from_pretrained(
-        args.model or index.model, device=args.device, max_length=args.max_length
-    )
+    encoder = EntityEncoder.from_pretrained(args.model or index.model, device=args.device, max_length=args.max_length)
     entities = read_entities(args.file, encoding=args.encoding)
     return build_index(encoder, entities, index=index, batch_size=args.batch_size, total=total)

@@ -10,7 +10,15 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from modelscope_plugin.cli.arguments import add_command, add_encoding, add_file_encoding, add_json, add_model, one_of, positive
+from modelscope_plugin.cli.arguments import (
+    add_command,
+    add_encoding,
+    add_file_encoding,
+    add_json,
+    add_model,
+    one_of,
+    positive,
+)
 from modelscope_plugin.cli.output import linked_rows, print_json, print_table
 from modelscope_plugin.data.readers import read_documents
 from modelscope_plugin.data.records import Document
@@ -28,10 +36,19 @@ examples:
 def register(commands: Any) -> None:
     """Add the sub-command."""
     parser = add_command(commands, "link", run, "Link mentions to the entities of an index.", _EXAMPLES)
-    parser.add_argument("file", nargs="?", metavar="FILE", help="texts with mentions: JSON lines (CCKS or own form), CSV, TSV, marked text; - is standard input")
-    parser.add_argument("--text", action="append", default=[], metavar="TEXT", help="a text with a marked mention; can be repeated")
+    parser.add_argument(
+        "file",
+        nargs="?",
+        metavar="FILE",
+        help="texts with mentions: JSON lines (CCKS or own form), CSV, TSV, marked text; - is standard input",
+    )
+    parser.add_argument(
+        "--text", action="append", default=[], metavar="TEXT", help="a text with a marked mention; can be repeated"
+    )
     parser.add_argument("--index", required=True, metavar="INDEX", help="folder of the index")
-    parser.add_argument("--top-k", type=positive, default=5, metavar="K", help="candidates per mention (default: %(default)s)")
+    parser.add_argument(
+        "--top-k", type=positive, default=5, metavar="K", help="candidates per mention (default: %(default)s)"
+    )
     parser.add_argument("--out", metavar="FILE", help="write JSON lines to this file, whole or not at all")
     add_model(parser, "the model (default: the one that the index names)", required=False)
     add_encoding(parser)
@@ -55,7 +72,11 @@ def run(args: argparse.Namespace) -> None:
     linker = EntityLinker.from_pretrained(args.model, args.index, device=args.device, max_length=args.max_length)
     results = _linked(linker, documents, args)
     if args.out:
-        with replace_file(Path(args.out)) as draft, open(draft, "w", encoding="utf-8") as stream, contextlib.redirect_stdout(stream):
+        with (
+            replace_file(Path(args.out)) as draft,
+            open(draft, "w", encoding="utf-8") as stream,
+            contextlib.redirect_stdout(stream),
+        ):
             _print_lines(results)
     elif args.json:
         _print_lines(results)

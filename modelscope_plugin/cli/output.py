@@ -39,7 +39,8 @@ def linked_rows(linked: Sequence[dict[str, Any]], top_k: int, context: int = 12)
         for mention in document["mentions"]:
             start, end = mention["start"], mention["end"]
             left, right = text[max(0, start - context) : start], text[end : end + context]
-            shown = f"{'…' if start > context else ''}{left}[{mention['mention']}]{right}{'…' if end + context < len(text) else ''}"
+            before, behind = "…" if start > context else "", "…" if end + context < len(text) else ""
+            shown = f"{before}{left}[{mention['mention']}]{right}{behind}"
             found = [f"{item['name']} ({item['id']}) {item['score']:.2f}" for item in mention["candidates"][:top_k]]
             rows.append([" ".join(shown.split()), *found])
     return rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -33,11 +34,17 @@ def register(commands: Any) -> None:
     settings.add_argument("--epochs", dest="max_epochs", type=positive, metavar="N", help="passes over the mentions")
     settings.add_argument("--batch-size", type=positive, metavar="N", help="mentions in a batch")
     settings.add_argument("--learning-rate", type=float, metavar="RATE", help="peak learning rate of AdamW")
-    settings.add_argument("--warmup-ratio", type=float, metavar="SHARE", help="share of the steps in which the rate rises")
+    settings.add_argument(
+        "--warmup-ratio", type=float, metavar="SHARE", help="share of the steps in which the rate rises"
+    )
     settings.add_argument("--temperature", type=float, metavar="T", help="what the scores are divided by in the loss")
-    settings.add_argument("--kb-mentions", type=int, metavar="N", help="mentions to make from every name in the knowledge base")
+    settings.add_argument(
+        "--kb-mentions", type=int, metavar="N", help="mentions to make from every name in the knowledge base"
+    )
     settings.add_argument("--max-length", type=positive, metavar="N", help="tokens of a window")
-    settings.add_argument("--pooling", dest="emb_pooler_type", metavar="TYPE", help="cls, avg, avg_top2 or avg_first_last")
+    settings.add_argument(
+        "--pooling", dest="emb_pooler_type", metavar="TYPE", help="cls, avg, avg_top2 or avg_first_last"
+    )
     settings.add_argument("--normalize", action=argparse.BooleanOptionalAction, help="scale vectors to length 1")
     settings.add_argument("--towers", type=int, choices=(1, 2), help="1 for shared weights, 2 for separate ones")
     settings.add_argument("--seed", type=int, metavar="N", help="the one source of randomness")
@@ -58,8 +65,8 @@ def run(args: argparse.Namespace) -> None:
     configuration = training_configuration(folder)
     if args.config:
         configuration = merged(configuration, read_configuration_file(Path(args.config)))
-    names = ("max_epochs", "batch_size", "learning_rate", "warmup_ratio", "temperature", "kb_mentions", "max_length", "emb_pooler_type", "normalize", "towers", "seed")  # fmt: skip
-    settings = TrainingSettings.from_configuration(configuration, **{name: getattr(args, name) for name in names})
+    given = {field.name: getattr(args, field.name, None) for field in fields(TrainingSettings)}
+    settings = TrainingSettings.from_configuration(configuration, **given)
     if args.train is None and not settings.kb_mentions:
         raise InputError("--train is needed, or --kb-mentions to train on the knowledge base alone")
     result = train(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import codecs
 import gzip
-import io
 import sys
 import zlib
 from collections.abc import Iterator
@@ -35,7 +34,9 @@ def read_lines(path: str | Path, encoding: str = "utf-8") -> Iterator[tuple[int,
     try:
         name = codecs.lookup(encoding).name
     except LookupError:
-        raise InputError(f"unknown encoding {encoding!r}; name one that Python knows, such as utf-8 or gb18030") from None
+        raise InputError(
+            f"unknown encoding {encoding!r}; name one that Python knows, such as utf-8 or gb18030"
+        ) from None
     if name.startswith(("utf-16", "utf-32")):
         raise InputError(f"files in {encoding} cannot be read line by line; save the file as UTF-8")
     number = 0
@@ -46,7 +47,7 @@ def read_lines(path: str | Path, encoding: str = "utf-8") -> Iterator[tuple[int,
                 yield number, (line.removeprefix("\ufeff") if number == 1 else line).rstrip("\r\n")
         except UnicodeDecodeError as error:
             raise DataFileError(
-                f"{path}:{number}: not {encoding} text (byte {error.start}); save the file as UTF-8 or name its encoding"
+                f"{path}:{number}: not {encoding} text (byte {error.start}); save it as UTF-8 or name its encoding"
             ) from None
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise DataFileError(f"{path}:{number + 1}: damaged gzip file ({error}); compress it again") from None
@@ -57,13 +58,12 @@ def _open(path: str | Path) -> Iterator[BinaryIO | gzip.GzipFile]:
     if str(path) == "-":
         yield sys.stdin.buffer
         return
-    try:
-        stream: io.BufferedReader = open(path, "rb")
-    except FileNotFoundError:
-        raise MissingFileError(f"there is no file {path}") from None
-    except IsADirectoryError:
-        raise MissingFileError(f"{path} is a folder; name a file") from None
-    with stream:
+    path = Path(path)
+    if path.is_dir():
+        raise MissingFileError(f"{path} is a folder; name a file")
+    if not path.exists():
+        raise MissingFileError(f"there is no file {path}")
+    with open(path, "rb") as stream:
         if stream.peek(2)[:2] == _GZIP_MAGIC:
             with gzip.GzipFile(fileobj=stream) as unpacked:
                 yield unpacked

@@ -98,7 +98,9 @@ def _span(text: str, span: Mapping[str, Any]) -> tuple[int, int]:
     start = _integer(span, "start" if span.get("start") not in (None, "") else "offset")
     end = _integer(span, "end") if span.get("end") not in (None, "") else start + len(surface or "")
     if start < 0 or end > len(text):
-        raise InputError(f"mention offsets {start}:{end} lie outside the text of {len(text)} characters {excerpt(text)}")
+        raise InputError(
+            f"mention offsets {start}:{end} lie outside the text of {len(text)} characters {excerpt(text)}"
+        )
     if surface is not None and text[start:end] != surface:
         raise InputError(
             f"mention {surface!r} does not stand at offset {start} of {excerpt(text)}, "

@@ -135,7 +135,9 @@ def _table_records(path: str | Path, encoding: str, delimiter: str) -> Iterator[
         except StopIteration:
             return
         except csv.Error as error:
-            raise DataFileError(f"{path}:{line}: broken row ({error}); a field with quotes or line breaks needs quotes around it") from None
+            raise DataFileError(
+                f"{path}:{line}: broken row ({error}); a field with quotes or line breaks needs quotes around it"
+            ) from None
         if not row:
             continue
         if not header:

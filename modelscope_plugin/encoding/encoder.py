@@ -184,15 +184,15 @@ class EntityEncoder:
     ) -> None:
         """Encode token ids into ``out``: each different sequence once, batches of equal length together."""
         places: dict[tuple[int, ...], list[int]] = {}
-        for place, ids in enumerate(sequences):
-            places.setdefault(tuple(ids), []).append(place)
+        for place, sequence in enumerate(sequences):
+            places.setdefault(tuple(sequence), []).append(place)
         distinct = sorted(places, key=lambda ids: (-len(ids), places[ids][0]))
         was_training = self.model.training
         self.model.eval()
         try:
             for start in range(0, len(distinct), batch_size):
                 batch = distinct[start : start + batch_size]
-                padded = self.tokenizer.pad([list(ids) for ids in batch])
+                padded = self.tokenizer.pad(batch)
                 inputs = {name: torch.from_numpy(value).to(self.model.device) for name, value in padded.items()}
                 rows = self.model.embed(side, **inputs).float().cpu().numpy()
                 done = 0

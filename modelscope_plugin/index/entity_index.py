@@ -91,9 +91,9 @@ class EntityIndex:
             raise InputError(f"{len(entities)} entities and {len(vectors)} vectors; each entity needs one")
         new = [entity.id for entity in entities]
         if len(set(new)) != len(new):
-            twice = next(id for place, id in enumerate(new) if id in new[:place])
+            twice = next(one for place, one in enumerate(new) if one in new[:place])
             raise InputError(f"id {twice!r} stands twice among the entities to add; ids must be unique")
-        self._remove([id for id in new if id in self._entities.rows])
+        self._remove([one for one in new if one in self._entities.rows])
         self._vectors.add(np.ascontiguousarray(vectors, dtype=np.float32))
         self._entities.extend(entities)
 
@@ -107,14 +107,14 @@ class EntityIndex:
             InputError: If an id is not in the index.
         """
         ids = list(dict.fromkeys(ids))
-        missing = [id for id in ids if id not in self._entities.rows]
+        missing = [one for one in ids if one not in self._entities.rows]
         if missing:
             raise InputError(f"no entity {missing[0]!r} in the index ({len(missing)} of {len(ids)} ids are not there)")
         self._remove(ids)
 
     def _remove(self, ids: list[str]) -> None:
         if ids:
-            rows = np.array(sorted(self._entities.rows[id] for id in ids), dtype=np.int64)
+            rows = np.array(sorted(self._entities.rows[one] for one in ids), dtype=np.int64)
             self._vectors.remove(rows)
             self._entities.delete(rows)
 
@@ -211,7 +211,7 @@ class EntityIndex:
         check_output_folder(folder, MANIFEST_FILE)
         with replace_folder(folder) as draft:
             np.save(draft / _VECTORS_FILE, self.vectors)
-            write_entities(draft, self._entities, self.ids)
+            write_entities(draft, self)
             files = {name: _file_record(draft / name) for name in (_VECTORS_FILE, *STORE_FILES)}
             write_json(
                 draft / MANIFEST_FILE,
@@ -250,7 +250,9 @@ class EntityIndex:
         vectors = np.load(folder / _VECTORS_FILE, mmap_mode="r")
         stored = StoredEntities(folder)
         if vectors.shape != (manifest["entities"], index.dimension) or len(stored) != manifest["entities"]:
-            raise IndexFolderError(f"{folder}: vectors and entities do not match {MANIFEST_FILE}; build the index again")
+            raise IndexFolderError(
+                f"{folder}: vectors and entities do not match {MANIFEST_FILE}; build the index again"
+            )
         index._vectors = FlatIndex(vectors)
         index._entities = _Entities(stored, list(range(len(stored))), list(stored.ids))
         return index
@@ -279,7 +281,7 @@ class _Entities:
     def rows(self) -> dict[str, int]:
         """Row by id."""
         if self._rows is None:
-            self._rows = {id: row for row, id in enumerate(self.ids)}
+            self._rows = {one: row for row, one in enumerate(self.ids)}
         return self._rows
 
     def extend(self, entities: Sequence[Entity]) -> None:
@@ -291,14 +293,16 @@ class _Entities:
     def delete(self, rows: Rows) -> None:
         gone = set(rows.tolist())
         self._places = [place for row, place in enumerate(self._places) if row not in gone]
-        self.ids = [id for row, id in enumerate(self.ids) if row not in gone]
+        self.ids = [one for row, one in enumerate(self.ids) if row not in gone]
         self._rows = None
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST_FILE
     if not path.is_file():
-        raise MissingFileError(f"there is no index in {folder} (no {MANIFEST_FILE}); build one with: modelscope entity index")
+        raise MissingFileError(
+            f"there is no index in {folder} (no {MANIFEST_FILE}); build one with: modelscope entity index"
+        )
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version = manifest["version"]

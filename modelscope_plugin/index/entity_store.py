@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -40,12 +40,13 @@ class StoredEntities:
         return parse_entity(json.loads(self._records[start:end].tobytes()))
 
 
-def write_entities(folder: Path, entities: Sequence[Entity], ids: Sequence[str]) -> None:
+def write_entities(folder: Path, entities: Iterable[Entity]) -> None:
     """Write entities into a folder as JSON lines, with their offsets and ids beside them."""
-    offsets = np.zeros(len(ids) + 1, dtype=np.int64)
+    ids, offsets = [], [0]
     with open(folder / _RECORDS, "wb") as stream:
-        for row in range(len(ids)):
-            line = json.dumps(entities[row].to_record(), ensure_ascii=False, separators=(",", ":"))
-            offsets[row + 1] = offsets[row] + stream.write(line.encode() + b"\n")
-    np.save(folder / _OFFSETS, offsets)
-    (folder / _IDS).write_text(json.dumps(list(ids), ensure_ascii=False), encoding="utf-8")
+        for entity in entities:
+            line = json.dumps(entity.to_record(), ensure_ascii=False, separators=(",", ":"))
+            offsets.append(offsets[-1] + stream.write(line.encode() + b"\n"))
+            ids.append(entity.id)
+    np.save(folder / _OFFSETS, np.array(offsets, dtype=np.int64))
+    (folder / _IDS).write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")

@@ -60,7 +60,7 @@ class FlatIndex:
         """The ``k`` rows of largest dot product for each query; ``k`` at most the number of rows."""
         import faiss
 
-        return faiss.knn(queries, self.vectors, k, metric=faiss.METRIC_INNER_PRODUCT)  # type: ignore[no-any-return]
+        return faiss.knn(queries, self.vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
 
     def remove(self, rows: Rows) -> None:
         """Take rows out; those behind them move up."""

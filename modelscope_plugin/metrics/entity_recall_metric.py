@@ -15,7 +15,7 @@ from modelscope_plugin.metrics.recall import check_ks, first_hit, mean_reciproca
 
 
 @METRICS.register_module(module_name=Metrics.entity_recall)
-class EntityRecallMetric(Metric):  # type: ignore[misc]
+class EntityRecallMetric(Metric):
     """Recall@k and MRR, fed batch by batch with rankings and gold entities.
 
     Args:
@@ -28,7 +28,9 @@ class EntityRecallMetric(Metric):  # type: ignore[misc]
         self.ks = check_ks(k)
         self._hits: list[int | None] = []
 
-    def add(self, outputs: Mapping[str, Sequence[Sequence[str]]], inputs: Mapping[str, Sequence[Sequence[str]]]) -> None:
+    def add(
+        self, outputs: Mapping[str, Sequence[Sequence[str]]], inputs: Mapping[str, Sequence[Sequence[str]]]
+    ) -> None:
         """Take the results of a batch.
 
         Args:

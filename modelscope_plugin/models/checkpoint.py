@@ -47,7 +47,9 @@ def load_tower(folder: str | Path) -> PreTrainedModel:
     options: dict[str, Any] = {}
     model_class = AutoModel._model_mapping.get(type(config), None)
     if model_class is None:
-        raise ModelFolderError(f"{folder}/config.json: transformers has no encoder for model_type {config.model_type!r}")
+        raise ModelFolderError(
+            f"{folder}/config.json: transformers has no encoder for model_type {config.model_type!r}"
+        )
     if "add_pooling_layer" in inspect.signature(model_class.__init__).parameters:
         options["add_pooling_layer"] = False
     try:
@@ -68,14 +70,16 @@ def load_tower(folder: str | Path) -> PreTrainedModel:
     left_over = sorted(key for key in report["unexpected_keys"] if not _is_head(key))
     if left_over:
         logger.warning("%s: %d weights are left over and not used (%s)", folder, len(left_over), _some(left_over))
-    return tower.eval()  # type: ignore[no-any-return]
+    return tower.eval()
 
 
 def _check_files(folder: Path) -> None:
     if not folder.is_dir():
         raise MissingFileError(f"there is no model folder {folder}")
     if not (folder / "config.json").is_file():
-        raise ModelFolderError(f"{folder} has no config.json; name the folder of a transformers or ModelScope checkpoint")
+        raise ModelFolderError(
+            f"{folder} has no config.json; name the folder of a transformers or ModelScope checkpoint"
+        )
     if not any((folder / name).is_file() for name in _WEIGHTS):
         raise ModelFolderError(f"{folder} has no weights; it needs model.safetensors or pytorch_model.bin")
 

@@ -78,7 +78,7 @@ class DualEncoder(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
-        return self.mention_tower.device
+        return next(self.parameters()).device
 
     def embed(self, side: Side, input_ids: torch.Tensor, attention_mask: torch.Tensor, **inputs: Any) -> torch.Tensor:
         """Turn a batch of token ids into vectors.
@@ -118,7 +118,7 @@ class DualEncoder(nn.Module):
         if self.towers == 1:
             copy = type(self.mention_tower)._from_config(self.mention_tower.config)
             copy.load_state_dict(self.mention_tower.state_dict(), strict=False)
-            self.entity_tower = copy.to(self.device).train(self.training)  # type: ignore[arg-type]
+            self.entity_tower = copy.to(self.device).train(self.training)
 
     def fingerprint(self) -> str:
         """A digest of all that decides the vectors: weights, pooling and normalisation.

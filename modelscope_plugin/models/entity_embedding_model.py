@@ -18,7 +18,7 @@ from modelscope_plugin.preprocessors.checkpoint_files import load_entity_tokeniz
 
 
 @MODELS.register_module(Tasks.sentence_embedding, module_name=Models.entity_embedding)
-class EntityEmbeddingModel(TorchModel):  # type: ignore[misc]
+class EntityEmbeddingModel(TorchModel):
     """ModelScope's face of `DualEncoder`, called like the built-in sentence-embedding model.
 
     Args:
@@ -35,9 +35,7 @@ class EntityEmbeddingModel(TorchModel):  # type: ignore[misc]
         self, model_dir: str, emb_pooler_type: str | None = None, normalize: bool | None = None, **kwargs: Any
     ) -> None:
         super().__init__(model_dir, **kwargs)
-        self.dual_encoder = DualEncoder.from_pretrained(
-            model_dir, emb_pooler_type=emb_pooler_type, normalize=normalize
-        )
+        self.dual_encoder = DualEncoder.from_pretrained(model_dir, emb_pooler_type=emb_pooler_type, normalize=normalize)
 
     def forward(
         self,

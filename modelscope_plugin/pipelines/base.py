@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -29,12 +28,12 @@ _FACTORY_KEYWORDS = {"trust_remote_code", "model_revision", "framework", "task"}
 _STREAM_CHUNK = 256
 
 
-class EntityPipeline(Pipeline):  # type: ignore[misc]
+class EntityPipeline(Pipeline):
     """A ModelScope pipeline over a dual encoder.
 
     A list of inputs is encoded together; results come back in its order and do not depend on
-    ``batch_size``. Subclasses say how inputs are read (`preprocess`), computed (`forward`) and
-    written (`postprocess`), each for a list of inputs at once, and which call keywords they take.
+    ``batch_size``. Subclasses say how inputs are read (``preprocess``), computed (``forward``) and
+    written (``postprocess``), each for a list of inputs at once, and which call keywords they take.
 
     Args:
         model: A model folder, a hub id, or a loaded `EntityEmbeddingModel`.
@@ -70,11 +69,15 @@ class EntityPipeline(Pipeline):  # type: ignore[misc]
         if isinstance(model, str | Path):
             model = EntityEmbeddingModel(str(resolve_model(model, model_revision)), device=device)
         if not isinstance(model, EntityEmbeddingModel):
-            raise InputTypeError(f"model must be a folder, a hub id or an EntityEmbeddingModel, not {type(model).__name__}")
+            raise InputTypeError(
+                f"model must be a folder, a hub id or an EntityEmbeddingModel, not {type(model).__name__}"
+            )
         if preprocessor is None:
             preprocessor = EntityEmbeddingPreprocessor(model.model_dir, max_length=max_length or sequence_length)
         if not isinstance(preprocessor, EntityEmbeddingPreprocessor):
-            raise InputTypeError(f"preprocessor must be an EntityEmbeddingPreprocessor, not {type(preprocessor).__name__}")
+            raise InputTypeError(
+                f"preprocessor must be an EntityEmbeddingPreprocessor, not {type(preprocessor).__name__}"
+            )
         if config_file is None and not (Path(model.model_dir) / CONFIGURATION_FILE).is_file():
             # A plain transformers folder; the base class wants a configuration.
             config_file = str(default_configuration_file())
@@ -117,16 +120,5 @@ class EntityPipeline(Pipeline):  # type: ignore[misc]
 
     def _run(self, inputs: list[Any], options: dict[str, Any]) -> list[Any]:
         with device_placement(self.framework, self.device_name), torch.no_grad():
-            return self.postprocess(self.forward(self.preprocess(inputs), **options))
-
-    @abstractmethod
-    def preprocess(self, inputs: list[Any]) -> Any:
-        """Read a list of inputs."""
-
-    @abstractmethod
-    def forward(self, inputs: Any, **options: Any) -> Any:
-        """Compute what `preprocess` read."""
-
-    @abstractmethod
-    def postprocess(self, inputs: Any) -> list[Any]:
-        """Write one result for each input."""
+            results: list[Any] = self.postprocess(self.forward(self.preprocess(inputs), **options))
+        return results

@@ -66,4 +66,4 @@ def _scores(sources: Vectors, candidates: Vectors) -> list[Any]:
     if not len(sources) or not len(candidates):
         return []
     scores: list[Any] = (sources @ candidates.T).tolist()
-    return scores[0] if len(scores) == 1 else scores  # type: ignore[no-any-return]
+    return scores[0] if len(scores) == 1 else scores

@@ -52,7 +52,9 @@ class EntityLinkingPipeline(EntityPipeline):
         **kwargs: Any,
     ) -> None:
         if index is None:
-            raise InputError("no index; give index=FOLDER, made with: modelscope entity index KB --model DIR --out FOLDER")
+            raise InputError(
+                "no index; give index=FOLDER, made with: modelscope entity index KB --model DIR --out FOLDER"
+            )
         opened = index if isinstance(index, EntityIndex) else EntityIndex.load(index)
         if model is None and not opened.model:
             raise InputError("the index does not name its model; give model=FOLDER")
@@ -64,9 +66,7 @@ class EntityLinkingPipeline(EntityPipeline):
         """Read a list of inputs."""
         return [linking_document(value) for value in inputs]
 
-    def forward(
-        self, inputs: list[Document], *, batch_size: int, top_k: int | None = None
-    ) -> list[dict[str, Any]]:
+    def forward(self, inputs: list[Document], *, batch_size: int, top_k: int | None = None) -> list[dict[str, Any]]:
         """Link all mentions of all texts."""
         return self.linker.link_documents(inputs, top_k=self.top_k if top_k is None else top_k, batch_size=batch_size)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from modelscope_plugin.data.records import Document, Mention
 from modelscope_plugin.encoding.encoder import DEFAULT_BATCH_SIZE, EntityEncoder
-from modelscope_plugin.errors import InputError
+from modelscope_plugin.errors import InputError, MissingFileError
 from modelscope_plugin.index.entity_index import Candidate, EntityIndex
 
 DEFAULT_TOP_K = 10
@@ -52,7 +52,12 @@ class EntityLinker:
         opened = EntityIndex.load(index)
         if model is None and not opened.model:
             raise InputError(f"the index {index} does not name its model; give the model")
-        encoder = EntityEncoder.from_pretrained(model or opened.model, device=device, max_length=max_length)
+        try:
+            encoder = EntityEncoder.from_pretrained(model or opened.model, device=device, max_length=max_length)
+        except MissingFileError as error:
+            if model is not None:
+                raise
+            raise MissingFileError(f"the index {index} names its model, but {error}; give the model") from None
         return cls(encoder, opened)
 
     def link(

@@ -53,9 +53,7 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
         raise ModelFolderError(f"{folder} has no tokenizer; it needs tokenizer.json or vocab.txt")
     try:
         with quiet_transformers():
-            return AutoTokenizer.from_pretrained(  # type: ignore[no-any-return]
-                folder, config=load_config(folder), local_files_only=True
-            )
+            return AutoTokenizer.from_pretrained(folder, config=load_config(folder), local_files_only=True)
     except ModelFolderError:
         raise
     except Exception as error:

@@ -17,7 +17,7 @@ from modelscope_plugin.preprocessors.tokenization import TokenIds
 
 
 @PREPROCESSORS.register_module(Fields.nlp, module_name=Preprocessors.entity_embedding)
-class EntityEmbeddingPreprocessor(Preprocessor):  # type: ignore[misc]
+class EntityEmbeddingPreprocessor(Preprocessor):
     """ModelScope's face of `EntityTokenizer`, called like the built-in sentence-embedding preprocessor.
 
     Args:

@@ -131,7 +131,7 @@ class EntityTokenizer:
                 raise InputTypeError(f"entity text {place} must be a string, not {type(text).__name__}")
         return [self._cut(ids) for ids in self._ids([self.entity_prefix + text for text in texts])]
 
-    def pad(self, sequences: Sequence[TokenIds]) -> dict[str, npt.NDArray[np.int64]]:
+    def pad(self, sequences: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
         """Fill up sequences to the longest of them.
 
         Args:

@@ -31,7 +31,7 @@ OUTPUT_FOLDER = "output"
 
 
 @TRAINERS.register_module(module_name=Trainers.entity_embedding)
-class EntityEmbeddingTrainer(BaseTrainer):  # type: ignore[misc]
+class EntityEmbeddingTrainer(BaseTrainer):
     """``build_trainer('entity-embedding-trainer', default_args={...})``.
 
     Args:

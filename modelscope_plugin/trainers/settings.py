@@ -97,7 +97,9 @@ class TrainingSettings:
             raise InputError(f"{_place('towers')}={self.towers} must be 1 or 2")
         schedules = [schedule.value for schedule in SchedulerType]
         if self.lr_scheduler_type not in schedules:
-            raise InputError(f"{_place('lr_scheduler_type')}={self.lr_scheduler_type!r}; choose from {', '.join(schedules)}")
+            raise InputError(
+                f"{_place('lr_scheduler_type')}={self.lr_scheduler_type!r}; choose from {', '.join(schedules)}"
+            )
         check_pooler_type(self.emb_pooler_type)
 
     @classmethod
@@ -120,7 +122,9 @@ class TrainingSettings:
         optimizer = _find(configuration, ("train", "optimizer", "type"))
         if optimizer not in (None, "AdamW"):
             raise InputError(f"train.optimizer.type={optimizer!r}; only AdamW is there")
-        unused = sorted(".".join(key) for key in _leaves(configuration.get("train") or {}, ("train",)) if not _is_known(key))
+        unused = sorted(
+            ".".join(key) for key in _leaves(configuration.get("train") or {}, ("train",)) if not _is_known(key)
+        )
         if unused:
             logger.warning("configuration.json: not used here: %s", ", ".join(unused))
         values = {name: _find(configuration, place) for name, place in _PLACES.items()}

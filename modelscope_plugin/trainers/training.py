@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import math
 import platform
+import tempfile
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -110,7 +111,9 @@ def train(
             given += mentions_of_entity(entity, settings.kb_mentions, settings.seed)
     pairs = Pairs(entities(), given, encoder.tokenizer)
     if len(pairs) < settings.batch_size:
-        logger.warning("batch_size=%d is more than the %d training pairs; one batch holds all", settings.batch_size, len(pairs))
+        logger.warning(
+            "batch_size=%d is more than the %d training pairs; one batch holds all", settings.batch_size, len(pairs)
+        )
     losses = _run(encoder, pairs, settings, place, show_progress_bar)
     guessing = math.log(min(settings.batch_size, len(pairs)))
     collapsed = losses[-1] > _COLLAPSED * guessing
@@ -151,9 +154,7 @@ def train(
 
 def _prepare(folder: Path, settings: TrainingSettings) -> EntityEncoder:
     """Load a checkpoint with everything that training needs: markers, embeddings for them, towers."""
-    model = DualEncoder.from_pretrained(
-        folder, emb_pooler_type=settings.emb_pooler_type, normalize=settings.normalize
-    )
+    model = DualEncoder.from_pretrained(folder, emb_pooler_type=settings.emb_pooler_type, normalize=settings.normalize)
     tokenizer = load_tokenizer(folder)
     declare_markers(tokenizer)
     model.resize_token_embeddings(len(tokenizer))
@@ -168,10 +169,22 @@ def _run(
     encoder: EntityEncoder, pairs: Pairs, settings: TrainingSettings, place: torch.device, show: bool | None
 ) -> list[float]:
     """Train in place and return the mean loss of every epoch."""
+    with tempfile.TemporaryDirectory(prefix="entity-training-") as scratch:
+        return _run_in(scratch, encoder, pairs, settings, place, show)
+
+
+def _run_in(
+    scratch: str,
+    encoder: EntityEncoder,
+    pairs: Pairs,
+    settings: TrainingSettings,
+    place: torch.device,
+    show: bool | None,
+) -> list[float]:
     batches = PairBatches(pairs.items, settings.batch_size, settings.seed)
     steps = len(batches) * settings.max_epochs
     arguments = TrainingArguments(
-        output_dir="unused",
+        output_dir=scratch,
         num_train_epochs=settings.max_epochs,
         per_device_train_batch_size=settings.batch_size,
         learning_rate=settings.learning_rate,

@@ -53,9 +53,7 @@ print([name for name in ('torch', 'transformers', 'modelscope', 'numpy', 'faiss'
 
 def test_modelscope_command_has_the_sub_command() -> None:
     command = Path(sys.executable).with_name("modelscope")
-    result = subprocess.run(
-        [command, "entity", "--help"], capture_output=True, text=True, timeout=300, check=False
-    )
+    result = subprocess.run([command, "entity", "--help"], capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0
     assert all(name in result.stdout for name in ("demo", "encode", "index", "link", "train", "evaluate"))
 
@@ -95,13 +93,17 @@ def test_link_text_prints_a_table(index_folder: Path, capsys: pytest.CaptureFixt
     assert main(["link", "--index", str(index_folder), "--text", MARKED, "--top-k", "1"]) == 0
     output = capsys.readouterr().out
     assert "小品里[大鹏]很好笑" in output
-    assert any(f"({entity})" in output for entity in ("dapeng", "roc", "apple-inc", "apple-fruit", "apple-film", "river"))
+    assert any(
+        f"({entity})" in output for entity in ("dapeng", "roc", "apple-inc", "apple-fruit", "apple-film", "river")
+    )
 
 
 def test_link_file_writes_whole_file(index_folder: Path, mentions_file: Path, tmp_path: Path) -> None:
     out = tmp_path / "linked.jsonl"
     assert main(["link", str(mentions_file), "--index", str(index_folder), "--out", str(out)]) == 0
-    assert [json.loads(line)["text"] for line in out.read_text(encoding="utf-8").splitlines()] == [m.text for m in MENTIONS]
+    assert [json.loads(line)["text"] for line in out.read_text(encoding="utf-8").splitlines()] == [
+        m.text for m in MENTIONS
+    ]
 
 
 def test_link_keeps_the_earlier_file_when_it_fails(index_folder: Path, tmp_path: Path) -> None:
@@ -179,7 +181,10 @@ def test_evaluate_prints_a_table(index_folder: Path, tmp_path: Path, capsys: pyt
         (["encode", "--text", "x", "--model", "{model}"], "say where the vectors go"),
         (["evaluate", "none.jsonl", "--index", "{index}"], "there is no file none.jsonl"),
         (["train", "--model", "{model}", "--kb", "x", "--out", "{tmp}/m"], "--train is needed"),
-        (["train", "--model", "{model}", "--kb", "x", "--train", "y", "--out", "{tmp}/m", "--config", "z"], "there is no file z"),
+        (
+            ["train", "--model", "{model}", "--kb", "x", "--train", "y", "--out", "{tmp}/m", "--config", "z"],
+            "there is no file z",
+        ),
     ],
 )
 def test_failures_are_one_line_and_status_1(
@@ -196,7 +201,9 @@ def test_failures_are_one_line_and_status_1(
 
 def test_interrupted_index_leaves_the_earlier_one(index_folder: Path, model_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(index_folder, tmp_path / "index")
-    kb = write_entities(tmp_path / "kb.jsonl", [Entity(f"e{i}", f"名{i}", description="很长" * 60) for i in range(60000)])
+    kb = write_entities(
+        tmp_path / "kb.jsonl", [Entity(f"e{i}", f"名{i}", description="很长" * 60) for i in range(60000)]
+    )
     process = subprocess.Popen(
         [sys.executable, "-m", "modelscope_plugin", "index", kb, "--model", model_folder, "--out", tmp_path / "index"],
         stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,

@@ -10,9 +10,7 @@ from modelscope_plugin.cli.main import main
 from modelscope_plugin.index import EntityIndex
 
 
-def test_demo_trains_links_and_beats_name_matching_at_one(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_demo_trains_links_and_beats_name_matching_at_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--out", str(tmp_path / "demo"), "--device", "cpu", "--json"]) == 0
     result = json.loads(capsys.readouterr().out)
     recall = result["recall"]

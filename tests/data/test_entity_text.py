@@ -52,7 +52,7 @@ def test_entity_text_writes_a_repeated_alias_once() -> None:
 
 def test_entity_text_of_a_million_aliases_is_bounded() -> None:
     text = entity_text(Entity("1", "大鹏", tuple(map(str, range(1_000_000)))))
-    assert (len(text), text[:20]) == (MAX_CHARACTERS, "大鹏； 别名： 0， 1， 2， 3")
+    assert (len(text), text.startswith("大鹏； 别名： 0， 1， 2， 3， ")) == (MAX_CHARACTERS, True)
 
 
 def test_entity_text_reads_no_more_aliases_than_can_be_seen() -> None:

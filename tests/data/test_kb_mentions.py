@@ -43,8 +43,13 @@ def test_mentions_of_entity_differ_between_seeds() -> None:
 
 def test_mentions_of_entity_put_clauses_of_description_or_facts_beside_the_name() -> None:
     clauses = ("中国内地演员", "导演", "吉林集安人", "主持过《大鹏嘚吧嘚》", "执导电影《煎饼侠》", "缝纫机乐队")
-    texts = [mention.text for mention in mentions_of_entity(DAPENG, 10, seed=0)]
-    assert all(any(clause in text for clause in clauses) for text in texts)
+    mentions = [m for m in mentions_of_entity(DAPENG, 10, seed=0) if m.text != m.surface]
+    assert all(any(clause in mention.text for clause in clauses) for mention in mentions)
+
+
+def test_mentions_of_entity_have_each_name_once_alone() -> None:
+    alone = [mention.text for mention in mentions_of_entity(DAPENG, 10, seed=0) if mention.text == mention.surface]
+    assert alone == ["董成鹏", "大鹏", "Da Peng"]
 
 
 def test_mentions_of_entity_without_text_stand_alone() -> None:

@@ -1,6 +1,6 @@
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-import pytest
 
 from modelscope_plugin.data.markers import MENTION_END, MENTION_START, mark_mention, parse_marked_text
 from modelscope_plugin.data.records import Mention

@@ -1,9 +1,9 @@
 import json
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-import pytest
 
 from modelscope_plugin.data.parsing import parse_document, parse_entity
 from modelscope_plugin.data.records import Document, Entity, Mention
@@ -63,9 +63,7 @@ def test_parse_entity_reads_its_own_form() -> None:
         "facts": [["海拔", "1864米"], {"predicate": "省", "object": "安徽"}],
     }
     facts = (("海拔", "1864米"), ("省", "安徽"))
-    assert parse_entity(record) == Entity(
-        "huangshan", "黄山", ("Mount Huang",), ("Location",), "安徽的名山", facts
-    )
+    assert parse_entity(record) == Entity("huangshan", "黄山", ("Mount Huang",), ("Location",), "安徽的名山", facts)
 
 
 def test_parse_entity_splits_joined_lists_and_drops_blanks() -> None:
@@ -215,7 +213,7 @@ def test_parse_document_takes_golds_that_are_numbers() -> None:
 
 def test_parse_document_refuses_a_mention_that_does_not_stand_at_its_offset() -> None:
     record = {"text": SENTENCE, "mention_data": [{"kb_id": "1", "mention": "大鹏", "offset": "3"}]}
-    with pytest.raises(InputError, match="'大鹏' does not stand at offset 3 .*'鹏在' does"):
+    with pytest.raises(InputError, match=r"'大鹏' does not stand at offset 3 .*'鹏在' does"):
         parse_document(record)
 
 

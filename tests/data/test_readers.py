@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-import pytest
 
 from modelscope_plugin.data.readers import read_documents, read_entities, read_mentions
 from modelscope_plugin.data.records import Document, Entity, Mention
@@ -172,7 +172,7 @@ def test_read_entities_names_file_and_line_of_json_that_is_no_object(tmp_path: P
 
 
 def test_read_entities_names_both_lines_of_a_duplicate_id(tmp_path: Path) -> None:
-    path = json_file(tmp_path / "kb.jsonl", *({"id": id, "name": "黄山"} for id in ("1", "2", "3", "2")))
+    path = json_file(tmp_path / "kb.jsonl", *({"id": key, "name": "黄山"} for key in ("1", "2", "3", "2")))
     with pytest.raises(DataFileError, match=r"kb\.jsonl:4: id '2' stands already in line 2"):
         list(read_entities(path))
 

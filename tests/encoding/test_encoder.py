@@ -40,10 +40,10 @@ def test_vectors_are_contiguous_float32(encoder: EntityEncoder) -> None:
     assert (vectors.dtype, vectors.flags.c_contiguous, vectors.shape) == (np.float32, True, (6, 64))
 
 
-@given(
-    texts=st.lists(st.text("大鹏苹果长江，abc", max_size=30), max_size=12), batch_size=st.integers(1, 5)
-)
-def test_rows_are_in_input_order_whatever_the_batches(encoder: EntityEncoder, texts: list[str], batch_size: int) -> None:
+@given(texts=st.lists(st.text("大鹏苹果长江，abc", max_size=30), max_size=12), batch_size=st.integers(1, 5))
+def test_rows_are_in_input_order_whatever_the_batches(
+    encoder: EntityEncoder, texts: list[str], batch_size: int
+) -> None:
     together = encoder.encode_document(texts, batch_size=batch_size)
     alone = [encoder.encode_document([text])[0] for text in texts]
     np.testing.assert_allclose(together, np.stack(alone) if alone else np.empty((0, 64)), atol=1e-5)
@@ -52,7 +52,9 @@ def test_rows_are_in_input_order_whatever_the_batches(encoder: EntityEncoder, te
 def test_equal_texts_are_encoded_once(encoder: EntityEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     embed = encoder.model.embed
-    monkeypatch.setattr(encoder.model, "embed", lambda side, **kw: seen.append(len(kw["input_ids"])) or embed(side, **kw))
+    monkeypatch.setattr(
+        encoder.model, "embed", lambda side, **kw: seen.append(len(kw["input_ids"])) or embed(side, **kw)
+    )
     vectors = encoder.encode_document(["大鹏", "苹果", "大鹏", "大鹏"])
     assert sum(seen) == 2
     assert np.array_equal(vectors[0], vectors[3])

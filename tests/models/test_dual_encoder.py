@@ -87,7 +87,10 @@ def test_model_folder_round_trip(base_folder: Path, tmp_path: Path, towers: int)
 
 
 def test_fingerprint_does_not_depend_on_the_file_format(base_folder: Path, builtin_folder: Path) -> None:
-    assert DualEncoder.from_pretrained(base_folder).fingerprint() == DualEncoder.from_pretrained(builtin_folder).fingerprint()
+    assert (
+        DualEncoder.from_pretrained(base_folder).fingerprint()
+        == DualEncoder.from_pretrained(builtin_folder).fingerprint()
+    )
 
 
 @pytest.mark.parametrize("settings", [{"emb_pooler_type": "avg"}, {"normalize": True}])
@@ -124,7 +127,9 @@ def test_towers_of_different_size_raise(base_folder: Path, tmp_path: Path) -> No
 def test_other_bert_family_checkpoints_load(base_folder: Path, tmp_path: Path) -> None:
     from transformers import ElectraConfig, ElectraModel
 
-    config = ElectraConfig(vocab_size=50, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32)
+    config = ElectraConfig(
+        vocab_size=50, hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32
+    )
     ElectraModel(config).save_pretrained(tmp_path)
     shutil.copy(base_folder / "vocab.txt", tmp_path)
     with torch.no_grad():

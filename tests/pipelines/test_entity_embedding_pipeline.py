@@ -65,7 +65,10 @@ def test_plain_strings_are_taken_for_lists_of_one(pipe: Any) -> None:
 
 
 def test_offsets_and_markers_give_the_same_vector(pipe: Any) -> None:
-    offsets = [{"text": "小品里大鹏很好笑", "start": 3, "end": 5}, {"text": "小品里大鹏很好笑", "mention": "大鹏", "offset": "3"}]
+    offsets = [
+        {"text": "小品里大鹏很好笑", "start": 3, "end": 5},
+        {"text": "小品里大鹏很好笑", "mention": "大鹏", "offset": "3"},
+    ]
     vectors = pipe({"source_sentence": [SOURCES[0], *offsets]})["text_embedding"]
     np.testing.assert_array_equal(vectors[1], vectors[0])
     np.testing.assert_array_equal(vectors[2], vectors[0])

@@ -18,7 +18,8 @@ def _run(code: str, *arguments: object) -> str:
 
 
 def test_import_brings_in_neither_modelscope_nor_torch() -> None:
-    code = "import sys, modelscope_plugin; print([m for m in ('modelscope', 'torch', 'numpy', 'faiss') if m in sys.modules])"
+    heavy = ("modelscope", "torch", "numpy", "faiss")
+    code = f"import sys, modelscope_plugin; print([name for name in {heavy} if name in sys.modules])"
     assert _run(code).strip() == "[]"
 
 
@@ -62,7 +63,8 @@ import sys, modelscope_plugin
 from modelscope.models import Model
 from modelscope.preprocessors import Preprocessor
 model = Model.from_pretrained(sys.argv[1], device='cpu')
-batch = Preprocessor.from_pretrained(sys.argv[1])({'source_sentence': ['[ENT_S]大鹏[ENT_E]'], 'sentences_to_compare': ['苹果', '长江']})
+preprocessor = Preprocessor.from_pretrained(sys.argv[1])
+batch = preprocessor({'source_sentence': ['[ENT_S]大鹏[ENT_E]'], 'sentences_to_compare': ['苹果', '长江']})
 output = model.eval()(**batch)
 print(type(model).__name__, tuple(output.query_embeddings.shape), tuple(output.doc_embeddings.shape))
 """

@@ -76,7 +76,10 @@ def test_batches_depend_on_seed_and_epoch_alone() -> None:
 
 def test_batches_hold_pairs_of_similar_length() -> None:
     pairs = [_pair(str(place), 1 + place * 37 % 100) for place in range(128)]
-    spread = [max(len(pairs[p].mention_ids) for p in b) - min(len(pairs[p].mention_ids) for p in b) for b in PairBatches(pairs, 8, 0)]
+    spread = [
+        max(len(pairs[p].mention_ids) for p in b) - min(len(pairs[p].mention_ids) for p in b)
+        for b in PairBatches(pairs, 8, 0)
+    ]
     assert sum(spread) / len(spread) < 10
 
 

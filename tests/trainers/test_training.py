@@ -21,7 +21,13 @@ from modelscope_plugin.trainers.training import RECORD_FILE, TrainingResult, tra
 
 def _train(model: Path, output: Path, mentions: list[Mention] = MENTIONS, **changes: Any) -> TrainingResult:
     options = {name: changes.pop(name) for name in ("eval_mentions", "ks") if name in changes}
-    changes = {"max_epochs": 20, "batch_size": 6, "learning_rate": 2e-3, "emb_pooler_type": "avg", "temperature": 8.0} | changes
+    changes = {
+        "max_epochs": 20,
+        "batch_size": 6,
+        "learning_rate": 2e-3,
+        "emb_pooler_type": "avg",
+        "temperature": 8.0,
+    } | changes
     settings = TrainingSettings.from_configuration(default_configuration(), **changes)
     return train(model, lambda: ENTITIES, mentions, output, settings, device="cpu", **options)
 
@@ -77,7 +83,12 @@ def test_knowledge_base_alone_is_enough_with_kb_mentions(base_folder: Path, tmp_
 def test_configuration_of_the_output_holds_what_was_used(base_folder: Path, tmp_path: Path) -> None:
     _train(base_folder, tmp_path / "out", max_epochs=1, max_length=64)
     configuration = json.loads((tmp_path / "out" / "configuration.json").read_text())
-    assert configuration["model"] == {"type": "entity-embedding", "emb_pooler_type": "avg", "normalize": False, "towers": 1}
+    assert configuration["model"] == {
+        "type": "entity-embedding",
+        "emb_pooler_type": "avg",
+        "normalize": False,
+        "towers": 1,
+    }
     assert configuration["preprocessor"]["max_length"] == 64
     assert configuration["train"]["temperature"] == 8.0
 
@@ -107,7 +118,9 @@ def test_loss_that_is_no_number_stops_and_keeps_the_earlier_model(base_folder: P
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_batch_larger_than_the_data_is_said(base_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_batch_larger_than_the_data_is_said(
+    base_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     with caplog.at_level(logging.WARNING):
         _train(base_folder, tmp_path / "out", max_epochs=1, batch_size=64)
     assert "batch_size=64 is more than the 6 training pairs" in caplog.text
