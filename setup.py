@@ -45,11 +45,11 @@ setup(
     install_requires=[
         "modelscope[framework]>=1.40.2",
         "torch>=2.6",
-        "transformers>=4.57",
+        "transformers>=4.57.1",
         "accelerate>=1.1",
-        "faiss-cpu>=1.9",
+        "faiss-cpu>=1.10",
         "numpy>=1.26",
-        "tqdm>=4.66",
+        "tqdm>=4.66.3",
         "tabulate[widechars]>=0.9",
     ],
     extras_require={

@@ -16,7 +16,9 @@ RESULTS = Path(__file__).parent / "results"
 _PACKAGES = ("modelscope_plugin", "modelscope", "torch", "transformers", "faiss-cpu", "numpy")
 
 
-def data_folder(parser: argparse.ArgumentParser, name: str, argv: list[str] | None = None) -> tuple[argparse.Namespace, Path]:
+def data_folder(
+    parser: argparse.ArgumentParser, name: str, argv: list[str] | None = None
+) -> tuple[argparse.Namespace, Path]:
     """Parse the arguments and find a data set, or leave with a plain sentence where it is missing."""
     parser.add_argument("--data", default="../shared/data", help="folder of the data sets (default: %(default)s)")
     args = parser.parse_args(argv)
@@ -32,7 +34,9 @@ def machine() -> dict[str, Any]:
     model = platform.processor() or platform.machine()
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
-        names = [line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")]
+        names = [
+            line.split(":", 1)[1].strip() for line in cpuinfo.read_text().splitlines() if line.startswith("model name")
+        ]
         model = names[0] if names else model
     return {
         "date": date.today().isoformat(),

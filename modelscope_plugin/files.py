@@ -34,7 +34,7 @@ def replace_folder(path: Path) -> Iterator[Path]:
     Whatever happens, ``path`` holds either its earlier content or the new one. On Linux the two folders change
     places in one step; elsewhere a process killed between two renames leaves the earlier one beside it.
     """
-    path = Path(os.path.abspath(path))
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
     draft.chmod(0o777 & ~_umask())
@@ -45,27 +45,37 @@ def replace_folder(path: Path) -> Iterator[Path]:
         elif not _exchange(draft, path):
             earlier = draft.with_suffix(".earlier")
             os.rename(path, earlier)
-            os.rename(draft, path)
-            os.rename(earlier, draft)
+            try:
+                os.rename(draft, path)
+            except BaseException:
+                os.rename(earlier, path)
+                raise
+            shutil.rmtree(earlier, ignore_errors=True)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 
 
-def check_output_folder(path: Path, marker: str) -> None:
+def check_output_folder(path: Path, record: str) -> None:
     """Refuse to write a folder over something that is not an earlier result of ours.
 
     Args:
         path: The folder to be written.
-        marker: A file that an earlier result has in it.
+        record: The JSON file that an earlier result has in it; its ``files`` names all the others.
 
     Raises:
         InputError: If ``path`` is a file, or a folder with other things in it.
     """
-    if path.is_dir():
-        if any(path.iterdir()) and not (path / marker).exists():
-            raise InputError(f"{path} holds other files (no {marker}); name a new or empty folder")
-    elif path.exists():
+    if not path.exists():
+        return
+    if not path.is_dir():
         raise InputError(f"{path} is a file; name a folder")
+    try:
+        known = {record, *json.loads((path / record).read_text(encoding="utf-8"))["files"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        known = set()
+    foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in known)
+    if foreign:
+        raise InputError(f"{path} holds other files ({foreign[0]}, for one); name a new or empty folder")
 
 
 def write_json(path: Path, value: Any) -> None:

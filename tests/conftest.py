@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 # Before any library reads them: nothing may leave this machine, and a stray hub call fails at once.
 os.environ.update(HF_HUB_OFFLINE="1", MODELSCOPE_DOMAIN="127.0.0.1:9", TOKENIZERS_PARALLELISM="false")
@@ -146,6 +144,5 @@ def mentions_file(tmp_path: Path) -> Path:
 
 
 @pytest.fixture(autouse=True)
-def _deterministic() -> Iterator[Any]:
+def _deterministic() -> None:
     torch.manual_seed(0)
-    yield

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from modelscope_plugin import files
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.files import check_output_folder, replace_file, replace_folder, write_json
 
@@ -134,6 +135,7 @@ def test_replace_folder_keeps_the_earlier_folder_when_filling_fails(folder: Path
 def test_replace_folder_keeps_the_earlier_folder_when_a_rename_fails(
     folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException
 ) -> None:
+    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
     fail_at_rename(monkeypatch, number, error)
     with pytest.raises(type(error)), replace_folder(folder):
         pass
@@ -163,12 +165,29 @@ def test_check_output_folder_accepts_an_empty_folder(tmp_path: Path) -> None:
 
 
 def test_check_output_folder_accepts_an_earlier_result(tmp_path: Path) -> None:
-    (tmp_path / "marker.json").write_bytes(b"{}")
+    (tmp_path / "marker.json").write_bytes(b'{"files": ["data.txt"]}')
+    (tmp_path / "data.txt").write_bytes(b"")
     assert check_output_folder(tmp_path, "marker.json") is None
 
 
+def test_check_output_folder_refuses_what_an_earlier_result_does_not_name(tmp_path: Path) -> None:
+    (tmp_path / "marker.json").write_bytes(b'{"files": []}')
+    (tmp_path / "notes.txt").write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"holds other files \(notes\.txt, for one\)"):
+        check_output_folder(tmp_path, "marker.json")
+
+
+def test_replace_folder_changes_places_in_one_step_or_two(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        with replace_folder(folder) as draft:
+            (draft / name).write_bytes(b"")
+        assert os.listdir(folder) == [name]
+        monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    assert os.listdir(folder.parent) == ["result"]
+
+
 def test_check_output_folder_refuses_a_folder_with_other_things(folder: Path) -> None:
-    with pytest.raises(InputError, match=r"holds other files \(no marker\.json\)"):
+    with pytest.raises(InputError, match=r"holds other files \(old\.txt, for one\)"):
         check_output_folder(folder, "marker.json")
 
 

@@ -32,22 +32,22 @@ def read_lines(path: str | Path, encoding: str = "utf-8") -> Iterator[tuple[int,
         InputError: If Python does not know the encoding, or it is one of two or four bytes a character.
     """
     try:
-        name = codecs.lookup(encoding).name
-    except LookupError:
+        if codecs.lookup(encoding).name.startswith(("utf-16", "utf-32")):
+            raise InputError(f"files in {encoding} cannot be read line by line; save the file as UTF-8")
+        b"a".decode(encoding)
+    except (LookupError, UnicodeError):
         raise InputError(
             f"unknown encoding {encoding!r}; name one that Python knows, such as utf-8 or gb18030"
         ) from None
-    if name.startswith(("utf-16", "utf-32")):
-        raise InputError(f"files in {encoding} cannot be read line by line; save the file as UTF-8")
     number = 0
     with _open(path) as stream:
         try:
             for number, raw in enumerate(stream, 1):
                 line = raw.decode(encoding)
                 yield number, (line.removeprefix("\ufeff") if number == 1 else line).rstrip("\r\n")
-        except UnicodeDecodeError as error:
+        except UnicodeError as error:
             raise DataFileError(
-                f"{path}:{number}: not {encoding} text (byte {error.start}); save it as UTF-8 or name its encoding"
+                f"{path}:{number}: not {encoding} text ({error}); save it as UTF-8 or name its encoding"
             ) from None
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise DataFileError(f"{path}:{number + 1}: damaged gzip file ({error}); compress it again") from None

@@ -8,6 +8,9 @@ from modelscope_plugin.errors import InputError
 MENTION_START = "[ENT_S]"
 MENTION_END = "[ENT_E]"
 
+# Punctuation that a space follows in spaced scripts.
+_STOPS = tuple(",.;:!?)")
+
 
 def mark_mention(mention: Mention) -> str:
     """Write a mention as one text with markers.
@@ -27,7 +30,7 @@ def parse_marked_text(text: str) -> Mention | None:
     """Read a text with markers.
 
     White space next to a marker belongs to the marker, except for the one space that separates two
-    words of a spaced script.
+    words of a spaced script (Latin, Hangul ...).
 
     Args:
         text: A text with one pair of markers, or with none.
@@ -62,8 +65,8 @@ def _join(left: str, right: str) -> str:
     """What stands between two pieces once the marker between them is gone."""
     spaced = left[-1:].isspace() or right[:1].isspace()
     last, first = left.rstrip()[-1:], right.lstrip()[:1]
-    return " " if spaced and _is_spaced_script(last) and _is_spaced_script(first) else ""
+    return " " if spaced and (_is_spaced_script(last) or last in _STOPS) and _is_spaced_script(first) else ""
 
 
 def _is_spaced_script(character: str) -> bool:
-    return character.isalnum() and character < "\u2e80"
+    return character.isalnum() and (character < "\u2e80" or "\uac00" <= character <= "\ud7a3")

@@ -63,10 +63,10 @@ def parse_document(record: Mapping[str, Any]) -> Document:
         InputError: If the text is missing, or offsets do not fit the text or the mention.
     """
     text = _text(record, "text", blank=True)
-    text_id = str(record.get("text_id", ""))
-    if record.get("mention_data") is not None:
+    text_id = "" if record.get("text_id") is None else str(record["text_id"])
+    if record.get("mention_data") not in (None, ""):
         spans = _records(record, "mention_data")
-    elif record.get("mentions") is not None:
+    elif record.get("mentions") not in (None, ""):
         spans = _records(record, "mentions")
     elif record.get("start") not in (None, "") or record.get("offset") not in (None, ""):
         spans = [record]
@@ -115,8 +115,11 @@ def _gold(record: Mapping[str, Any]) -> tuple[tuple[str, ...], str | None]:
         value = record.get(key)
         if value is None or value == "":
             continue
-        values = value if isinstance(value, list | tuple) else str(value).split(_LIST_SEPARATOR)
-        ids = tuple(dict.fromkeys(str(item) for item in values))
+        values = value.split(_LIST_SEPARATOR) if isinstance(value, str) else value
+        values = list(values) if isinstance(values, list | tuple) else [values]
+        if not all(isinstance(item, str | int) and not isinstance(item, bool) for item in values):
+            raise InputError(f"{key!r} must be an entity id or a list of them, not {value!r}")
+        ids = tuple(dict.fromkeys(str(item).strip() for item in values if str(item).strip()))
         nil = next((item for item in ids if item == "NIL" or item.startswith("NIL_")), None)
         known = tuple(item for item in ids if item != "NIL" and not item.startswith("NIL_"))
         return known, None if known else nil
@@ -177,7 +180,7 @@ def _records(record: Mapping[str, Any], key: str) -> Iterable[Mapping[str, Any]]
 
 def _as_list(record: Mapping[str, Any], key: str) -> list[Any]:
     value = record.get(key)
-    if value is None:
+    if value in (None, ""):
         return []
     if not isinstance(value, list | tuple):
         raise InputError(f"{key!r} must be a list, not {value!r}")

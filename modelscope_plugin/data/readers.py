@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -114,6 +115,12 @@ def _json_records(path: str | Path, encoding: str, plain_text: bool) -> Iterator
             continue
         try:
             record = json.loads(line)
+            if "\\ud" in line.lower():
+                json.dumps(record, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise DataFileError(
+                f"{path}:{number}: half of a surrogate pair (\\ud…); write the whole character"
+            ) from None
         except ValueError as error:
             raise DataFileError(f"{path}:{number}: broken JSON ({error}); each line must be one JSON object") from None
         except RecursionError:
@@ -125,6 +132,7 @@ def _json_records(path: str | Path, encoding: str, plain_text: bool) -> Iterator
 
 def _table_records(path: str | Path, encoding: str, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
     # The csv module wants the line breaks back: a quoted field may hold one.
+    csv.field_size_limit(sys.maxsize)
     rows = csv.reader((line + "\n" for _, line in read_lines(path, encoding)), delimiter=delimiter, strict=True)
     header: list[str] = []
     line = 0

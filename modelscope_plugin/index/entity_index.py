@@ -86,15 +86,17 @@ class EntityIndex:
             InputError: If there are not as many vectors as entities, an id stands twice among them, or
                 a vector holds a value that is not finite.
         """
-        self._check_vectors(vectors)
+        vectors = self._checked(vectors, copy=True)
         if len(entities) != len(vectors):
             raise InputError(f"{len(entities)} entities and {len(vectors)} vectors; each entity needs one")
-        new = [entity.id for entity in entities]
-        if len(set(new)) != len(new):
-            twice = next(one for place, one in enumerate(new) if one in new[:place])
-            raise InputError(f"id {twice!r} stands twice among the entities to add; ids must be unique")
+        new: set[str] = set()
+        for entity in entities:
+            if entity.id in new or not entity.id.strip():
+                what = f"id {entity.id!r} stands twice" if entity.id in new else "there is an empty id"
+                raise InputError(f"{what} among the entities to add; ids must be unique and not empty")
+            new.add(entity.id)
         self._remove([one for one in new if one in self._entities.rows])
-        self._vectors.add(np.ascontiguousarray(vectors, dtype=np.float32))
+        self._vectors.add(vectors)
         self._entities.extend(entities)
 
     def remove(self, ids: Iterable[str]) -> None:
@@ -147,10 +149,9 @@ class EntityIndex:
         Returns:
             Scores (float32) and rows (int64), both of shape (n, min(top_k, entities)).
         """
-        self._check_vectors(queries)
-        if top_k < 1:
-            raise InputError(f"top_k={top_k} must be at least 1")
-        queries = np.ascontiguousarray(queries, dtype=np.float32)
+        queries = self._checked(queries)
+        if not isinstance(top_k, int) or top_k < 1:
+            raise InputError(f"top_k={top_k!r} must be at least 1")
         k = min(top_k, len(self))
         scores = np.empty((len(queries), k), dtype=np.float32)
         rows = np.empty((len(queries), k), dtype=np.int64)
@@ -161,7 +162,8 @@ class EntityIndex:
             unsure = []
             for place, query in enumerate(waiting):
                 kth, last = found_scores[place, k - 1], found_scores[place, -1]
-                if wide < len(self) and kth - last <= _TIE * max(1.0, abs(float(kth))):
+                # Written so that overflowing scores, whose difference is no number, count as unsure.
+                if wide < len(self) and not kth - last > _TIE * max(1.0, abs(float(kth))):
                     unsure.append(query)
                 else:
                     scores[query], rows[query] = self._ordered(queries[query], found_rows[place], k)
@@ -189,14 +191,18 @@ class EntityIndex:
                 f"than {name} (fingerprint {fingerprint}); use that model or build the index again"
             )
 
-    def _check_vectors(self, vectors: Vectors) -> None:
+    def _checked(self, vectors: Vectors, *, copy: bool = False) -> Vectors:
+        """The vectors as C-contiguous float32, or an exception that says why they are not of use."""
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
             raise IndexMismatchError(
                 f"vectors of shape {vectors.shape} do not fit the index of dimension {self.dimension}; "
                 "they are of another model"
             )
-        if not np.isfinite(vectors).all():
+        with np.errstate(over="ignore"):
+            checked = np.array(vectors, dtype=np.float32, order="C", copy=copy or None)
+        if not np.isfinite(checked).all():
             raise InputError("a vector holds NaN or infinity; the model that made it is damaged or overflowed")
+        return checked
 
     def save(self, folder: str | Path) -> None:
         """Write the index into a folder, whole or not at all.
@@ -247,9 +253,14 @@ class EntityIndex:
         for name, record in manifest["files"].items():
             _check_file(folder / name, record, read=verify or name not in (_VECTORS_FILE, STORE_FILES[0]))
         index = cls(manifest["dimension"], manifest["fingerprint"], manifest["model"])
-        vectors = np.load(folder / _VECTORS_FILE, mmap_mode="r")
-        stored = StoredEntities(folder)
-        if vectors.shape != (manifest["entities"], index.dimension) or len(stored) != manifest["entities"]:
+        try:
+            vectors = np.load(folder / _VECTORS_FILE, mmap_mode="r")
+            stored = StoredEntities(folder)
+        except Exception as error:  # whatever numpy and json say of damaged bytes, a syntax error among it
+            raise IndexFolderError(f"{folder} is damaged ({error}); build the index again") from None
+        usable = vectors.dtype == np.float32 and vectors.flags.c_contiguous
+        shapes = vectors.shape == (manifest["entities"], index.dimension) and len(stored) == manifest["entities"]
+        if not usable or not shapes:
             raise IndexFolderError(
                 f"{folder}: vectors and entities do not match {MANIFEST_FILE}; build the index again"
             )
@@ -306,12 +317,31 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         version = manifest["version"]
-        _ = manifest["files"], manifest["entities"], manifest["dimension"], manifest["fingerprint"], manifest["model"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise IndexFolderError(f"{path} is damaged ({error}); build the index again") from None
+        reason = "" if version != _VERSION else _fault(manifest)
+    except KeyError as error:
+        reason = f"no {error}"
+    except (ValueError, TypeError, AttributeError) as error:
+        reason = str(error)
+    if reason:
+        raise IndexFolderError(f"{path} is damaged ({reason}); build the index again in another folder")
     if version != _VERSION:
         raise IndexFolderError(f"{path} is of version {version}, this package reads version {_VERSION}; build it again")
     return manifest  # type: ignore[no-any-return]
+
+
+def _fault(manifest: dict[str, Any]) -> str:
+    """What is wrong with a manifest of this version; nothing where it is sound."""
+    for key in ("model", "fingerprint"):
+        if not isinstance(manifest[key], str):
+            return f"{key} is no text"
+    for key in ("entities", "dimension"):
+        if type(manifest[key]) is not int or manifest[key] < 0:
+            return f"{key} is no count"
+    if set(manifest["files"]) != {_VECTORS_FILE, *STORE_FILES}:
+        return "files are others"
+    if any(set(record) != {"bytes", "sha256"} for record in manifest["files"].values()):
+        return "files lack sizes or checksums"
+    return ""
 
 
 def _file_record(path: Path) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from modelscope_plugin.data.parsing import parse_entity
 from modelscope_plugin.data.records import Entity
+from modelscope_plugin.errors import IndexFolderError
 
 _RECORDS = "entities.jsonl"
 _OFFSETS = "offsets.npy"
@@ -28,6 +28,7 @@ class StoredEntities:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._path = folder / _RECORDS
         self.ids: list[str] = json.loads((folder / _IDS).read_text(encoding="utf-8"))
         self._offsets: npt.NDArray[np.int64] = np.load(folder / _OFFSETS, mmap_mode="r")
         self._records = np.memmap(folder / _RECORDS, dtype=np.uint8, mode="r") if self.ids else np.empty(0, np.uint8)
@@ -37,7 +38,20 @@ class StoredEntities:
 
     def __getitem__(self, row: int) -> Entity:
         start, end = int(self._offsets[row]), int(self._offsets[row + 1])
-        return parse_entity(json.loads(self._records[start:end].tobytes()))
+        try:
+            record = json.loads(self._records[start:end].tobytes().decode("utf-8", "surrogatepass"))
+            return Entity(
+                record["id"],
+                record["name"],
+                tuple(record.get("aliases", ())),
+                tuple(record.get("types", ())),
+                record.get("description", ""),
+                tuple((predicate, value) for predicate, value in record.get("facts", ())),
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise IndexFolderError(
+                f"{self._path} is damaged in record {row} ({error}); build the index again"
+            ) from None
 
 
 def write_entities(folder: Path, entities: Iterable[Entity]) -> None:
@@ -46,7 +60,7 @@ def write_entities(folder: Path, entities: Iterable[Entity]) -> None:
     with open(folder / _RECORDS, "wb") as stream:
         for entity in entities:
             line = json.dumps(entity.to_record(), ensure_ascii=False, separators=(",", ":"))
-            offsets.append(offsets[-1] + stream.write(line.encode() + b"\n"))
+            offsets.append(offsets[-1] + stream.write(line.encode("utf-8", "surrogatepass") + b"\n"))
             ids.append(entity.id)
     np.save(folder / _OFFSETS, np.array(offsets, dtype=np.int64))
-    (folder / _IDS).write_text(json.dumps(ids, ensure_ascii=False), encoding="utf-8")
+    (folder / _IDS).write_text(json.dumps(ids), encoding="utf-8")

@@ -121,7 +121,7 @@ def score_rankings(
     """
     ks = check_ks(ks)
     known = set(entity_ids)
-    hits = [first_hit(found, mention.entity_ids) for found, mention in zip(rankings, mentions, strict=True)]
+    hits = [first_hit(found[: max(ks)], mention.entity_ids) for found, mention in zip(rankings, mentions, strict=True)]
     single = [hit for hit, mention in zip(hits, mentions, strict=True) if len(mention.entity_ids) == 1]
     return Evaluation(
         recall=recall_at_k(hits, ks),

@@ -102,15 +102,18 @@ class EntityTokenizer:
         for place, item in enumerate(mentions):
             mention = _as_mention(item, place)
             if mention is None:
-                parts.append(self.mention_prefix + str(item))
+                parts.append(str(item))
                 pieces.append(1)
             else:
                 left, right = mention.text[: mention.start], mention.text[mention.end :]
-                parts += [self.mention_prefix + left.rstrip(), mention.surface.strip(), right.lstrip()]
+                parts += [left.rstrip(), mention.surface.strip(), right.lstrip()]
                 pieces.append(3)
         tokens = iter(self._ids(parts))
+        head = self._head_with(self.mention_prefix)
         return [
-            self._cut(next(tokens)) if count == 1 else self._window(next(tokens), next(tokens), next(tokens))
+            self._cut(head, next(tokens))
+            if count == 1
+            else self._window(head, next(tokens), next(tokens), next(tokens))
             for count in pieces
         ]
 
@@ -129,7 +132,8 @@ class EntityTokenizer:
         for place, text in enumerate(texts):
             if not isinstance(text, str):
                 raise InputTypeError(f"entity text {place} must be a string, not {type(text).__name__}")
-        return [self._cut(ids) for ids in self._ids([self.entity_prefix + text for text in texts])]
+        head = self._head_with(self.entity_prefix)
+        return [self._cut(head, ids) for ids in self._ids(list(texts))]
 
     def pad(self, sequences: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
         """Fill up sequences to the longest of them.
@@ -151,20 +155,30 @@ class EntityTokenizer:
     def _ids(self, texts: list[str]) -> list[TokenIds]:
         if not texts:
             return []
-        encoded = self.tokenizer(
-            texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
-        )
+        try:
+            encoded = self.tokenizer(
+                texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
+            )
+        except TypeError:
+            # What the tokenizer says of text that is no valid Unicode.
+            raise InputError("a text holds half of a surrogate pair; pass whole characters") from None
         ids: list[TokenIds] = encoded["input_ids"]
         return ids
 
-    def _cut(self, ids: TokenIds) -> TokenIds:
-        return self._head + ids[: self.max_length - len(self._head) - len(self._tail)] + self._tail
+    def _head_with(self, prefix: str) -> TokenIds:
+        """What stands before every text; a prefix is part of it, so that no window cuts it off."""
+        return self._head + (self._ids([prefix])[0] if prefix else [])
 
-    def _window(self, left: TokenIds, mention: TokenIds, right: TokenIds) -> TokenIds:
-        around = len(self._head) + len(self._start) + len(self._end) + len(self._tail)
+    def _cut(self, head: TokenIds, ids: TokenIds) -> TokenIds:
+        return head + ids[: max(0, self.max_length - len(head) - len(self._tail))] + self._tail
+
+    def _window(self, head: TokenIds, left: TokenIds, mention: TokenIds, right: TokenIds) -> TokenIds:
+        around = len(head) + len(self._start) + len(self._end) + len(self._tail)
+        if around >= self.max_length:
+            raise InputError(f"max_length={self.max_length} leaves no room for a mention behind the prefix")
         keep = mention_window(len(left), len(mention), len(right), self.max_length - around)
         return [
-            *self._head,
+            *head,
             *left[len(left) - keep.left :],
             *self._start,
             *mention[: keep.mention],
@@ -174,19 +188,12 @@ class EntityTokenizer:
         ]
 
 
-def declare_markers(tokenizer: PreTrainedTokenizerBase) -> int:
-    """Make the markers single special tokens of a tokenizer.
-
-    Args:
-        tokenizer: The tokenizer; changed in place.
-
-    Returns:
-        How many tokens are new to its vocabulary: the model's embeddings have to grow by as many.
-    """
+def declare_markers(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make the markers single special tokens of a tokenizer, adding them to its vocabulary where it lacks them."""
     from transformers import AddedToken
 
     markers = [AddedToken(marker, normalized=False, special=True) for marker in (MENTION_START, MENTION_END)]
-    return int(tokenizer.add_tokens(markers, special_tokens=True))
+    tokenizer.add_tokens(markers, special_tokens=True)
 
 
 def _frame(tokenizer: PreTrainedTokenizerBase) -> tuple[TokenIds, TokenIds]:

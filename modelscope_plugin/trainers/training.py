@@ -148,6 +148,7 @@ def train(
         write_model_folder(
             draft, encoder.model.cpu(), encoder.tokenizer.tokenizer, settings.max_length, settings.to_sections()
         )
+        record["files"] = sorted(path.name for path in draft.iterdir())
         write_json(draft / RECORD_FILE, record)
     return TrainingResult(output, losses, collapsed, evaluation)
 

@@ -261,12 +261,12 @@ def test_has_markers_tells_the_vocabularies_apart(marked: EntityTokenizer, tmp_p
     assert (marked.has_markers, EntityTokenizer(bert(tmp_path, VOCABULARY)).has_markers) == (True, False)
 
 
-def test_declare_markers_counts_what_is_new_to_the_vocabulary(tmp_path: Path) -> None:
-    assert declare_markers(bert(tmp_path, VOCABULARY)) == 2
-
-
-def test_declare_markers_counts_nothing_when_the_vocabulary_has_them(tmp_path: Path) -> None:
-    assert declare_markers(bert(tmp_path, VOCABULARY + MARKERS)) == 0
+@pytest.mark.parametrize(("tokens", "new"), [(VOCABULARY, 2), (VOCABULARY + MARKERS, 0)])
+def test_declare_markers_adds_what_is_new_to_the_vocabulary(tmp_path: Path, tokens: list[str], new: int) -> None:
+    tokenizer = bert(tmp_path, tokens)
+    before = len(tokenizer)
+    declare_markers(tokenizer)
+    assert len(tokenizer) == before + new
 
 
 def test_declare_markers_keeps_the_ids_of_known_markers(tmp_path: Path) -> None:
