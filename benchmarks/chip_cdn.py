@@ -18,6 +18,9 @@ from typing import Any
 
 from common import data_folder, write_results
 
+from modelscope_plugin.data import read_entities, read_mentions
+from modelscope_plugin.metrics.evaluation import score_rankings
+from modelscope_plugin.metrics.name_matching import NameMatcher
 from modelscope_plugin.models.scratch import write_random_bert
 
 KS = ["1", "4", "16", "64", "128"]
@@ -38,6 +41,16 @@ def entity(*arguments: object) -> tuple[str, float]:
     return result.stdout, time.monotonic() - started
 
 
+def name_matching(folder: Path) -> dict[str, float]:
+    """What matching names alone finds, on the same mentions."""
+    entities = list(read_entities(folder / "kb.jsonl"))
+    mentions = [mention for mention in read_mentions(folder / "dev.jsonl") if mention.entity_ids]
+    matcher = NameMatcher(entities)
+    rankings = [matcher.search(mention.surface, int(KS[-1])) for mention in mentions]
+    result = score_rankings(rankings, mentions, [entity.id for entity in entities], map(int, KS))
+    return {key: round(value, 4) for key, value in result.to_record().items() if "recall" in key}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, nargs="+", default=[42], help="one run for each (default: 42)")
@@ -53,6 +66,7 @@ def main() -> None:
         "--temperature": args.temperature,
         "--pooling": args.pooling,
     }
+    names = name_matching(folder)
     runs: list[dict[str, Any]] = []
     for seed in args.seeds:
         with tempfile.TemporaryDirectory() as scratch:
@@ -78,7 +92,7 @@ def main() -> None:
                 }
             )
     name = "chip_cdn" if args.pooling == "avg" else f"chip_cdn_{args.pooling}"
-    write_results(name, {"settings": settings, "runs": runs})
+    write_results(name, {"settings": settings, "name_matching": names, "runs": runs})
 
 
 if __name__ == "__main__":
