@@ -25,7 +25,7 @@ class BuildWithConfiguration(build_py):
 
 def version() -> str:
     """The version, which stands in one place."""
-    source = (HERE / "modelscope_plugin" / "__init__.py").read_text(encoding="utf-8")
+    source = (HERE / "modelscope_plugin" / "version.py").read_text(encoding="utf-8")
     found = re.search(r'^__version__ = "(.+)"$', source, re.MULTILINE)
     assert found
     return found.group(1)

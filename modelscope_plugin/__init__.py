@@ -11,6 +11,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from modelscope_plugin.registration import register
+from modelscope_plugin.version import __version__
 
 if TYPE_CHECKING:
     from modelscope_plugin.data import Document, Entity, Mention, read_documents, read_entities, read_mentions
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     from modelscope_plugin.index.building import build_index
     from modelscope_plugin.metrics.evaluation import evaluate
     from modelscope_plugin.pipelines.linker import EntityLinker
-
-__version__ = "0.1.0"
 
 _PUBLIC = {
     "Candidate": "index",

@@ -46,7 +46,8 @@ def run(args: argparse.Namespace) -> None:
         raise InputError("--remove takes ids, not a knowledge base; run the command twice")
     if args.file is not None and not args.add and args.model is None:
         raise InputError("--model is needed to build an index")
-    from modelscope_plugin.index.entity_index import MANIFEST_FILE, EntityIndex
+    from modelscope_plugin.index.entity_index import EntityIndex
+    from modelscope_plugin.index.manifest import MANIFEST_FILE
 
     check_output_folder(Path(args.out), MANIFEST_FILE)
     index = EntityIndex.load(args.out) if args.add or args.remove else None

@@ -8,9 +8,9 @@ import os
 import sys
 from collections.abc import Sequence
 
-from modelscope_plugin import __version__
 from modelscope_plugin.cli import demo, encode, evaluate, index, link, train
 from modelscope_plugin.errors import PluginError
+from modelscope_plugin.version import __version__
 
 _COMMANDS = (demo, index, link, encode, train, evaluate)
 DESCRIPTION = "Entity retrieval: link mentions in text to your own knowledge base."

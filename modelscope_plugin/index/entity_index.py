@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from modelscope_plugin.data.records import Entity
-from modelscope_plugin.errors import IndexFolderError, IndexMismatchError, InputError, MissingFileError
-from modelscope_plugin.files import check_output_folder, replace_folder, write_json
+from modelscope_plugin.errors import IndexFolderError, IndexMismatchError, InputError
+from modelscope_plugin.files import check_output_folder, replace_folder
 from modelscope_plugin.index.entity_store import STORE_FILES, StoredEntities, write_entities
+from modelscope_plugin.index.manifest import MANIFEST_FILE, check_files, read_manifest, write_manifest
 from modelscope_plugin.index.vector_index import FlatIndex, Rows, VectorIndex, Vectors
 
-MANIFEST_FILE = "manifest.json"
 _VECTORS_FILE = "vectors.npy"
-_VERSION = 1
+_FILES = (_VECTORS_FILE, *STORE_FILES)
+# Reading these to check them would take as long as reading the whole index.
+_LARGE_FILES = (_VECTORS_FILE, STORE_FILES[0])
 
 # Rows looked at beyond k, so that equal scores around the k-th place are seen and ordered by id.
 _MARGIN = 8
@@ -218,19 +217,7 @@ class EntityIndex:
         with replace_folder(folder) as draft:
             np.save(draft / _VECTORS_FILE, self.vectors)
             write_entities(draft, self)
-            files = {name: _file_record(draft / name) for name in (_VECTORS_FILE, *STORE_FILES)}
-            write_json(
-                draft / MANIFEST_FILE,
-                {
-                    "version": _VERSION,
-                    "entities": len(self),
-                    "dimension": self.dimension,
-                    "model": self.model,
-                    "fingerprint": self.fingerprint,
-                    "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                    "files": files,
-                },
-            )
+            write_manifest(draft, len(self), self.dimension, self.model, self.fingerprint, _FILES)
 
     @classmethod
     def load(cls, folder: str | Path, *, verify: bool = False) -> EntityIndex:
@@ -249,17 +236,16 @@ class EntityIndex:
             IndexFolderError: If a file of it is missing or damaged, or was written by a newer version.
         """
         folder = Path(folder)
-        manifest = _read_manifest(folder)
-        for name, record in manifest["files"].items():
-            _check_file(folder / name, record, read=verify or name not in (_VECTORS_FILE, STORE_FILES[0]))
-        index = cls(manifest["dimension"], manifest["fingerprint"], manifest["model"])
+        manifest = read_manifest(folder, _FILES)
+        check_files(folder, manifest, unread=() if verify else _LARGE_FILES)
+        index = cls(manifest.dimension, manifest.fingerprint, manifest.model)
         try:
             vectors = np.load(folder / _VECTORS_FILE, mmap_mode="r")
             stored = StoredEntities(folder)
         except Exception as error:  # whatever numpy and json say of damaged bytes, a syntax error among it
             raise IndexFolderError(f"{folder} is damaged ({error}); build the index again") from None
         usable = vectors.dtype == np.float32 and vectors.flags.c_contiguous
-        shapes = vectors.shape == (manifest["entities"], index.dimension) and len(stored) == manifest["entities"]
+        shapes = vectors.shape == (manifest.entities, index.dimension) and len(stored) == manifest.entities
         if not usable or not shapes:
             raise IndexFolderError(
                 f"{folder}: vectors and entities do not match {MANIFEST_FILE}; build the index again"
@@ -306,58 +292,3 @@ class _Entities:
         self._places = [place for row, place in enumerate(self._places) if row not in gone]
         self.ids = [one for row, one in enumerate(self.ids) if row not in gone]
         self._rows = None
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST_FILE
-    if not path.is_file():
-        raise MissingFileError(
-            f"there is no index in {folder} (no {MANIFEST_FILE}); build one with: modelscope entity index"
-        )
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        version = manifest["version"]
-        reason = "" if version != _VERSION else _fault(manifest)
-    except KeyError as error:
-        reason = f"no {error}"
-    except (ValueError, TypeError, AttributeError) as error:
-        reason = str(error)
-    if reason:
-        raise IndexFolderError(f"{path} is damaged ({reason}); build the index again in another folder")
-    if version != _VERSION:
-        raise IndexFolderError(f"{path} is of version {version}, this package reads version {_VERSION}; build it again")
-    return manifest  # type: ignore[no-any-return]
-
-
-def _fault(manifest: dict[str, Any]) -> str:
-    """What is wrong with a manifest of this version; nothing where it is sound."""
-    for key in ("model", "fingerprint"):
-        if not isinstance(manifest[key], str):
-            return f"{key} is no text"
-    for key in ("entities", "dimension"):
-        if type(manifest[key]) is not int or manifest[key] < 0:
-            return f"{key} is no count"
-    if set(manifest["files"]) != {_VECTORS_FILE, *STORE_FILES}:
-        return "files are others"
-    if any(set(record) != {"bytes", "sha256"} for record in manifest["files"].values()):
-        return "files lack sizes or checksums"
-    return ""
-
-
-def _file_record(path: Path) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
-
-
-def _check_file(path: Path, record: dict[str, Any], *, read: bool) -> None:
-    if not path.is_file():
-        raise IndexFolderError(f"{path} is missing; build the index again")
-    if path.stat().st_size != record["bytes"]:
-        raise IndexFolderError(
-            f"{path} is damaged: {path.stat().st_size} bytes instead of {record['bytes']}; build the index again"
-        )
-    if read and _file_record(path) != record:
-        raise IndexFolderError(f"{path} is damaged: its checksum is another; build the index again")

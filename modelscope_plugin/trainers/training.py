@@ -22,7 +22,6 @@ import transformers
 from torch.utils.data import DataLoader
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
 
-import modelscope_plugin
 from modelscope_plugin.data.kb_mentions import mentions_of_entity
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.encoding.encoder import EntityEncoder, choose_device
@@ -39,6 +38,7 @@ from modelscope_plugin.progress import progress_bar
 from modelscope_plugin.trainers.examples import Collator, PairBatches, Pairs
 from modelscope_plugin.trainers.losses import in_batch_loss
 from modelscope_plugin.trainers.settings import TrainingSettings
+from modelscope_plugin.version import __version__
 
 logger = logging.getLogger(__name__)
 
@@ -138,7 +138,7 @@ def train(
         "collapsed": collapsed,
         "evaluation": None if evaluation is None else evaluation.to_record(),
         "versions": {
-            "modelscope_plugin": modelscope_plugin.__version__,
+            "modelscope_plugin": __version__,
             "torch": torch.__version__,
             "transformers": transformers.__version__,
             "python": platform.python_version(),

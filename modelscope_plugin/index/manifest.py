@@ -1,0 +1,129 @@
+"""The manifest of an index folder: what it holds, of which model, and the checksums of its files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from modelscope_plugin.errors import IndexFolderError, MissingFileError
+from modelscope_plugin.files import write_json
+
+MANIFEST_FILE = "manifest.json"
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an index folder holds.
+
+    Attributes:
+        version: Version of the layout.
+        entities: Number of entities.
+        dimension: Size of the vectors.
+        model: Folder or hub id of the model that made them.
+        fingerprint: Its fingerprint.
+        created: Time of writing, UTC.
+        files: Size (``bytes``) and ``sha256`` of every other file.
+    """
+
+    version: int
+    entities: int
+    dimension: int
+    model: str
+    fingerprint: str
+    created: str
+    files: dict[str, dict[str, Any]]
+
+
+def write_manifest(
+    folder: Path, entities: int, dimension: int, model: str, fingerprint: str, files: Iterable[str]
+) -> None:
+    """Write the manifest of a folder whose files are all there."""
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    records = {name: _file_record(folder / name) for name in files}
+    write_json(
+        folder / MANIFEST_FILE,
+        asdict(Manifest(_VERSION, entities, dimension, model, fingerprint, created, records)),
+    )
+
+
+def read_manifest(folder: Path, files: Iterable[str]) -> Manifest:
+    """Read a manifest.
+
+    Args:
+        folder: The index folder.
+        files: Names of the files that a sound index has.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        MissingFileError: If there is none.
+        IndexFolderError: If it is damaged or of another version.
+    """
+    path = folder / MANIFEST_FILE
+    if not path.is_file():
+        raise MissingFileError(
+            f"there is no index in {folder} (no {MANIFEST_FILE}); build one with: modelscope entity index"
+        )
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        version = values["version"]
+        reason = "" if version != _VERSION else _fault(values, set(files))
+    except KeyError as error:
+        reason = f"no {error}"
+    except (ValueError, TypeError, AttributeError) as error:
+        reason = str(error)
+    if reason:
+        raise IndexFolderError(f"{path} is damaged ({reason}); build the index again in another folder")
+    if version != _VERSION:
+        raise IndexFolderError(f"{path} is of version {version}, this package reads version {_VERSION}; build it again")
+    return Manifest(**{name: values[name] for name in Manifest.__dataclass_fields__})
+
+
+def check_files(folder: Path, manifest: Manifest, unread: Iterable[str] = ()) -> None:
+    """Check the files of an index: the size of each, and the checksum of those not in ``unread``.
+
+    Raises:
+        IndexFolderError: If a file is missing or damaged.
+    """
+    unread = set(unread)
+    for name, record in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise IndexFolderError(f"{path} is missing; build the index again")
+        size = path.stat().st_size
+        if size != record["bytes"]:
+            raise IndexFolderError(
+                f"{path} is damaged: {size} bytes instead of {record['bytes']}; build the index again"
+            )
+        if name not in unread and _file_record(path) != record:
+            raise IndexFolderError(f"{path} is damaged: its checksum is another; build the index again")
+
+
+def _fault(values: dict[str, Any], files: set[str]) -> str:
+    """What is wrong with a manifest of this version; nothing where it is sound."""
+    for key in ("model", "fingerprint", "created"):
+        if not isinstance(values[key], str):
+            return f"{key} is no text"
+    for key in ("entities", "dimension"):
+        if type(values[key]) is not int or values[key] < 0:
+            return f"{key} is no count"
+    if set(values["files"]) != files:
+        return "files are others"
+    if any(set(record) != {"bytes", "sha256"} for record in values["files"].values()):
+        return "files lack sizes or checksums"
+    return ""
+
+
+def _file_record(path: Path) -> dict[str, Any]:
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
