@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from modelscope.pipelines import pipeline
+from modelscope.preprocessors import Preprocessor
 from modelscope.utils.constant import Tasks
 
 import modelscope_plugin  # noqa: F401  (registers the plugin)
@@ -102,3 +105,15 @@ def test_poolers_are_those_of_the_builtin(builtin_folder: Path, pooler_type: str
         expected = builtin(query=batch | {"output_hidden_states": True}).query_embeddings
         result = EntityEmbeddingModel(str(builtin_folder), **settings).eval()(query=batch).query_embeddings
     torch.testing.assert_close(result, expected, atol=1e-5, rtol=1e-5)
+
+
+@without_builtin
+def test_other_models_of_the_builtin_names_keep_the_builtin_classes(builtin_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "bloom"
+    shutil.copytree(builtin_folder, folder)
+    configuration = json.loads((folder / "configuration.json").read_text())
+    configuration["model"]["type"] = "bloom"
+    (folder / "configuration.json").write_text(json.dumps(configuration))
+    kept = type(Preprocessor.from_pretrained(str(folder)))
+    assert kept.__module__ == "modelscope.preprocessors.nlp.sentence_embedding_preprocessor"
+    assert type(Preprocessor.from_pretrained(str(builtin_folder))).__module__.startswith("modelscope_plugin.")
