@@ -16,6 +16,10 @@ class InputError(PluginError, ValueError):
     """A value handed in by the caller is not usable."""
 
 
+class UsageError(InputError):
+    """A command was called with options that do not go together; its exit status is 2."""
+
+
 class InputTypeError(PluginError, TypeError):
     """An argument handed in by the caller has the wrong type, or is not known."""
 

@@ -17,7 +17,14 @@ from modelscope_plugin.errors import InputError
 
 @contextmanager
 def replace_file(path: Path) -> Iterator[Path]:
-    """Give a path beside ``path`` to write to, and rename it onto ``path`` when all went well."""
+    """Give a path beside ``path`` to write to, and rename it onto ``path`` when all went well.
+
+    A link is followed; what is no regular file (a device, a named pipe) is written to directly.
+    """
+    path = Path(os.path.realpath(path))
+    if path.exists() and not path.is_file():
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
@@ -65,7 +72,11 @@ def check_output_folder(path: Path, record: str) -> None:
     Raises:
         InputError: If ``path`` is a file, or a folder with other things in it.
     """
+    place, current = path.resolve(), Path.cwd().resolve()
+    if place == current or place in current.parents:
+        raise InputError(f"{path} is the current folder or one above it; name a folder of its own")
     if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
         return
     if not path.is_dir():
         raise InputError(f"{path} is a file; name a folder")

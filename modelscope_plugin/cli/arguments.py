@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
-from modelscope_plugin.errors import InputError
+from modelscope_plugin.data.readers import read_entities
+from modelscope_plugin.data.records import Entity
+from modelscope_plugin.errors import UsageError
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -54,6 +58,14 @@ def add_json(parser: argparse.ArgumentParser, help: str) -> None:
     parser.add_argument("--json", action="store_true", help=help)
 
 
+def knowledge_base(path: str, encoding: str) -> Callable[[], Iterable[Entity]]:
+    """A function that gives the entities of a file each time it is called; a pipe is read once and kept."""
+    if Path(path).is_file():
+        return lambda: read_entities(path, encoding=encoding)
+    entities = list(read_entities(path, encoding=encoding))
+    return lambda: entities
+
+
 def positive(text: str) -> int:
     """An integer of at least 1, for argparse."""
     try:
@@ -66,9 +78,9 @@ def positive(text: str) -> int:
 
 
 def one_of(args: argparse.Namespace, *names: str) -> str:
-    """The one argument of several that was given; InputError where none or more than one was."""
+    """The one argument of several that was given; UsageError where none or more than one was."""
     given = [name for name in names if getattr(args, name) not in (None, [])]
     if len(given) != 1:
         options = " or ".join(name if name == "file" else f"--{name}" for name in names)
-        raise InputError(f"give either {options}, and only one of them")
+        raise UsageError(f"give either {options}, and only one of them")
     return given[0]

@@ -9,7 +9,7 @@ from typing import Any
 from modelscope_plugin.cli.arguments import add_command, add_encoding, add_file_encoding, add_json, add_model, one_of
 from modelscope_plugin.cli.output import print_json
 from modelscope_plugin.data.readers import read_entities, read_mentions
-from modelscope_plugin.errors import InputError
+from modelscope_plugin.errors import InputError, UsageError
 from modelscope_plugin.files import replace_file
 
 _EXAMPLES = """\
@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
     source = one_of(args, "file", "text")
     if not args.out and not args.json:
-        raise InputError("say where the vectors go: --out FILE.npy or --json")
+        raise UsageError("say where the vectors go: --out FILE.npy or --json")
     if source == "text":
         items: list[Any] = args.text
     else:

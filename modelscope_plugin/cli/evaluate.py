@@ -16,7 +16,7 @@ from modelscope_plugin.cli.arguments import (
 )
 from modelscope_plugin.cli.output import print_json, print_table, recall_rows
 from modelscope_plugin.data.readers import read_entities, read_mentions
-from modelscope_plugin.errors import InputError
+from modelscope_plugin.errors import UsageError
 
 _EXAMPLES = """\
 examples:
@@ -44,7 +44,7 @@ def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
     source = one_of(args, "index", "kb")
     if source == "kb" and args.model is None:
-        raise InputError("--model is needed with --kb")
+        raise UsageError("--model is needed with --kb")
     mentions = list(read_mentions(args.file, encoding=args.encoding))
     from modelscope_plugin.encoding.encoder import EntityEncoder
     from modelscope_plugin.index.building import build_index

@@ -6,9 +6,16 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from modelscope_plugin.cli.arguments import add_command, add_encoding, add_file_encoding, add_json, add_model
+from modelscope_plugin.cli.arguments import (
+    add_command,
+    add_encoding,
+    add_file_encoding,
+    add_json,
+    add_model,
+    knowledge_base,
+)
 from modelscope_plugin.cli.output import print_json
-from modelscope_plugin.errors import InputError
+from modelscope_plugin.errors import UsageError
 from modelscope_plugin.files import check_output_folder
 
 _EXAMPLES = """\
@@ -41,11 +48,11 @@ def register(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
     if args.file is None and not args.remove:
-        raise InputError("nothing to do: name a knowledge base, or ids to --remove")
-    if args.remove and args.file is not None:
-        raise InputError("--remove takes ids, not a knowledge base; run the command twice")
+        raise UsageError("nothing to do: name a knowledge base, or ids to --remove")
+    if args.remove and (args.file is not None or args.add):
+        raise UsageError("--remove takes ids alone; run the command twice to add and to remove")
     if args.file is not None and not args.add and args.model is None:
-        raise InputError("--model is needed to build an index")
+        raise UsageError("--model is needed to build an index")
     from modelscope_plugin.index.entity_index import EntityIndex
     from modelscope_plugin.index.manifest import MANIFEST_FILE
 
@@ -63,12 +70,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _add(args: argparse.Namespace, index: Any) -> Any:
-    from modelscope_plugin.data.readers import read_entities
     from modelscope_plugin.encoding.encoder import EntityEncoder
     from modelscope_plugin.index.building import build_index
 
-    # Reading the file once before the model is loaded gives its length and finds a broken line early.
-    total = None if args.file == "-" else sum(1 for _ in read_entities(args.file, encoding=args.encoding))
-    encoder = EntityEncoder.from_pretrained(args.model or index.model, device=args.device, max_length=args.max_length)
-    entities = read_entities(args.file, encoding=args.encoding)
-    return build_index(encoder, entities, index=index, batch_size=args.batch_size, total=total)
+    entities = knowledge_base(args.file, args.encoding)
+    # Reading all of it before the model is loaded gives the total and finds a broken line early.
+    total = sum(1 for _ in entities())
+    max_length = args.max_length or (index.max_length if index is not None else None)
+    encoder = EntityEncoder.from_pretrained(args.model or index.model, device=args.device, max_length=max_length)
+    return build_index(encoder, entities(), index=index, batch_size=args.batch_size, total=total)

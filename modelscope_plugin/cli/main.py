@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import os
 import sys
 from collections.abc import Sequence
 
 from modelscope_plugin.cli import demo, encode, evaluate, index, link, train
-from modelscope_plugin.errors import PluginError
+from modelscope_plugin.errors import PluginError, UsageError
 from modelscope_plugin.version import __version__
 
 _COMMANDS = (demo, index, link, encode, train, evaluate)
 DESCRIPTION = "Entity retrieval: link mentions in text to your own knowledge base."
 
 EXIT_FAILED = 1
+EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
 
 
@@ -35,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments; by default those of the process.
 
     Returns:
-        Exit status: 0, or 1 where the command failed. Usage errors leave with status 2.
+        Exit status: 0, 1 where the command failed, 2 where its arguments are not usable.
     """
     parser = argparse.ArgumentParser(prog="python -m modelscope_plugin")
     add_commands(parser)
@@ -52,9 +54,15 @@ def run(args: argparse.Namespace) -> int:
         Exit status.
     """
     _set_up_logging()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # A terminal or pipe that cannot show a character gets its code in place of an exception.
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         args.run(args)
         sys.stdout.flush()
+    except UsageError as error:
+        _failed(str(error))
+        return EXIT_USAGE
     except PluginError as error:
         return _failed(str(error))
     except BrokenPipeError:

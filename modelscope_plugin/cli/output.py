@@ -31,6 +31,11 @@ def recall_rows(figures: dict[str, dict[int, float]]) -> tuple[list[list[str]], 
     return rows, ["", *(f"Recall@{k}" for k in ks)]
 
 
+def _one_line(text: str) -> str:
+    """A cell of a table: line breaks and control characters of the data do not reach the terminal."""
+    return " ".join("".join(character if character.isprintable() else " " for character in text).split())
+
+
 def linked_rows(linked: Sequence[dict[str, Any]], top_k: int, context: int = 12) -> list[list[str]]:
     """Rows of a table of linked mentions: the mention in its context and its best candidates."""
     rows = []
@@ -42,5 +47,5 @@ def linked_rows(linked: Sequence[dict[str, Any]], top_k: int, context: int = 12)
             before, behind = "…" if start > context else "", "…" if end + context < len(text) else ""
             shown = f"{before}{left}[{mention['mention']}]{right}{behind}"
             found = [f"{item['name']} ({item['id']}) {item['score']:.2f}" for item in mention["candidates"][:top_k]]
-            rows.append([" ".join(shown.split()), *found])
+            rows.append([_one_line(cell) for cell in (shown, *found)])
     return rows

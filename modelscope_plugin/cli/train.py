@@ -7,10 +7,17 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from modelscope_plugin.cli.arguments import add_command, add_device, add_file_encoding, add_json, positive
+from modelscope_plugin.cli.arguments import (
+    add_command,
+    add_device,
+    add_file_encoding,
+    add_json,
+    knowledge_base,
+    positive,
+)
 from modelscope_plugin.cli.output import print_json, print_table, recall_rows
-from modelscope_plugin.data.readers import read_entities, read_mentions
-from modelscope_plugin.errors import InputError
+from modelscope_plugin.data.readers import read_mentions
+from modelscope_plugin.errors import UsageError
 
 _EXAMPLES = """\
 Settings that are not given come from configuration.json: the file named by --config, the model
@@ -68,10 +75,10 @@ def run(args: argparse.Namespace) -> None:
     given = {field.name: getattr(args, field.name, None) for field in fields(TrainingSettings)}
     settings = TrainingSettings.from_configuration(configuration, **given)
     if args.train is None and not settings.kb_mentions:
-        raise InputError("--train is needed, or --kb-mentions to train on the knowledge base alone")
+        raise UsageError("--train is needed, or --kb-mentions to train on the knowledge base alone")
     result = train(
         folder,
-        lambda: read_entities(args.kb, encoding=args.encoding),
+        knowledge_base(args.kb, args.encoding),
         read_mentions(args.train, encoding=args.encoding) if args.train else (),
         args.out,
         settings,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from modelscope_plugin.data.markers import parse_marked_text
+from modelscope_plugin.data.markers import MENTION_END, MENTION_START, parse_marked_text
 from modelscope_plugin.data.records import Document, Entity, Mention, excerpt
 from modelscope_plugin.errors import InputError
 
@@ -76,6 +76,8 @@ def parse_document(record: Mapping[str, Any]) -> Document:
             return Document(text, (), text_id)
         ids, nil = _gold(record)
         return Document(marked.text, (Mention(marked.text, marked.start, marked.end, ids, nil, text_id),), text_id)
+    if MENTION_START in text or MENTION_END in text:
+        raise InputError(f"both offsets and markers in {excerpt(text)}; give one of them")
     merged: dict[tuple[int, int], Mention] = {}
     for span in spans:
         start, end = _span(text, span)
@@ -132,7 +134,7 @@ def _identity(record: Mapping[str, Any], key: str) -> str:
         value = str(value)
     if not isinstance(value, str) or not value.strip():
         raise InputError(f"{key!r} is missing or empty; every entity needs an id")
-    return value
+    return value.strip()
 
 
 def _text(record: Mapping[str, Any], key: str, *, required: bool = True, blank: bool = False) -> str:
@@ -189,7 +191,7 @@ def _as_list(record: Mapping[str, Any], key: str) -> list[Any]:
 
 def _integer(record: Mapping[str, Any], key: str) -> int:
     value = record.get(key)
-    if isinstance(value, bool) or not isinstance(value, int | str):
+    if isinstance(value, bool) or not (isinstance(value, str) or hasattr(value, "__index__")):
         raise InputError(f"mention {key}={value!r} must be an integer character offset")
     try:
         return int(value)

@@ -150,6 +150,8 @@ def _table_records(path: str | Path, encoding: str, delimiter: str) -> Iterator[
             continue
         if not header:
             header = [name.strip() for name in row]
+            if len(set(header)) != len(header):
+                raise DataFileError(f"{path}:{line}: the header names a column twice; give each a name of its own")
         elif len(row) != len(header):
             raise DataFileError(f"{path}:{line}: {len(row)} fields, the header has {len(header)}")
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from operator import index
 from typing import Any
 
 from modelscope_plugin.errors import InputError, InputTypeError
@@ -19,6 +20,9 @@ class Entity:
         types: Its types, such as ``Person`` or ``Work``.
         description: Running text about it.
         facts: (predicate, object) pairs.
+
+    Raises:
+        InputTypeError: If id, name or description is no string, or aliases or types are one string.
     """
 
     id: str
@@ -27,6 +31,14 @@ class Entity:
     types: tuple[str, ...] = ()
     description: str = ""
     facts: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        for key in ("id", "name", "description"):
+            if not isinstance(getattr(self, key), str):
+                raise InputTypeError(f"entity {key}={getattr(self, key)!r} must be a string")
+        for key in ("aliases", "types"):
+            if isinstance(getattr(self, key), str):
+                raise InputTypeError(f"entity {key}={getattr(self, key)!r} must be a tuple of strings, not one string")
 
     def to_record(self) -> dict[str, Any]:
         """The entity as a JSON object in this package's own form, without empty fields."""
@@ -61,8 +73,9 @@ class Mention:
         if not isinstance(self.text, str):
             raise InputTypeError(f"the text of a mention must be a string, not {type(self.text).__name__}")
         for name, value in (("start", self.start), ("end", self.end)):
-            if not isinstance(value, int) or isinstance(value, bool):
+            if not hasattr(value, "__index__") or isinstance(value, bool):
                 raise InputTypeError(f"mention {name}={value!r} must be an integer character offset")
+            object.__setattr__(self, name, index(value))
         if not 0 <= self.start <= self.end <= len(self.text):
             raise InputError(
                 f"mention offsets {self.start}:{self.end} lie outside the text of {len(self.text)} characters "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
@@ -95,8 +96,11 @@ class EntityEncoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of the model's weights and settings; vectors of equal fingerprints can be compared."""
-        return self.model.fingerprint()
+        """Digest of weights, pooling, vocabulary and prefixes; vectors of equal fingerprints can be compared."""
+        tokenizer = self.tokenizer
+        vocabulary = sorted(tokenizer.tokenizer.get_vocab().items())
+        settings = (self.model.fingerprint(), tokenizer.mention_prefix, tokenizer.entity_prefix, vocabulary)
+        return hashlib.blake2b(repr(settings).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
     def encode_query(
         self,
@@ -166,10 +170,11 @@ class EntityEncoder:
         batch_size: int,
         show_progress_bar: bool | None,
     ) -> Vectors:
-        if not isinstance(batch_size, int) or batch_size < 1:
+        if not hasattr(batch_size, "__index__") or batch_size < 1:
             raise InputError(f"batch_size={batch_size!r} must be a positive integer")
-        if isinstance(items, str):
+        if isinstance(items, str | Mention | Entity):
             raise InputTypeError("a list of texts is needed, not one text; put it in a list")
+        items = items if isinstance(items, Sequence) else list(items)
         vectors = np.empty((len(items), self.dimension), dtype=np.float32)
         unit = "mention" if side == "mention" else "entity"
         with progress_bar(len(items), "Encoding", unit, show_progress_bar) as bar:

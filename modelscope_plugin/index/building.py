@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.encoding.encoder import DEFAULT_BATCH_SIZE, EntityEncoder
+from modelscope_plugin.errors import IndexMismatchError
 from modelscope_plugin.index.entity_index import EntityIndex
 from modelscope_plugin.progress import progress_bar
 
@@ -33,11 +34,19 @@ def build_index(
         The index.
 
     Raises:
-        IndexMismatchError: If ``index`` was built with another model.
+        IndexMismatchError: If ``index`` was built with another model or another window.
     """
+    max_length = encoder.tokenizer.max_length
     if index is None:
-        index = EntityIndex(encoder.dimension, encoder.fingerprint, encoder.name)
+        index = EntityIndex(encoder.dimension, encoder.fingerprint, encoder.name, max_length)
     index.check_model(encoder.fingerprint, encoder.name)
+    if index.max_length not in (0, max_length):
+        raise IndexMismatchError(
+            f"the entities of the index were cut to {index.max_length} tokens, these would be cut to {max_length}; "
+            f"set max_length to {index.max_length}"
+        )
+    # The same model may have moved since.
+    index.model = encoder.name or index.model
     with progress_bar(total, "Indexing", "entity", show_progress_bar) as bar:
         for chunk, vectors in encoder.iterate_documents(entities, batch_size=batch_size):
             index.add(chunk, vectors)

@@ -49,12 +49,14 @@ class EntityIndex:
         dimension: Size of the vectors.
         fingerprint: Fingerprint of the model that makes the vectors (`EntityEncoder.fingerprint`).
         model: Where that model is, a folder or a hub id; ``link`` loads it from there.
+        max_length: Tokens of the window that the entity texts were cut to; 0 where it is not known.
     """
 
-    def __init__(self, dimension: int, fingerprint: str, model: str = "") -> None:
+    def __init__(self, dimension: int, fingerprint: str, model: str = "", max_length: int = 0) -> None:
         self.dimension = dimension
         self.fingerprint = fingerprint
         self.model = model
+        self.max_length = max_length
         self._vectors: VectorIndex = FlatIndex(np.empty((0, dimension), dtype=np.float32))
         self._entities: _Entities = _Entities(None, [], [])
 
@@ -149,7 +151,7 @@ class EntityIndex:
             Scores (float32) and rows (int64), both of shape (n, min(top_k, entities)).
         """
         queries = self._checked(queries)
-        if not isinstance(top_k, int) or top_k < 1:
+        if not hasattr(top_k, "__index__") or top_k < 1:
             raise InputError(f"top_k={top_k!r} must be at least 1")
         k = min(top_k, len(self))
         scores = np.empty((len(queries), k), dtype=np.float32)
@@ -217,7 +219,7 @@ class EntityIndex:
         with replace_folder(folder) as draft:
             np.save(draft / _VECTORS_FILE, self.vectors)
             write_entities(draft, self)
-            write_manifest(draft, len(self), self.dimension, self.model, self.fingerprint, _FILES)
+            write_manifest(draft, len(self), self.dimension, self.model, self.fingerprint, self.max_length, _FILES)
 
     @classmethod
     def load(cls, folder: str | Path, *, verify: bool = False) -> EntityIndex:
@@ -238,7 +240,7 @@ class EntityIndex:
         folder = Path(folder)
         manifest = read_manifest(folder, _FILES)
         check_files(folder, manifest, unread=() if verify else _LARGE_FILES)
-        index = cls(manifest.dimension, manifest.fingerprint, manifest.model)
+        index = cls(manifest.dimension, manifest.fingerprint, manifest.model, manifest.max_length)
         try:
             vectors = np.load(folder / _VECTORS_FILE, mmap_mode="r")
             stored = StoredEntities(folder)

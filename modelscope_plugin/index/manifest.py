@@ -27,6 +27,7 @@ class Manifest:
         dimension: Size of the vectors.
         model: Folder or hub id of the model that made them.
         fingerprint: Its fingerprint.
+        max_length: Tokens of the window of the entity texts, 0 where it is not known.
         created: Time of writing, UTC.
         files: Size (``bytes``) and ``sha256`` of every other file.
     """
@@ -36,19 +37,20 @@ class Manifest:
     dimension: int
     model: str
     fingerprint: str
+    max_length: int
     created: str
     files: dict[str, dict[str, Any]]
 
 
 def write_manifest(
-    folder: Path, entities: int, dimension: int, model: str, fingerprint: str, files: Iterable[str]
+    folder: Path, entities: int, dimension: int, model: str, fingerprint: str, max_length: int, files: Iterable[str]
 ) -> None:
     """Write the manifest of a folder whose files are all there."""
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     records = {name: _file_record(folder / name) for name in files}
     write_json(
         folder / MANIFEST_FILE,
-        asdict(Manifest(_VERSION, entities, dimension, model, fingerprint, created, records)),
+        asdict(Manifest(_VERSION, entities, dimension, model, fingerprint, max_length, created, records)),
     )
 
 
@@ -111,7 +113,7 @@ def _fault(values: dict[str, Any], files: set[str]) -> str:
     for key in ("model", "fingerprint", "created"):
         if not isinstance(values[key], str):
             return f"{key} is no text"
-    for key in ("entities", "dimension"):
+    for key in ("entities", "dimension", "max_length"):
         if type(values[key]) is not int or values[key] < 0:
             return f"{key} is no count"
     if set(values["files"]) != files:

@@ -86,7 +86,8 @@ def _check_files(folder: Path) -> None:
 
 def _is_head(key: str) -> bool:
     """Weights that any pre-trained checkpoint has beyond its encoder: nobody misses them here."""
-    return key.startswith("cls.") or "pooler." in key or key.endswith("position_ids") or "lm_head" in key
+    heads = ("cls.", "lm_head.", "discriminator_predictions.", "generator_predictions.", "vocab_")
+    return key.startswith(heads) or "pooler." in key or key.endswith("position_ids")
 
 
 def _some(names: list[str]) -> str:

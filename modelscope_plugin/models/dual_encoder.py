@@ -121,7 +121,7 @@ class DualEncoder(nn.Module):
             self.entity_tower = copy.to(self.device).train(self.training)
 
     def fingerprint(self) -> str:
-        """A digest of all that decides the vectors: weights, pooling and normalisation.
+        """A digest of weights, pooling and normalisation.
 
         The same model gives the same fingerprint whatever file format it was loaded from.
         """

@@ -35,6 +35,8 @@ class EntityEmbeddingModel(TorchModel):
         self, model_dir: str, emb_pooler_type: str | None = None, normalize: bool | None = None, **kwargs: Any
     ) -> None:
         super().__init__(model_dir, **kwargs)
+        # ModelScope sets model_dir to what the caller wrote, which may be relative.
+        self._folder = Path(model_dir).resolve()
         self.dual_encoder = DualEncoder.from_pretrained(model_dir, emb_pooler_type=emb_pooler_type, normalize=normalize)
 
     def forward(
@@ -73,5 +75,4 @@ class EntityEmbeddingModel(TorchModel):
             *args: Not used; what ModelScope's own models take is accepted.
             **kwargs: Not used.
         """
-        tokenizer = load_entity_tokenizer(self.model_dir)
-        write_model_folder(Path(target_folder), self.dual_encoder, tokenizer.tokenizer, tokenizer.max_length)
+        write_model_folder(Path(target_folder), self.dual_encoder, load_entity_tokenizer(self._folder))

@@ -26,7 +26,8 @@ def resolve_model(model: str | Path, revision: str | None = None) -> Path:
     path = Path(model)
     if path.is_dir():
         return path
-    if not _MODEL_ID.fullmatch(str(model)):
+    # A Path, or a name that begins with a folder that is there, is a folder that is not: nothing to ask the hub for.
+    if isinstance(model, Path) or path.parent.is_dir() or not _MODEL_ID.fullmatch(str(model)):
         raise MissingFileError(f"there is no model folder {model}; name a folder or a hub id such as owner/name")
     from modelscope.hub.snapshot_download import snapshot_download
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from modelscope.msdatasets import MsDataset
@@ -16,7 +16,7 @@ from modelscope.utils.logger import get_logger
 
 from modelscope_plugin.configuration import CONFIGURATION_FILE, default_configuration_file
 from modelscope_plugin.encoding.encoder import DEFAULT_BATCH_SIZE, EntityEncoder
-from modelscope_plugin.errors import InputTypeError
+from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.models.entity_embedding_model import EntityEmbeddingModel
 from modelscope_plugin.models.location import resolve_model
 from modelscope_plugin.preprocessors.entity_embedding_preprocessor import EntityEmbeddingPreprocessor
@@ -26,6 +26,8 @@ logger = get_logger()
 # What ModelScope's own factory may hand to any pipeline.
 _FACTORY_KEYWORDS = {"trust_remote_code", "model_revision", "framework", "task"}
 _STREAM_CHUNK = 256
+
+_Read = TypeVar("_Read")
 
 
 class EntityPipeline(Pipeline):
@@ -84,7 +86,7 @@ class EntityPipeline(Pipeline):
         super().__init__(
             config_file=config_file, model=model, preprocessor=preprocessor, device=device, auto_collate=auto_collate
         )
-        self.encoder = EntityEncoder(model.dual_encoder, preprocessor.tokenizer, str(model.model_dir))
+        self.encoder = EntityEncoder(model.dual_encoder, preprocessor.tokenizer, str(Path(model.model_dir).resolve()))
 
     def _get_framework(self) -> str:
         # The base class asks configuration.json, which a plain transformers folder does not have.
@@ -122,3 +124,16 @@ class EntityPipeline(Pipeline):
         with device_placement(self.framework, self.device_name), torch.no_grad():
             results: list[Any] = self.postprocess(self.forward(self.preprocess(inputs), **options))
         return results
+
+
+def read_each(inputs: list[Any], read: Callable[[Any], _Read]) -> list[_Read]:
+    """Read a list of inputs; where there are several, a complaint says which one it is about."""
+    done = []
+    for place, value in enumerate(inputs):
+        try:
+            done.append(read(value))
+        except (InputError, InputTypeError) as error:
+            if len(inputs) == 1:
+                raise
+            raise type(error)(f"input {place}: {error}") from None
+    return done

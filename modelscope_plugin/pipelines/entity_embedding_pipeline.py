@@ -10,7 +10,7 @@ from modelscope.pipelines.builder import PIPELINES
 
 from modelscope_plugin.encoding.encoder import Vectors
 from modelscope_plugin.metainfo import Pipelines, Tasks
-from modelscope_plugin.pipelines.base import EntityPipeline
+from modelscope_plugin.pipelines.base import EntityPipeline, read_each
 from modelscope_plugin.preprocessors.requests import EmbeddingRequest
 
 
@@ -35,7 +35,7 @@ class EntityEmbeddingPipeline(EntityPipeline):
 
     def preprocess(self, inputs: list[Any]) -> list[EmbeddingRequest]:
         """Read a list of inputs."""
-        return [self.preprocessor.request(value) for value in inputs]
+        return read_each(inputs, self.preprocessor.request)
 
     def forward(self, inputs: list[EmbeddingRequest], *, batch_size: int) -> list[tuple[Vectors, Vectors]]:
         """Encode the sources and the candidates of all requests together."""

@@ -14,7 +14,7 @@ from modelscope_plugin.errors import InputError
 from modelscope_plugin.index.entity_index import EntityIndex
 from modelscope_plugin.metainfo import Pipelines, Tasks
 from modelscope_plugin.models.entity_embedding_model import EntityEmbeddingModel
-from modelscope_plugin.pipelines.base import EntityPipeline
+from modelscope_plugin.pipelines.base import EntityPipeline, read_each
 from modelscope_plugin.pipelines.linker import DEFAULT_TOP_K, EntityLinker
 from modelscope_plugin.preprocessors.requests import linking_document
 
@@ -64,7 +64,7 @@ class EntityLinkingPipeline(EntityPipeline):
 
     def preprocess(self, inputs: list[Any]) -> list[Document]:
         """Read a list of inputs."""
-        return [linking_document(value) for value in inputs]
+        return read_each(inputs, linking_document)
 
     def forward(self, inputs: list[Document], *, batch_size: int, top_k: int | None = None) -> list[dict[str, Any]]:
         """Link all mentions of all texts."""

@@ -31,9 +31,16 @@ def load_entity_tokenizer(folder: str | Path, max_length: int | None = None) -> 
         ModelFolderError: If there is no vocabulary or it cannot be read.
         InputError: If ``max_length`` leaves no room for a mention.
     """
+    return entity_tokenizer(load_tokenizer(folder), folder, max_length)
+
+
+def entity_tokenizer(
+    tokenizer: PreTrainedTokenizerBase, folder: str | Path, max_length: int | None = None
+) -> EntityTokenizer:
+    """As `load_entity_tokenizer`, with a tokenizer that is loaded already."""
     settings = read_configuration(folder).get("preprocessor") or {}
     length = max_length or settings.get("max_length") or settings.get("sequence_length") or DEFAULT_MAX_LENGTH
-    return EntityTokenizer(load_tokenizer(folder), length, settings.get("boq") or "", settings.get("bod") or "")
+    return EntityTokenizer(tokenizer, length, settings.get("boq") or "", settings.get("bod") or "")
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:

@@ -103,6 +103,8 @@ def _items(value: Any) -> list[Any]:
         return []
     if isinstance(value, str | Mention | Mapping):
         return [value]
+    if hasattr(value, "tolist"):  # a numpy array
+        value = value.tolist()
     if isinstance(value, Sequence):
         return list(value)
     raise InputTypeError(f"a text or a list of texts is needed, not {type(value).__name__}")

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 TokenIds: TypeAlias = list[int]
 """The ids of one text, special tokens included, without padding."""
 
+# More than any token has: the longest word that BERT's tokenizers look up has 100 characters.
+_CHARACTERS_PER_TOKEN = 128
+
 DEFAULT_MAX_LENGTH = 128
 """Tokens of a window, as in the model card."""
 
@@ -99,14 +102,15 @@ class EntityTokenizer:
         """
         parts: list[str] = []
         pieces: list[int] = []
+        reach = self._reach
         for place, item in enumerate(mentions):
             mention = _as_mention(item, place)
             if mention is None:
-                parts.append(str(item))
+                parts.append(str(item)[:reach])
                 pieces.append(1)
             else:
                 left, right = mention.text[: mention.start], mention.text[mention.end :]
-                parts += [left.rstrip(), mention.surface.strip(), right.lstrip()]
+                parts += [left.rstrip()[-reach:], mention.surface.strip()[:reach], right.lstrip()[:reach]]
                 pieces.append(3)
         tokens = iter(self._ids(parts))
         head = self._head_with(self.mention_prefix)
@@ -133,7 +137,7 @@ class EntityTokenizer:
             if not isinstance(text, str):
                 raise InputTypeError(f"entity text {place} must be a string, not {type(text).__name__}")
         head = self._head_with(self.entity_prefix)
-        return [self._cut(head, ids) for ids in self._ids(list(texts))]
+        return [self._cut(head, ids) for ids in self._ids([text[: self._reach] for text in texts])]
 
     def pad(self, sequences: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
         """Fill up sequences to the longest of them.
@@ -151,6 +155,11 @@ class EntityTokenizer:
             input_ids[row, : len(ids)] = ids
             attention_mask[row, : len(ids)] = 1
         return {"input_ids": input_ids, "attention_mask": attention_mask}
+
+    @property
+    def _reach(self) -> int:
+        """Characters next to a mention that can matter: a book is not tokenised for each of its mentions."""
+        return _CHARACTERS_PER_TOKEN * self.max_length
 
     def _ids(self, texts: list[str]) -> list[TokenIds]:
         if not texts:
@@ -192,7 +201,11 @@ def declare_markers(tokenizer: PreTrainedTokenizerBase) -> None:
     """Make the markers single special tokens of a tokenizer, adding them to its vocabulary where it lacks them."""
     from transformers import AddedToken
 
-    markers = [AddedToken(marker, normalized=False, special=True) for marker in (MENTION_START, MENTION_END)]
+    # White space around a marker belongs to it, so that any other loader sees the tokens that this package makes.
+    markers = [
+        AddedToken(marker, lstrip=True, rstrip=True, normalized=False, special=True)
+        for marker in (MENTION_START, MENTION_END)
+    ]
     tokenizer.add_tokens(markers, special_tokens=True)
 
 

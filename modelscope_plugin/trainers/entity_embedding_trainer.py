@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,7 +15,7 @@ from modelscope_plugin.data.parsing import parse_document, parse_entity
 from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.encoding.encoder import EntityEncoder
-from modelscope_plugin.errors import InputError
+from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.index.building import build_index
 from modelscope_plugin.metainfo import Trainers
 from modelscope_plugin.metrics.evaluation import evaluate
@@ -71,6 +71,8 @@ class EntityEmbeddingTrainer(BaseTrainer):
     ) -> None:
         if kwargs:
             raise InputError(f"unknown argument {min(kwargs)!r} of the trainer")
+        if not isinstance(model, str | Path):
+            raise InputTypeError(f"model must be a folder or a hub id, not {type(model).__name__}")
         super().__init__(str(default_configuration_file()))
         self.model_dir = resolve_model(model, model_revision)
         configuration = training_configuration(self.model_dir)
@@ -84,8 +86,8 @@ class EntityEmbeddingTrainer(BaseTrainer):
         self.device = device
         # Read twice, for training and for evaluation, so a one-time iterator is kept as a list.
         self._knowledge_base = knowledge_base if isinstance(knowledge_base, str | Path) else list(knowledge_base)
-        self._train_dataset = train_dataset
-        self._eval_dataset = eval_dataset
+        self._train_dataset = _kept(train_dataset)
+        self._eval_dataset = _kept(eval_dataset)
 
     def train(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Train, write the model folder, and measure recall where there is an evaluation dataset.
@@ -139,6 +141,11 @@ class EntityEmbeddingTrainer(BaseTrainer):
         return (item if isinstance(item, Entity) else parse_entity(item) for item in source)
 
 
+def _kept(source: Mentions | None) -> Mentions | None:
+    """The dataset; a one-time iterator as a list."""
+    return list(source) if isinstance(source, Iterator) else source
+
+
 def _mentions(source: Mentions) -> Iterable[Mention]:
     if isinstance(source, str | Path):
         yield from read_mentions(source)
@@ -146,5 +153,7 @@ def _mentions(source: Mentions) -> Iterable[Mention]:
     for item in source:
         if isinstance(item, Mention):
             yield item
-        else:
+        elif isinstance(item, Mapping):
             yield from parse_document(item).mentions
+        else:
+            raise InputTypeError(f"a dataset holds mentions or records, not {type(item).__name__}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ from modelscope_plugin.configuration import default_configuration, merged, read_
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.metainfo import Metrics
 from modelscope_plugin.metrics.evaluation import DEFAULT_KS
+from modelscope_plugin.metrics.recall import check_ks
 from modelscope_plugin.models.pooling import check_pooler_type
 
 logger = logging.getLogger(__name__)
@@ -86,8 +88,11 @@ class TrainingSettings:
                 raise InputError(f"{_place(name)}={value!r} must be an integer of at least {least}")
         for name in ("learning_rate", "weight_decay", "max_grad_norm", "warmup_ratio", "temperature"):
             value = getattr(self, name)
-            if not isinstance(value, int | float) or isinstance(value, bool) or value < 0:
+            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            if not number or value < 0:
                 raise InputError(f"{_place(name)}={value!r} must be a number of at least 0")
+        if not isinstance(self.normalize, bool):
+            raise InputError(f"{_place('normalize')}={self.normalize!r} must be true or false")
         if not self.learning_rate or not self.temperature or self.warmup_ratio > 1:
             raise InputError(
                 f"learning_rate={self.learning_rate} and temperature={self.temperature} must be above 0 "
@@ -157,7 +162,8 @@ def evaluation_ks(configuration: Mapping[str, Any]) -> list[int]:
     """The values of k that the ``evaluation`` section asks for."""
     for metric in (configuration.get("evaluation") or {}).get("metrics") or ():
         if isinstance(metric, Mapping) and metric.get("type") == Metrics.entity_recall:
-            return list(metric["k"])
+            ks = metric.get("k", DEFAULT_KS)
+            return check_ks(ks if isinstance(ks, list | tuple) else [ks])
     return list(DEFAULT_KS)
 
 

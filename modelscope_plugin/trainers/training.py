@@ -25,15 +25,16 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArgu
 from modelscope_plugin.data.kb_mentions import mentions_of_entity
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.encoding.encoder import EntityEncoder, choose_device
-from modelscope_plugin.errors import TrainingError
+from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.files import check_output_folder, replace_folder, write_json
 from modelscope_plugin.index.building import build_index
 from modelscope_plugin.metrics.evaluation import DEFAULT_KS, Evaluation, evaluate
+from modelscope_plugin.metrics.recall import check_ks
 from modelscope_plugin.models.dual_encoder import DualEncoder
 from modelscope_plugin.models.location import resolve_model
 from modelscope_plugin.models.model_folder import write_model_folder
-from modelscope_plugin.preprocessors.checkpoint_files import load_tokenizer
-from modelscope_plugin.preprocessors.tokenization import EntityTokenizer, declare_markers
+from modelscope_plugin.preprocessors.checkpoint_files import entity_tokenizer, load_tokenizer
+from modelscope_plugin.preprocessors.tokenization import declare_markers
 from modelscope_plugin.progress import progress_bar
 from modelscope_plugin.trainers.examples import Collator, PairBatches, Pairs
 from modelscope_plugin.trainers.losses import in_batch_loss
@@ -85,7 +86,7 @@ def train(
             are added, with embeddings of their own.
         entities: Gives the knowledge base from its beginning each time it is called.
         mentions: Training mentions with gold entities; can be empty with ``settings.kb_mentions``.
-        output: The model folder to write, whole or not at all.
+        output: The model folder to write, whole or not at all, as soon as training has ended.
         settings: How to train.
         eval_mentions: Mentions to measure recall on afterwards, over the whole knowledge base.
         ks: The values of k to measure.
@@ -102,7 +103,14 @@ def train(
     output = Path(output)
     check_output_folder(output, RECORD_FILE)
     place = choose_device(device)
+    if place.type == "cuda" and place.index:
+        raise InputError(f"training runs on the first GPU, not {device}; choose it with CUDA_VISIBLE_DEVICES")
+    ks = check_ks(ks)
     held_out = None if eval_mentions is None else list(eval_mentions)
+    if held_out is not None and not any(mention.entity_ids for mention in held_out):
+        raise InputError(
+            f"none of the {len(held_out)} evaluation mentions has a gold entity; leave them out or label them"
+        )
     set_seed(settings.seed)
     encoder = _prepare(resolve_model(model), settings)
     given = list(mentions)
@@ -123,11 +131,6 @@ def train(
             "From random weights try emb_pooler_type=avg, a higher learning rate or more epochs",
             losses[-1], guessing,
         )  # fmt: skip
-    evaluation = None
-    if held_out is not None:
-        encoder = EntityEncoder(encoder.model.eval(), encoder.tokenizer, str(output))
-        index = build_index(encoder, entities(), show_progress_bar=show_progress_bar)
-        evaluation = evaluate(encoder, index, held_out, ks=ks, show_progress_bar=show_progress_bar)
     record = {
         "settings": asdict(settings),
         "base_model": str(model),
@@ -136,7 +139,7 @@ def train(
         "entities": pairs.entities,
         "losses": losses,
         "collapsed": collapsed,
-        "evaluation": None if evaluation is None else evaluation.to_record(),
+        "evaluation": None,
         "versions": {
             "modelscope_plugin": __version__,
             "torch": torch.__version__,
@@ -145,11 +148,16 @@ def train(
         },
     }
     with replace_folder(output) as draft:
-        write_model_folder(
-            draft, encoder.model.cpu(), encoder.tokenizer.tokenizer, settings.max_length, settings.to_sections()
-        )
+        write_model_folder(draft, encoder.model, encoder.tokenizer, settings.to_sections())
         record["files"] = sorted(path.name for path in draft.iterdir())
         write_json(draft / RECORD_FILE, record)
+    if held_out is None:
+        return TrainingResult(output, losses, collapsed, None)
+    # The model is safe on disk before anything is done with it.
+    trained = EntityEncoder(encoder.model.eval(), encoder.tokenizer, str(output))
+    index = build_index(trained, entities(), show_progress_bar=show_progress_bar)
+    evaluation = evaluate(trained, index, held_out, ks=ks, show_progress_bar=show_progress_bar)
+    write_json(output / RECORD_FILE, record | {"evaluation": evaluation.to_record()})
     return TrainingResult(output, losses, collapsed, evaluation)
 
 
@@ -163,7 +171,7 @@ def _prepare(folder: Path, settings: TrainingSettings) -> EntityEncoder:
         model.separate_towers()
     elif model.towers == 2:
         raise TrainingError(f"{folder} has two towers; set model.towers to 2 to train it")
-    return EntityEncoder(model, EntityTokenizer(tokenizer, settings.max_length), str(folder))
+    return EntityEncoder(model, entity_tokenizer(tokenizer, folder, settings.max_length), str(folder))
 
 
 def _run(
@@ -217,7 +225,8 @@ def _run_in(
     )
     trainer.remove_callback(PrinterCallback)
     trainer.train()
-    encoder.model.to(place)
+    if not all(torch.isfinite(parameter).all() for parameter in encoder.model.parameters()):
+        raise TrainingError("training ended with weights that are no numbers; lower the learning rate")
     return losses.by_epoch
 
 

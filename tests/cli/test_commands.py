@@ -74,8 +74,27 @@ def test_version_is_printed() -> None:
 
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["index"], ["link", "--top-k", "0", "--index", "x"]])
-def test_usage_errors_exit_with_2(arguments: list[str]) -> None:
+def test_what_the_parser_refuses_exits_with_2(arguments: list[str]) -> None:
     assert _process(*arguments).returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["link", "none.jsonl", "--text", "x", "--index", "i"], "give either file or --text"),
+        (["index", "none.jsonl", "--out", "i"], "--model is needed"),
+        (["index", "--out", "i"], "nothing to do"),
+        (["index", "kb.jsonl", "--remove", "Q1", "--out", "i"], "--remove takes ids alone"),
+        (["encode", "--text", "x", "--model", "m"], "say where the vectors go"),
+        (["evaluate", "dev.jsonl", "--kb", "kb.jsonl"], "--model is needed"),
+        (["train", "--model", "{model}", "--kb", "x", "--out", "m"], "--train is needed"),
+    ],
+)
+def test_options_that_do_not_go_together_exit_with_2(
+    arguments: list[str], message: str, model_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([argument.format(model=model_folder) for argument in arguments]) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_index_then_link_as_processes(model_folder: Path, kb_file: Path, tmp_path: Path) -> None:
@@ -172,15 +191,10 @@ def test_evaluate_prints_a_table(index_folder: Path, tmp_path: Path, capsys: pyt
     [
         (["link", "--index", "{index}", "--text", "没有标记"], "no mention in"),
         (["link", "none.jsonl", "--index", "{index}"], "there is no file none.jsonl"),
-        (["link", "none.jsonl", "--text", "x", "--index", "{index}"], "give either file or --text"),
         (["link", "--text", MARKED, "--index", "{index}", "--device", "cuda:7"], "cuda:7"),
         (["link", "--text", MARKED, "--index", "{index}", "--model", "/no/such"], "there is no model folder /no/such"),
-        (["index", "none.jsonl", "--out", "{tmp}/i"], "--model is needed"),
-        (["index", "--out", "{tmp}/i"], "nothing to do"),
         (["index", "--remove", "Q404", "--out", "{index}"], "no entity 'Q404'"),
-        (["encode", "--text", "x", "--model", "{model}"], "say where the vectors go"),
         (["evaluate", "none.jsonl", "--index", "{index}"], "there is no file none.jsonl"),
-        (["train", "--model", "{model}", "--kb", "x", "--out", "{tmp}/m"], "--train is needed"),
         (
             ["train", "--model", "{model}", "--kb", "x", "--train", "y", "--out", "{tmp}/m", "--config", "z"],
             "there is no file z",
@@ -221,3 +235,50 @@ def test_closed_pipe_is_no_traceback(index_folder: Path, tmp_path: Path) -> None
     result = subprocess.run(command, shell=True, capture_output=True, text=True, timeout=300, check=False)
     assert json.loads(result.stdout)["text"] == MENTIONS[0].text
     assert "Traceback" not in result.stderr
+
+
+def test_knowledge_base_from_standard_input(model_folder: Path, kb_file: Path, tmp_path: Path) -> None:
+    out = tmp_path / "index"
+    result = _process("index", "-", "--model", model_folder, "--out", out, stdin=kb_file.read_text(encoding="utf-8"))
+    assert result.returncode == 0, result.stderr
+    assert len(EntityIndex.load(out)) == 6
+
+
+def test_added_entities_keep_the_window_of_the_index(
+    model_folder: Path, kb_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "index"
+    assert main(["index", str(kb_file), "--model", str(model_folder), "--out", str(out), "--max-length", "16"]) == 0
+    assert main(["index", str(kb_file), "--add", "--out", str(out)]) == 0
+    assert EntityIndex.load(out).max_length == 16
+    assert main(["index", str(kb_file), "--add", "--out", str(out), "--max-length", "32"]) == 1
+    assert "were cut to 16 tokens" in capsys.readouterr().err
+
+
+def test_moved_model_is_named_anew_when_entities_are_added(
+    model_folder: Path, index_folder: Path, kb_file: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(index_folder, tmp_path / "index")
+    shutil.copytree(model_folder, tmp_path / "moved")
+    assert (
+        main(["index", str(kb_file), "--add", "--out", str(tmp_path / "index"), "--model", str(tmp_path / "moved")])
+        == 0
+    )
+    assert EntityIndex.load(tmp_path / "index").model == str(tmp_path / "moved")
+
+
+def test_output_that_cannot_show_a_character_gets_its_code(index_folder: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "modelscope_plugin", "link", "--index", index_folder, "--text", MARKED],
+        capture_output=True, text=True, timeout=300, check=False, env=os.environ | {"PYTHONIOENCODING": "ascii"},
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert r"\u5927\u9e4f" in result.stdout
+
+
+def test_current_folder_is_not_replaced(
+    model_folder: Path, kb_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    assert main(["index", str(kb_file), "--model", str(model_folder), "--out", "."]) == 1

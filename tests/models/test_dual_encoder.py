@@ -11,7 +11,7 @@ from modelscope_plugin.errors import InputError
 from modelscope_plugin.models.checkpoint import load_tower
 from modelscope_plugin.models.dual_encoder import DualEncoder
 from modelscope_plugin.models.model_folder import write_model_folder
-from modelscope_plugin.preprocessors.checkpoint_files import load_tokenizer
+from modelscope_plugin.preprocessors.checkpoint_files import load_entity_tokenizer
 
 IDS = torch.tensor([[2, 7, 8, 9, 3], [2, 10, 3, 0, 0]])
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]])
@@ -78,7 +78,7 @@ def test_model_folder_round_trip(base_folder: Path, tmp_path: Path, towers: int)
         model.separate_towers()
         with torch.no_grad():
             next(model.entity_tower.parameters()).add_(1)
-    write_model_folder(tmp_path, model, load_tokenizer(base_folder), 64)
+    write_model_folder(tmp_path, model, load_entity_tokenizer(base_folder, 64))
     again = DualEncoder.from_pretrained(tmp_path)
     assert (again.towers, again.emb_pooler_type, again.normalize) == (towers, "avg", True)
     assert again.fingerprint() == model.fingerprint()

@@ -113,13 +113,13 @@ def test_two_tower_folder_encodes_each_side_with_its_own(base_folder: Path, tmp_
 
     from modelscope_plugin.models.dual_encoder import DualEncoder
     from modelscope_plugin.models.model_folder import write_model_folder
-    from modelscope_plugin.preprocessors.checkpoint_files import load_tokenizer
+    from modelscope_plugin.preprocessors.checkpoint_files import load_entity_tokenizer
 
     model = DualEncoder.from_pretrained(base_folder)
     model.separate_towers()
     with torch.no_grad():
         model.entity_tower.get_input_embeddings().weight.mul_(-1)
-    write_model_folder(tmp_path, model, load_tokenizer(base_folder), 128)
+    write_model_folder(tmp_path, model, load_entity_tokenizer(base_folder))
     pipe = pipeline(Tasks.sentence_embedding, model=str(tmp_path), device="cpu")
     vectors = pipe({"source_sentence": ["苹果"], "sentences_to_compare": ["苹果"]})["text_embedding"]
     assert not np.allclose(vectors[0], vectors[1], atol=1e-2)
@@ -141,6 +141,18 @@ def test_two_tower_folder_encodes_each_side_with_its_own(base_folder: Path, tmp_
 def test_bad_input_names_the_place(pipe: Any, value: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         pipe(value)
+
+
+def test_bad_input_in_a_list_is_numbered(pipe: Any) -> None:
+    with pytest.raises(InputError, match=r"input 1: source_sentence\[0\]"):
+        pipe(["大鹏", "[ENT_S] 大鹏"])
+
+
+def test_numpy_input_is_taken(pipe: Any) -> None:
+    result = pipe({"source_sentence": np.array(SOURCES)}, batch_size=np.int64(1))
+    np.testing.assert_allclose(
+        result["text_embedding"], pipe({"source_sentence": SOURCES})["text_embedding"], atol=1e-5
+    )
 
 
 def test_unknown_call_keyword_names_the_known_ones(pipe: Any) -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from modelscope_plugin.configuration import default_configuration
 from modelscope_plugin.data import Mention
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import InputError, TrainingError
+from modelscope_plugin.trainers import training
 from modelscope_plugin.trainers.settings import TrainingSettings
 from modelscope_plugin.trainers.training import RECORD_FILE, TrainingResult, train
 
@@ -60,10 +62,11 @@ def test_same_seed_gives_the_same_weights(base_folder: Path, tmp_path: Path) -> 
 
 def test_markers_are_added_and_saved_for_every_loader(unmarked_folder: Path, tmp_path: Path) -> None:
     _train(unmarked_folder, tmp_path / "out", max_epochs=1)
-    tokens = AutoTokenizer.from_pretrained(tmp_path / "out").tokenize("小品里 [ENT_S] 大鹏 [ENT_E] 很好笑")
-    assert "[ENT_S]" in tokens
-    assert "[ENT_E]" in tokens
+    text = "小品里 [ENT_S] 大鹏 [ENT_E] 很好笑"
     encoder = EntityEncoder.from_pretrained(tmp_path / "out", device="cpu")
+    ids = AutoTokenizer.from_pretrained(tmp_path / "out")(text)["input_ids"]
+    assert ids == encoder.tokenizer.mention_ids([text])[0]
+    assert encoder.tokenizer.tokenizer.convert_ids_to_tokens(ids).count("[ENT_S]") == 1
     assert encoder.model.mention_tower.get_input_embeddings().num_embeddings == len(encoder.tokenizer.tokenizer)
 
 
@@ -99,6 +102,30 @@ def test_record_holds_settings_versions_and_losses(base_folder: Path, tmp_path: 
     assert record["losses"] == result.losses
     assert record["settings"]["learning_rate"] == 2e-3
     assert set(record["versions"]) == {"modelscope_plugin", "torch", "transformers", "python"}
+
+
+def test_evaluation_without_gold_is_refused_before_training(base_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="none of the 1 evaluation mentions has a gold entity"):
+        _train(base_folder, tmp_path / "out", eval_mentions=[Mention("大鹏", 0, 2)])
+    assert not (tmp_path / "out").exists()
+
+
+def test_model_is_kept_when_the_evaluation_fails(
+    base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "build_index", lambda *_, **__: pytest.fail("no memory left"))
+    with pytest.raises(pytest.fail.Exception):
+        _train(base_folder, tmp_path / "out", max_epochs=1, eval_mentions=MENTIONS)
+    assert EntityEncoder.from_pretrained(tmp_path / "out", device="cpu").dimension == 64
+
+
+def test_prefixes_of_the_base_are_kept(base_folder: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(base_folder, base)
+    (base / "configuration.json").write_text(json.dumps({"preprocessor": {"boq": "小品", "bod": "名"}}))
+    _train(base, tmp_path / "out", max_epochs=1)
+    section = json.loads((tmp_path / "out" / "configuration.json").read_text())["preprocessor"]
+    assert (section["boq"], section["bod"]) == ("小品", "名")
 
 
 def test_collapse_is_said(base_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
