@@ -206,3 +206,18 @@ def test_write_json_keeps_the_earlier_file_when_a_value_is_no_json(tmp_path: Pat
     with pytest.raises(TypeError):
         write_json(tmp_path / "a.json", {"x": object()})
     assert (json.loads((tmp_path / "a.json").read_bytes()), os.listdir(tmp_path)) == (1, ["a.json"])
+
+
+def test_replace_file_follows_a_link(tmp_path: Path) -> None:
+    (tmp_path / "target").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    with files.replace_file(tmp_path / "link") as draft:
+        draft.write_bytes(b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"new"
+
+
+def test_replace_file_writes_to_a_device_as_it_is() -> None:
+    with files.replace_file(Path("/dev/null")) as draft:
+        draft.write_bytes(b"new")
+    assert Path("/dev/null").is_char_device()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from operator import index
 from typing import Any
 
 from modelscope_plugin.data.markers import MENTION_END, MENTION_START, parse_marked_text
@@ -191,9 +192,9 @@ def _as_list(record: Mapping[str, Any], key: str) -> list[Any]:
 
 def _integer(record: Mapping[str, Any], key: str) -> int:
     value = record.get(key)
-    if isinstance(value, bool) or not (isinstance(value, str) or hasattr(value, "__index__")):
-        raise InputError(f"mention {key}={value!r} must be an integer character offset")
     try:
-        return int(value)
-    except ValueError:
+        if isinstance(value, bool):
+            raise TypeError
+        return int(value) if isinstance(value, str) else index(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
         raise InputError(f"mention {key}={value!r} must be an integer character offset") from None

@@ -16,7 +16,7 @@ FILLED = FIELD.filter(str.strip)
 STRIPPED = FILLED.map(str.strip)
 ENTITIES = st.builds(
     Entity,
-    FILLED,
+    FILLED.map(str.strip),
     FILLED,
     st.lists(STRIPPED, max_size=3).map(tuple),
     st.lists(STRIPPED, max_size=3).map(tuple),
@@ -253,3 +253,13 @@ def test_parse_document_refuses_mentions_that_are_no_objects(mentions: Any) -> N
 def test_parse_document_refuses_a_missing_text(record: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="'text' is missing or no text"):
         parse_document(record)
+
+
+def test_parse_document_refuses_offsets_and_markers_together() -> None:
+    record = {"text": "唱 [ENT_S] 大鹏 [ENT_E] 歌", "start": 10, "end": 12}
+    with pytest.raises(InputError, match="both offsets and markers"):
+        parse_document(record)
+
+
+def test_parse_entity_drops_white_space_around_the_id() -> None:
+    assert parse_entity({"id": " Q1 ", "name": "大鹏"}).id == "Q1"

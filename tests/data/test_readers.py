@@ -21,7 +21,7 @@ FILLED = FIELD.filter(str.strip)
 ENTITIES = st.lists(
     st.builds(
         Entity,
-        FILLED,
+        FILLED.map(str.strip),
         FILLED,
         st.lists(FILLED.map(str.strip), max_size=3).map(tuple),
         st.lists(FILLED.map(str.strip), max_size=3).map(tuple),

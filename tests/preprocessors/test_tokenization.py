@@ -286,3 +286,15 @@ def test_pad_masks_what_it_fills_up(marked: EntityTokenizer) -> None:
 
 def test_pad_gives_int64(marked: EntityTokenizer) -> None:
     assert {values.dtype for values in marked.pad([[2, 3]]).values()} == {np.dtype(np.int64)}
+
+
+def test_a_book_around_a_mention_is_not_tokenised_whole(
+    marked: EntityTokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    tokenize = marked._ids
+    monkeypatch.setattr(marked, "_ids", lambda texts: seen.extend(map(len, texts)) or tokenize(texts))
+    book = "董" * 300_000
+    ids = marked.mention_ids([Mention(f"{book}大鹏{book}", 300_000, 300_002)])[0]
+    assert len(ids) == marked.max_length
+    assert max(seen) <= 128 * marked.max_length
