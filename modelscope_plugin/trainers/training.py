@@ -2,8 +2,8 @@
 
 The loop is that of ``transformers.Trainer``: it brings the optimiser with its weight-decay groups, schedules,
 gradient clipping and accumulation, mixed precision, several devices, checkpoints and their resumption, and it
-runs on transformers 4.57 and 5. ModelScope's own ``EpochBasedTrainer`` would need as much code of ours around
-it for batches, loss and evaluation, and pads every text to the maximum length.
+runs on transformers 4.57 and 5. ModelScope's ``EpochBasedTrainer`` would need more code of ours around it, for
+batches, loss and evaluation alike.
 """
 
 from __future__ import annotations
