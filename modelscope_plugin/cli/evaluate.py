@@ -32,7 +32,11 @@ def register(commands: Any) -> None:
     parser.add_argument("--index", metavar="INDEX", help="folder of the index")
     parser.add_argument("--kb", metavar="FILE", help="knowledge base, in place of an index")
     parser.add_argument(
-        "--k", type=positive, nargs="+", default=[4, 16, 128], metavar="K", help="values of k (default: 4 16 128)"
+        "--k",
+        type=positive,
+        nargs="+",
+        metavar="K",
+        help="values of k (default: those of the model's configuration.json)",
     )
     add_model(parser, "the model (default: the one that the index names)", required=False)
     add_encoding(parser)
@@ -49,7 +53,9 @@ def run(args: argparse.Namespace) -> None:
     from modelscope_plugin.encoding.encoder import EntityEncoder
     from modelscope_plugin.index.building import build_index
     from modelscope_plugin.metrics.evaluation import evaluate
+    from modelscope_plugin.models.location import resolve_model
     from modelscope_plugin.pipelines.linker import EntityLinker
+    from modelscope_plugin.trainers.settings import evaluation_ks, training_configuration
 
     if source == "index":
         linker = EntityLinker.from_pretrained(args.model, args.index, device=args.device, max_length=args.max_length)
@@ -57,7 +63,8 @@ def run(args: argparse.Namespace) -> None:
     else:
         encoder = EntityEncoder.from_pretrained(args.model, device=args.device, max_length=args.max_length)
         index = build_index(encoder, read_entities(args.kb, encoding=args.encoding), batch_size=args.batch_size)
-    result = evaluate(encoder, index, mentions, ks=args.k, batch_size=args.batch_size)
+    ks = args.k or evaluation_ks(training_configuration(resolve_model(encoder.name)))
+    result = evaluate(encoder, index, mentions, ks=ks, batch_size=args.batch_size)
     if args.json:
         print_json(result.to_record())
         return

@@ -178,6 +178,17 @@ def test_train_then_evaluate(
     assert figures["recall@1"] == trained["evaluation"]["recall@1"]
 
 
+def test_evaluate_takes_k_from_the_model(
+    model_folder: Path, kb_file: Path, mentions_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(model_folder, tmp_path / "model")
+    configuration = json.loads((tmp_path / "model" / "configuration.json").read_text())
+    configuration["evaluation"]["metrics"][0]["k"] = [2, 3]
+    (tmp_path / "model" / "configuration.json").write_text(json.dumps(configuration))
+    figures = _json(capsys, "evaluate", mentions_file, "--kb", kb_file, "--model", tmp_path / "model", "--json")
+    assert [key for key in figures if key.startswith("recall@")] == ["recall@2", "recall@3"]
+
+
 def test_evaluate_prints_a_table(index_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     mentions = write_mentions(tmp_path / "m.jsonl", [*MENTIONS, Mention("大鹏", 0, 2, nil="NIL_Person")])
     assert main(["evaluate", str(mentions), "--index", str(index_folder)]) == 0
