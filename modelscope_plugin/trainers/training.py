@@ -122,7 +122,8 @@ def train(
         logger.warning(
             "batch_size=%d is more than the %d training pairs; one batch holds all", settings.batch_size, len(pairs)
         )
-    losses = _run(encoder, pairs, settings, place, show_progress_bar)
+    with tempfile.TemporaryDirectory(prefix="entity-training-") as scratch:
+        losses = _run(encoder, pairs, settings, place, scratch, show_progress_bar)
     guessing = math.log(min(settings.batch_size, len(pairs)))
     collapsed = losses[-1] > _COLLAPSED * guessing
     if collapsed:
@@ -175,21 +176,14 @@ def _prepare(folder: Path, settings: TrainingSettings) -> EntityEncoder:
 
 
 def _run(
-    encoder: EntityEncoder, pairs: Pairs, settings: TrainingSettings, place: torch.device, show: bool | None
-) -> list[float]:
-    """Train in place and return the mean loss of every epoch."""
-    with tempfile.TemporaryDirectory(prefix="entity-training-") as scratch:
-        return _run_in(scratch, encoder, pairs, settings, place, show)
-
-
-def _run_in(
-    scratch: str,
     encoder: EntityEncoder,
     pairs: Pairs,
     settings: TrainingSettings,
     place: torch.device,
+    scratch: str,
     show: bool | None,
 ) -> list[float]:
+    """Train in place and return the mean loss of every epoch; the trainer's own files go to ``scratch``."""
     batches = PairBatches(pairs.items, settings.batch_size, settings.seed)
     steps = len(batches) * settings.max_epochs
     arguments = TrainingArguments(
