@@ -5,11 +5,15 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelscope_plugin.data.readers import read_entities
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.errors import UsageError
+
+if TYPE_CHECKING:
+    from modelscope_plugin.encoding import EntityEncoder
+    from modelscope_plugin.index import EntityIndex
 
 DEFAULT_BATCH_SIZE = 32
 
@@ -34,6 +38,28 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", help="cpu, cuda, cuda:1, gpu ... (default: a GPU where there is one)")
 
 
+def add_source(parser: argparse.ArgumentParser) -> None:
+    """Add ``--index`` and ``--kb``, of which one has to be given."""
+    parser.add_argument("--index", metavar="INDEX", help="folder of the index")
+    parser.add_argument("--kb", metavar="FILE", help="knowledge base, in place of an index")
+
+
+def open_source(args: argparse.Namespace) -> tuple[EntityEncoder, EntityIndex]:
+    """The model and the index of the knowledge base that ``--index``, or ``--kb`` with ``--model``, name."""
+    source = one_of(args, "index", "kb")
+    if source == "kb" and args.model is None:
+        raise UsageError("--model is needed with --kb")
+    from modelscope_plugin.encoding.encoder import EntityEncoder
+    from modelscope_plugin.index.building import build_index
+    from modelscope_plugin.pipelines.linker import EntityLinker
+
+    if source == "index":
+        linker = EntityLinker.from_pretrained(args.model, args.index, device=args.device, max_length=args.max_length)
+        return linker.encoder, linker.index
+    encoder = EntityEncoder.from_pretrained(args.model, device=args.device, max_length=args.max_length)
+    return encoder, build_index(encoder, read_entities(args.kb, encoding=args.encoding), batch_size=args.batch_size)
+
+
 def add_encoding(parser: argparse.ArgumentParser) -> None:
     """Add the options of encoding texts."""
     parser.add_argument(
@@ -51,6 +77,21 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
 def add_file_encoding(parser: argparse.ArgumentParser) -> None:
     """Add ``--encoding``."""
     parser.add_argument("--encoding", default="utf-8", help="encoding of the files (default: %(default)s)")
+
+
+def add_mining(parser: argparse.ArgumentParser) -> None:
+    """Add the options of mining hard negatives."""
+    group = parser.add_argument_group("mining")
+    group.add_argument("--num-negatives", type=positive, metavar="N", help="hard negatives to keep for a mention")
+    group.add_argument("--range-min", type=int, metavar="N", help="how many of the best-ranked entities to pass over")
+    group.add_argument("--range-max", type=positive, metavar="N", help="the last rank to look at")
+    group.add_argument("--sampling-strategy", choices=("random", "top"), help="draw from the range, or take its best")
+    group.add_argument(
+        "--absolute-margin", type=float, metavar="X", help="leave out what scores higher than the gold entity minus X"
+    )
+    group.add_argument(
+        "--name-negatives", type=int, metavar="N", help="entities of the same name to take before all others"
+    )
 
 
 def add_json(parser: argparse.ArgumentParser, help: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 from modelscope_plugin.cli.arguments import add_command, add_json, add_model
 from modelscope_plugin.cli.output import linked_rows, print_json, print_table, recall_rows
 from modelscope_plugin.data import Mention, read_entities, read_mentions, sample_file
+from modelscope_plugin.data.names import normalized_name, shared_names
 from modelscope_plugin.errors import InputError
 
 _KS = (1, 4, 16)
@@ -114,7 +115,7 @@ def _train(folder: Path, entities: list[Any], device: str | None, say: Any) -> s
     from modelscope_plugin.configuration import default_configuration
     from modelscope_plugin.data import entity_text
     from modelscope_plugin.models.scratch import write_random_bert
-    from modelscope_plugin.trainers.settings import TrainingSettings
+    from modelscope_plugin.trainers.settings import training_settings
     from modelscope_plugin.trainers.training import train
 
     mentions = list(read_mentions(sample_file("train")))
@@ -123,15 +124,14 @@ def _train(folder: Path, entities: list[Any], device: str | None, say: Any) -> s
     with tempfile.TemporaryDirectory(prefix="entity-base-") as base:
         texts = [mention.text for mention in mentions] + [entity_text(entity) for entity in entities]
         write_random_bert(Path(base), texts, layers=1)
-        settings = TrainingSettings.from_configuration(default_configuration(), **_SETTINGS)
-        train(base, lambda: entities, mentions, output, settings, device=device)
+        settings = training_settings(default_configuration(), **_SETTINGS)
+        train(base, lambda: entities, mentions, output, *settings, device=device)
     return str(output)
 
 
 def _shared_names(mentions: list[Mention], entities: list[Any]) -> list[tuple[int, Mention]]:
-    names = [name for entity in entities for name in {entity.name, *entity.aliases}]
-    shared = {name for name in names if names.count(name) > 1}
-    return [(place, mention) for place, mention in enumerate(mentions) if mention.surface in shared]
+    shared = shared_names(entities)
+    return [(place, mention) for place, mention in enumerate(mentions) if normalized_name(mention.surface) in shared]
 
 
 def _silent(text: str) -> None:

@@ -54,8 +54,9 @@ def parse_document(record: Mapping[str, Any]) -> Document:
         record: ``text`` with either ``mention_data`` (CCKS: ``kb_id``, ``mention``, ``offset``), or ``mentions``
             (a list of ``start``, ``end`` and optionally ``mention``, ``entity_ids`` or ``entity_id``), or these
             fields beside the text for one mention, or markers in the text. ``NIL`` and ``NIL_Type`` as an
-            entity id say that the knowledge base lacks the entity. Spans that stand several times are
-            merged into one mention with several gold entities.
+            entity id say that the knowledge base lacks the entity. ``negatives`` beside them are hard
+            negatives: ids, or objects with an ``id``. Spans that stand several times are merged into one
+            mention with several gold entities.
 
     Returns:
         The text and its mentions.
@@ -76,17 +77,20 @@ def parse_document(record: Mapping[str, Any]) -> Document:
         if marked is None:
             return Document(text, (), text_id)
         ids, nil = _gold(record)
-        return Document(marked.text, (Mention(marked.text, marked.start, marked.end, ids, nil, text_id),), text_id)
+        mention = Mention(marked.text, marked.start, marked.end, ids, nil, text_id, _negatives(record, ids))
+        return Document(marked.text, (mention,), text_id)
     if MENTION_START in text or MENTION_END in text:
         raise InputError(f"both offsets and markers in {excerpt(text)}; give one of them")
     merged: dict[tuple[int, int], Mention] = {}
     for span in spans:
         start, end = _span(text, span)
-        ids, nil = _gold(span)
+        (ids, nil), negatives = _gold(span), _negatives(span, ())
         known = merged.get((start, end))
         if known is not None:
             ids, nil = tuple(dict.fromkeys(known.entity_ids + ids)), known.nil or nil
-        merged[start, end] = Mention(text, start, end, ids, None if ids else nil, text_id)
+            negatives = known.negatives + negatives
+        negatives = tuple(one for one in dict.fromkeys(negatives) if one not in ids)
+        merged[start, end] = Mention(text, start, end, ids, None if ids else nil, text_id, negatives)
     return Document(text, tuple(merged.values()), text_id)
 
 
@@ -118,15 +122,30 @@ def _gold(record: Mapping[str, Any]) -> tuple[tuple[str, ...], str | None]:
         value = record.get(key)
         if value is None or value == "":
             continue
-        values = value.split(_LIST_SEPARATOR) if isinstance(value, str) else value
-        values = list(values) if isinstance(values, list | tuple) else [values]
-        if not all(isinstance(item, str | int) and not isinstance(item, bool) for item in values):
-            raise InputError(f"{key!r} must be an entity id or a list of them, not {value!r}")
-        ids = tuple(dict.fromkeys(str(item).strip() for item in values if str(item).strip()))
+        ids = _ids(value, key)
         nil = next((item for item in ids if item == "NIL" or item.startswith("NIL_")), None)
         known = tuple(item for item in ids if item != "NIL" and not item.startswith("NIL_"))
         return known, None if known else nil
     return (), None
+
+
+def _negatives(record: Mapping[str, Any], golds: tuple[str, ...]) -> tuple[str, ...]:
+    """The hard negatives of a mention, without its gold entities."""
+    value = record.get("negatives")
+    if value is None or value == "":
+        return ()
+    if isinstance(value, list | tuple):
+        value = [item.get("id") if isinstance(item, Mapping) else item for item in value]
+    return tuple(one for one in _ids(value, "negatives") if one not in golds)
+
+
+def _ids(value: Any, key: str) -> tuple[str, ...]:
+    """Entity ids from one, a list, or a text with separators; each once."""
+    values = value.split(_LIST_SEPARATOR) if isinstance(value, str) else value
+    values = list(values) if isinstance(values, list | tuple) else [values]
+    if not all(isinstance(item, str | int) and not isinstance(item, bool) for item in values):
+        raise InputError(f"{key!r} must be an entity id or a list of them, not {value!r}")
+    return tuple(dict.fromkeys(str(item).strip() for item in values if str(item).strip()))
 
 
 def _identity(record: Mapping[str, Any], key: str) -> str:

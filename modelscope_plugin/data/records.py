@@ -56,6 +56,7 @@ class Mention:
         entity_ids: The gold entities, where they are known; there can be several.
         nil: The label where the knowledge base lacks the entity (``NIL``, ``NIL_Person``, ...), else None.
         text_id: Id of the text, where it has one.
+        negatives: Hard negatives for training: ids of entities that look right and are not.
 
     Raises:
         InputTypeError: If the text is no string or an offset no integer.
@@ -68,6 +69,7 @@ class Mention:
     entity_ids: tuple[str, ...] = ()
     nil: str | None = None
     text_id: str = ""
+    negatives: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not isinstance(self.text, str):

@@ -2,21 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
+from modelscope_plugin.data.names import normalized_name, shared_names
 from modelscope_plugin.data.records import Mention
 from modelscope_plugin.encoding.encoder import DEFAULT_BATCH_SIZE, EntityEncoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.index.entity_index import EntityIndex
 from modelscope_plugin.metrics.recall import check_ks, first_hit, mean_reciprocal_rank, recall_at_k
 
-DEFAULT_KS = (4, 16, 128)
-"""The values of k in the model card."""
+DEFAULT_KS = (1, 4, 16, 64, 128)
+"""The values of k in the model card, 4, 16 and 128, and those between."""
 
 # Queries searched at once: their scores against the whole knowledge base have to fit in memory.
 _CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Group:
+    """Figures of a part of the mentions.
+
+    Attributes:
+        mentions: How many they are.
+        recall: Share of them with a gold entity among the first k, by k.
+    """
+
+    mentions: int
+    recall: dict[int, float]
 
 
 @dataclass(frozen=True)
@@ -31,8 +45,11 @@ class Evaluation:
         unlabelled_mentions: Mentions left out because they have no label.
         unknown_gold: Measured mentions none of whose gold entities is in the index; they count as missed.
         entities: Size of the knowledge base.
-        single_gold_recall: Recall over the mentions with exactly one gold entity, by k.
-        single_gold_mentions: How many these are.
+        groups: Figures of parts of the mentions: ``single_gold`` (exactly one gold entity) and, where they
+            were asked for, ``seen`` and ``unseen`` (whether a gold entity was one in training), ``ambiguous``
+            and ``unambiguous`` (whether several entities have the mention's words as a name). A part without
+            a mention is not there.
+        first_hits: For each mention the rank of its first gold entity within the largest k, or None.
     """
 
     recall: dict[int, float]
@@ -42,16 +59,35 @@ class Evaluation:
     unlabelled_mentions: int
     unknown_gold: int
     entities: int
-    single_gold_recall: dict[int, float]
-    single_gold_mentions: int
+    groups: dict[str, Group]
+    first_hits: tuple[int | None, ...] = field(repr=False)
+
+    @property
+    def mean_recall(self) -> float:
+        """The mean of recall over all k: the one number by which models are compared."""
+        return sum(self.recall.values()) / len(self.recall)
+
+    @property
+    def curve(self) -> list[float]:
+        """Recall at 1, 2, ... up to the largest k."""
+        return list(recall_at_k(self.first_hits, range(1, max(self.recall) + 1)).values())
+
+    def figures(self) -> dict[str, float]:
+        """Recall by k and MRR: ``recall@4``, ..., ``mrr``."""
+        return {f"recall@{k}": value for k, value in self.recall.items()} | {"mrr": self.mrr}
 
     def to_record(self) -> dict[str, Any]:
-        """The figures as one flat JSON object: ``recall@4``, ``mrr``, ``mentions`` ..."""
-        record: dict[str, Any] = {f"recall@{k}": value for k, value in self.recall.items()}
-        record |= {"mrr": self.mrr, "mentions": self.mentions, "entities": self.entities}
-        record |= {"nil_mentions": self.nil_mentions, "unlabelled_mentions": self.unlabelled_mentions}
-        record |= {"unknown_gold": self.unknown_gold, "single_gold_mentions": self.single_gold_mentions}
-        return record | {f"single_gold_recall@{k}": value for k, value in self.single_gold_recall.items()}
+        """The figures as one flat JSON object: ``recall@4``, ``mrr``, ``mentions``, ``seen_recall@4`` ..."""
+        record: dict[str, Any] = self.figures()
+        record |= {"mentions": self.mentions, "entities": self.entities, "nil_mentions": self.nil_mentions}
+        record |= {"unlabelled_mentions": self.unlabelled_mentions, "unknown_gold": self.unknown_gold}
+        for name, group in self.groups.items():
+            record[f"{name}_mentions"] = group.mentions
+            record |= {f"{name}_recall@{k}": value for k, value in group.recall.items()}
+        return record
+
+    def __str__(self) -> str:
+        return ", ".join(f"Recall@{k} {100 * value:.1f}" for k, value in self.recall.items())
 
 
 def evaluate(
@@ -60,6 +96,8 @@ def evaluate(
     mentions: Iterable[Mention],
     *,
     ks: Iterable[int] = DEFAULT_KS,
+    seen: Collection[str] | None = None,
+    by_ambiguity: bool = False,
     batch_size: int = DEFAULT_BATCH_SIZE,
     show_progress_bar: bool | None = None,
 ) -> Evaluation:
@@ -70,6 +108,9 @@ def evaluate(
         index: Its index of the knowledge base.
         mentions: Mentions with gold entities; those without, and NIL mentions, are counted and left out.
         ks: The values of k.
+        seen: Ids of the gold entities of training, to measure entities seen and unseen there apart.
+        by_ambiguity: Whether to measure mentions whose words name several entities apart, which reads the
+            names of the whole knowledge base.
         batch_size: Mentions in one forward pass.
         show_progress_bar: True, False, or None for a bar on a terminal only.
 
@@ -93,7 +134,14 @@ def evaluate(
         rankings += [[index.ids[row] for row in found] for found in rows.tolist()]
     nil = sum(mention.nil is not None for mention in given)
     return score_rankings(
-        rankings, labelled, index.ids, ks, nil_mentions=nil, unlabelled_mentions=len(given) - len(labelled) - nil
+        rankings,
+        labelled,
+        index.ids,
+        ks,
+        nil_mentions=nil,
+        unlabelled_mentions=len(given) - len(labelled) - nil,
+        seen=seen,
+        ambiguous=shared_names(index) if by_ambiguity else None,
     )
 
 
@@ -105,6 +153,8 @@ def score_rankings(
     *,
     nil_mentions: int = 0,
     unlabelled_mentions: int = 0,
+    seen: Collection[str] | None = None,
+    ambiguous: Collection[str] | None = None,
 ) -> Evaluation:
     """Turn rankings of any retriever into figures.
 
@@ -115,6 +165,8 @@ def score_rankings(
         ks: The values of k.
         nil_mentions: Count to report.
         unlabelled_mentions: Count to report.
+        seen: Ids of the gold entities of training.
+        ambiguous: Normalised names that several entities have.
 
     Returns:
         The figures.
@@ -122,7 +174,19 @@ def score_rankings(
     ks = check_ks(ks)
     known = set(entity_ids)
     hits = [first_hit(found[: max(ks)], mention.entity_ids) for found, mention in zip(rankings, mentions, strict=True)]
-    single = [hit for hit, mention in zip(hits, mentions, strict=True) if len(mention.entity_ids) == 1]
+    parts = {"single_gold": [len(mention.entity_ids) == 1 for mention in mentions]}
+    if seen is not None:
+        met = set(seen)
+        parts["seen"] = [not met.isdisjoint(mention.entity_ids) for mention in mentions]
+        parts["unseen"] = [not one for one in parts["seen"]]
+    if ambiguous is not None:
+        parts["ambiguous"] = [normalized_name(mention.surface) in ambiguous for mention in mentions]
+        parts["unambiguous"] = [not one for one in parts["ambiguous"]]
+    groups = {}
+    for name, members in parts.items():
+        part = [hit for hit, member in zip(hits, members, strict=True) if member]
+        if part:
+            groups[name] = Group(len(part), recall_at_k(part, ks))
     return Evaluation(
         recall=recall_at_k(hits, ks),
         mrr=mean_reciprocal_rank(hits),
@@ -131,6 +195,6 @@ def score_rankings(
         unlabelled_mentions=unlabelled_mentions,
         unknown_gold=sum(known.isdisjoint(mention.entity_ids) for mention in mentions),
         entities=len(known),
-        single_gold_recall=recall_at_k(single, ks) if single else {},
-        single_gold_mentions=len(single),
+        groups=groups,
+        first_hits=tuple(hits),
     )

@@ -20,7 +20,7 @@ from modelscope_plugin.index.building import build_index
 from modelscope_plugin.metainfo import Trainers
 from modelscope_plugin.metrics.evaluation import evaluate
 from modelscope_plugin.models.location import resolve_model
-from modelscope_plugin.trainers.settings import TrainingSettings, evaluation_ks, training_configuration
+from modelscope_plugin.trainers.settings import evaluation_ks, training_configuration, training_settings
 from modelscope_plugin.trainers.training import train
 
 Mentions: TypeAlias = str | Path | Iterable[Mention | Mapping[str, Any]]
@@ -81,7 +81,7 @@ class EntityEmbeddingTrainer(BaseTrainer):
         self.cfg = Config(configuration)
         if cfg_modify_fn is not None:
             self.cfg = cfg_modify_fn(self.cfg) or self.cfg
-        self.settings = TrainingSettings.from_configuration(self.cfg.to_dict(), seed=seed, max_epochs=max_epochs)
+        self.settings, self.mining = training_settings(self.cfg.to_dict(), seed=seed, max_epochs=max_epochs)
         self.output_dir = Path(work_dir or self.cfg.train.work_dir) / OUTPUT_FOLDER
         self.device = device
         # Read twice, for training and for evaluation, so a one-time iterator is kept as a list.
@@ -89,15 +89,22 @@ class EntityEmbeddingTrainer(BaseTrainer):
         self._train_dataset = _kept(train_dataset)
         self._eval_dataset = _kept(eval_dataset)
 
-    def train(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Train, write the model folder, and measure recall where there is an evaluation dataset.
+    def train(self, *args: Any, resume: bool = False, tensorboard: str | None = None, **kwargs: Any) -> dict[str, Any]:
+        """Train all stages, write the model folder, and measure recall where there is an evaluation dataset.
+
+        Args:
+            *args: Not used.
+            resume: Go on with an interrupted run of the same call.
+            tensorboard: Folder for TensorBoard's files.
+            **kwargs: Not used.
 
         Returns:
-            ``losses`` of the epochs and, where measured, ``recall@k`` and ``mrr``.
+            ``losses`` of the epochs of the stage whose model was kept, ``stages`` with what each gave and, where
+            measured, ``recall@k`` and ``mrr`` of the model that was kept.
 
         Raises:
-            InputError: If there is no training dataset.
-            TrainingError: If no training mention is usable.
+            InputError: If there is no training dataset, or an interrupted run is there and ``resume`` is false.
+            TrainingError: If no training mention is usable or the knowledge base lacks an entity.
         """
         if self._train_dataset is None and not self.settings.kb_mentions:
             raise InputError("no train_dataset; give a file of mentions or the mentions, or set train.kb_mentions")
@@ -107,12 +114,15 @@ class EntityEmbeddingTrainer(BaseTrainer):
             () if self._train_dataset is None else _mentions(self._train_dataset),
             self.output_dir,
             self.settings,
+            self.mining,
             eval_mentions=None if self._eval_dataset is None else _mentions(self._eval_dataset),
             ks=evaluation_ks(self.cfg.to_dict()),
             device=self.device,
+            resume=resume,
+            tensorboard=tensorboard,
         )
-        figures = result.evaluation.to_record() if result.evaluation else {}
-        return {"losses": result.losses, **figures}
+        record = result.to_record()
+        return {"losses": record["losses"], "stages": record["stages"], **(record["evaluation"] or {})}
 
     def evaluate(self, checkpoint_path: str | Path | None = None, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Measure recall over the whole knowledge base.

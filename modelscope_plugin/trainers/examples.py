@@ -1,174 +1,145 @@
-"""Training pairs: a mention and one of its gold entities, tokenised, in batches."""
+"""Training examples: a mention, its gold entities and its hard negatives, tokenised."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-import torch
-from torch.utils.data import Dataset, Sampler
 
 from modelscope_plugin.data.entity_text import entity_text
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.errors import TrainingError
 from modelscope_plugin.preprocessors.tokenization import EntityTokenizer, TokenIds
 
-logger = logging.getLogger(__name__)
-
-# Batches whose pairs are sorted by length together: enough to save most padding, few enough to stay random.
-_POOL = 16
+# Entities tokenised at once.
+_CHUNK = 8192
 
 
 @dataclass(frozen=True)
-class Pair:
-    """A mention with one of its gold entities.
+class Example:
+    """A mention with what it should be near to and far from.
 
     Attributes:
-        mention_ids: Tokens of the mention.
-        entity_ids: Tokens of the entity.
-        entity: Id of the entity.
-        golds: Ids of all gold entities of the mention; none of them is ever its negative.
+        mention: Tokens of the mention.
+        golds: Its gold entities, as places in `Examples.entities`; at least one.
+        negatives: Its hard negatives, likewise.
     """
 
-    mention_ids: TokenIds
-    entity_ids: TokenIds
-    entity: str
-    golds: frozenset[str]
+    mention: TokenIds
+    golds: tuple[int, ...]
+    negatives: tuple[int, ...]
 
 
-class Pairs(Dataset[Pair]):
-    """The training pairs of a knowledge base and its labelled mentions.
+class EntityTokens:
+    """The tokens of many entities in little memory; a million short ones take some 100 MB.
 
     Args:
-        entities: The knowledge base; only entities that are gold of a mention are kept.
-        mentions: The mentions; those without a gold entity are left out.
         tokenizer: Tokenizer and window.
-
-    Raises:
-        TrainingError: If no mention has a gold entity in the knowledge base.
-    """
-
-    def __init__(self, entities: Iterable[Entity], mentions: Iterable[Mention], tokenizer: EntityTokenizer) -> None:
-        given = list(mentions)
-        labelled = [mention for mention in given if mention.entity_ids]
-        wanted = {entity_id for mention in labelled for entity_id in mention.entity_ids}
-        found = {entity.id: entity_text(entity) for entity in entities if entity.id in wanted}
-        missing = sorted(wanted - found.keys())
-        if missing and found:
-            logger.warning(
-                "%d of %d gold entities are not in the knowledge base (%s, ...); their mentions are left out",
-                len(missing), len(wanted), missing[0],
-            )  # fmt: skip
-        entity_tokens = dict(zip(found, tokenizer.entity_ids(list(found.values())), strict=True))
-        usable = [mention for mention in labelled if any(gold in found for gold in mention.entity_ids)]
-        if not usable:
-            raise TrainingError(
-                f"none of the {len(given)} training mentions has a gold entity in the knowledge base"
-                + (f" (it lacks {missing[0]!r}, for one)" if missing else "")
-                + "; check that both files belong together"
-            )
-        self.entities = len(found)
-        self.mentions = len(usable)
-        self.items = [
-            Pair(tokens, entity_tokens[gold], gold, frozenset(mention.entity_ids))
-            for mention, tokens in zip(usable, tokenizer.mention_ids(usable), strict=True)
-            for gold in mention.entity_ids
-            if gold in found
-        ]
-
-    def __len__(self) -> int:
-        return len(self.items)
-
-    def __getitem__(self, place: int) -> Pair:
-        return self.items[place]
-
-
-class PairBatches(Sampler[list[int]]):
-    """Batches of pairs of similar length that avoid holding one entity twice.
-
-    The order depends on the seed and the epoch alone. Where pairs of one entity are left at the end they
-    share the last batches; the loss does not take them for each other's negatives.
-
-    Args:
-        pairs: The pairs.
-        batch_size: Pairs in a batch.
-        seed: Seed of the order.
-    """
-
-    def __init__(self, pairs: Sequence[Pair], batch_size: int, seed: int) -> None:
-        self._lengths = np.array([len(pair.mention_ids) + len(pair.entity_ids) for pair in pairs])
-        self._entities = [pair.entity for pair in pairs]
-        self._batch_size = batch_size
-        self._seed = seed
-        self._epoch = 0
-
-    def __len__(self) -> int:
-        return -(-len(self._entities) // self._batch_size)
-
-    def set_epoch(self, epoch: int) -> None:
-        """Choose the order of an epoch."""
-        self._epoch = epoch
-
-    def __iter__(self) -> Iterator[list[int]]:
-        random = np.random.default_rng([self._seed, self._epoch])
-        order = random.permutation(len(self._entities))
-        pool = _POOL * self._batch_size
-        for start in range(0, len(order), pool):
-            part = order[start : start + pool]
-            order[start : start + pool] = part[np.argsort(self._lengths[part], kind="stable")]
-        batches = self._without_repeats(order.tolist())
-        yield from (batches[place] for place in random.permutation(len(batches)))
-
-    def _without_repeats(self, order: list[int]) -> list[list[int]]:
-        full: list[list[int]] = []
-        filling: list[dict[str, int]] = []
-        for place in order:
-            entity = self._entities[place]
-            batch = next((batch for batch in filling if entity not in batch), None)
-            if batch is None:
-                batch = {}
-                filling.append(batch)
-            batch[entity] = place
-            if len(batch) == self._batch_size:
-                full.append(list(batch.values()))
-                filling.remove(batch)
-        left = [place for batch in filling for place in batch.values()]
-        return full + [left[start : start + self._batch_size] for start in range(0, len(left), self._batch_size)]
-
-
-class Collator:
-    """Puts pairs into one padded batch.
-
-    Args:
-        tokenizer: Pads the token ids.
     """
 
     def __init__(self, tokenizer: EntityTokenizer) -> None:
         self._tokenizer = tokenizer
+        self._waiting: list[str] = []
+        self._tokens = array("I")
+        self._ends = array("Q", [0])
 
-    def __call__(self, pairs: Sequence[Pair]) -> dict[str, Any]:
-        """Make a batch.
+    def __len__(self) -> int:
+        return len(self._ends) - 1 + len(self._waiting)
 
-        Args:
-            pairs: n pairs.
+    def __getitem__(self, place: int) -> TokenIds:
+        return self._tokens[self._ends[place] : self._ends[place + 1]].tolist()
 
-        Returns:
-            ``mentions`` and ``entities``, each with ``input_ids`` and ``attention_mask`` (n, length), and
-            ``masked`` (n, n), true where an entity of the batch must not be a negative of a mention: it is
-            another gold of it, or the same entity once more.
-        """
-        masked = [
-            [row != column and other.entity in pair.golds for column, other in enumerate(pairs)]
-            for row, pair in enumerate(pairs)
+    def append(self, entity: Entity) -> None:
+        """Take an entity in; call `flush` after the last one."""
+        self._waiting.append(entity_text(entity))
+        if len(self._waiting) == _CHUNK:
+            self.flush()
+
+    def flush(self) -> None:
+        """Tokenise the entities that wait."""
+        for tokens in self._tokenizer.entity_ids(self._waiting):
+            self._tokens.extend(tokens)
+            self._ends.append(len(self._tokens))
+        self._waiting.clear()
+
+    def length(self, place: int) -> int:
+        """How many tokens an entity has."""
+        return self._ends[place + 1] - self._ends[place]
+
+
+class Examples(Sequence[Example]):
+    """The training examples of a knowledge base and its labelled mentions.
+
+    Args:
+        entities: The knowledge base; only entities that a mention refers to are kept.
+        mentions: The mentions; those without a label and NIL mentions are left out.
+        tokenizer: Tokenizer and window.
+        skip_unknown: Whether to leave out gold entities and negatives that the knowledge base lacks.
+        whole: Whether to keep all entities, for random negatives.
+
+    Attributes:
+        entities: Tokens of the entities that are kept.
+        golds: How many different gold entities there are.
+
+    Raises:
+        TrainingError: If no mention is usable, or the knowledge base lacks an entity.
+    """
+
+    def __init__(
+        self,
+        entities: Iterable[Entity],
+        mentions: Iterable[Mention],
+        tokenizer: EntityTokenizer,
+        *,
+        skip_unknown: bool = False,
+        whole: bool = False,
+    ) -> None:
+        given = list(mentions)
+        labelled = [mention for mention in given if mention.entity_ids]
+        golds = {one for mention in labelled for one in mention.entity_ids}
+        wanted = golds.union(*(mention.negatives for mention in labelled))
+        found: dict[str, int] = {}
+        self.entities = EntityTokens(tokenizer)
+        for place, entity in enumerate(entity for entity in entities if whole or entity.id in wanted):
+            self.entities.append(entity)
+            if entity.id in wanted:
+                found[entity.id] = place
+        self.entities.flush()
+        usable = [mention for mention in labelled if any(gold in found for gold in mention.entity_ids)]
+        if not usable:
+            raise TrainingError(
+                f"none of the {len(given)} training mentions has a gold entity in the knowledge base"
+                + (f" (it lacks {min(golds)!r}, for one)" if golds else "")
+                + "; check that both files belong together"
+            )
+        if not skip_unknown:
+            _check_known(labelled, found)
+        self.golds = len(golds & found.keys())
+        self._items = [
+            Example(
+                tokens,
+                tuple(found[one] for one in mention.entity_ids if one in found),
+                tuple(found[one] for one in mention.negatives if one in found and one not in mention.entity_ids),
+            )
+            for mention, tokens in zip(usable, tokenizer.mention_ids(usable), strict=True)
         ]
-        return {
-            "mentions": self._tensors([pair.mention_ids for pair in pairs]),
-            "entities": self._tensors([pair.entity_ids for pair in pairs]),
-            "masked": torch.tensor(masked),
-        }
 
-    def _tensors(self, sequences: list[TokenIds]) -> dict[str, torch.Tensor]:
-        return {name: torch.from_numpy(values) for name, values in self._tokenizer.pad(sequences).items()}
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __getitem__(self, place: int) -> Example:  # type: ignore[override]
+        return self._items[place]
+
+
+def _check_known(mentions: Iterable[Mention], known: Collection[str]) -> None:
+    missing: dict[str, str] = {}
+    for mention in mentions:
+        for one in (*mention.entity_ids, *mention.negatives):
+            if one not in known:
+                missing.setdefault(one, mention.surface)
+    if missing:
+        one, surface = next(iter(missing.items()))
+        raise TrainingError(
+            f"the knowledge base lacks {len(missing)} entities that the training mentions refer to ({one!r} of mention "
+            f"{surface!r}, for one); add them, or leave such mentions out with train.skip_unknown (--skip-unknown)"
+        )

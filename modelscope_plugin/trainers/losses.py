@@ -6,22 +6,37 @@ import torch
 from torch.nn import functional
 
 
-def in_batch_loss(
-    mentions: torch.Tensor, entities: torch.Tensor, masked: torch.Tensor, temperature: float
+def contrastive_loss(
+    mentions: torch.Tensor,
+    candidates: torch.Tensor,
+    pairs: torch.Tensor,
+    golds: torch.Tensor,
+    temperature: float,
+    symmetric: bool = False,
 ) -> torch.Tensor:
-    """Softmax over the entities of the batch: the mention's own is right, the others are negatives.
+    """Softmax over the candidates of the batch, for each pair of a mention and one of its gold entities.
 
-    The in-batch random negatives of BLINK (Wu et al. 2020) and of the model card's first stage.
+    The candidates are the gold entities of all mentions of the batch (the in-batch negatives of BLINK, Wu et al.
+    2020) and all their hard negatives. A gold entity of a mention is never its negative.
 
     Args:
         mentions: Mention vectors (n, dim).
-        entities: Entity vectors (n, dim); row i belongs to mention i.
-        masked: Bool (n, n), true where an entity must not be a negative of a mention.
+        candidates: Entity vectors (m, dim), each entity once.
+        pairs: Row of a mention and column of its entity, int64 (p, 2).
+        golds: Bool (n, m), true where a candidate is a gold entity of a mention.
         temperature: What the dot products are divided by.
+        symmetric: Whether to add the loss of finding the mention of a gold entity among the mentions, as
+            CLIP does (Radford et al. 2021); the mean of both is taken.
 
     Returns:
-        The mean cross-entropy, a scalar in float32.
+        The mean over the pairs, a scalar in float32.
     """
-    scores = (mentions @ entities.T).float() / temperature
-    scores = scores.masked_fill(masked, float("-inf"))
-    return functional.cross_entropy(scores, torch.arange(len(scores), device=scores.device))
+    scores = (mentions @ candidates.T).float() / temperature
+    own = scores[pairs[:, 0], pairs[:, 1]]
+    others = scores.masked_fill(golds, torch.finfo(scores.dtype).min)
+    # log(1 + sum of exp(other - own)): the cross-entropy of the own entity among itself and all negatives.
+    loss = functional.softplus(others.logsumexp(1)[pairs[:, 0]] - own).mean()
+    if symmetric:
+        back = functional.softplus(others.logsumexp(0)[pairs[:, 1]] - own).mean()
+        loss = (loss + back) / 2
+    return loss

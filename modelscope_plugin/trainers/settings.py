@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from modelscope_plugin.configuration import default_configuration, merged, read_configuration
 from modelscope_plugin.errors import InputError
@@ -18,97 +18,30 @@ from modelscope_plugin.models.pooling import check_pooler_type
 
 logger = logging.getLogger(__name__)
 
-# Where each setting stands in configuration.json, in ModelScope's own layout.
-_PLACES: dict[str, tuple[str, ...]] = {
-    "max_epochs": ("train", "max_epochs"),
-    "batch_size": ("train", "dataloader", "batch_size_per_gpu"),
-    "learning_rate": ("train", "optimizer", "lr"),
-    "weight_decay": ("train", "optimizer", "weight_decay"),
-    "max_grad_norm": ("train", "optimizer", "options", "grad_clip", "max_norm"),
-    "lr_scheduler_type": ("train", "lr_scheduler", "type"),
-    "warmup_ratio": ("train", "lr_scheduler", "warmup_ratio"),
-    "temperature": ("train", "temperature"),
-    "kb_mentions": ("train", "kb_mentions"),
-    "seed": ("train", "seed"),
-    "max_length": ("preprocessor", "max_length"),
-    "emb_pooler_type": ("model", "emb_pooler_type"),
-    "normalize": ("model", "normalize"),
-    "towers": ("model", "towers"),
-}
-_OTHER_KEYS = {("train", "work_dir"), ("train", "optimizer", "type")}
+Places: TypeAlias = dict[str, tuple[str, ...]]
+"""Where each setting stands in configuration.json, in ModelScope's own layout."""
+
+_S = TypeVar("_S", bound="_Settings")
+
+_SCHEDULES = (
+    "linear",
+    "cosine",
+    "cosine_with_restarts",
+    "polynomial",
+    "constant",
+    "constant_with_warmup",
+    "inverse_sqrt",
+)
 
 
 @dataclass(frozen=True)
-class TrainingSettings:
-    """What decides a training run, beside the data; defaults stand in configuration.json.
+class _Settings:
+    """What settings of both kinds have in common."""
 
-    Attributes:
-        max_epochs: Passes over the training mentions.
-        batch_size: Mentions, each with its entity, in a batch; the other entities are the negatives.
-        learning_rate: Peak learning rate of AdamW.
-        weight_decay: Weight decay, not on biases and layer norms.
-        max_grad_norm: Length to which gradients are clipped.
-        lr_scheduler_type: A schedule of transformers: ``linear``, ``cosine``, ``constant_with_warmup`` ...
-        warmup_ratio: Share of the steps in which the rate rises from 0.
-        temperature: What the scores are divided by in the loss.
-        kb_mentions: Training mentions made from every name in the knowledge base itself, beside the
-            labelled ones (see `modelscope_plugin.data.kb_mentions`).
-        seed: The one source of randomness.
-        max_length: Tokens of a window.
-        emb_pooler_type: ``cls``, ``avg``, ``avg_top2`` or ``avg_first_last``.
-        normalize: Whether vectors are scaled to length 1.
-        towers: 1 for shared weights, 2 for an entity tower of its own.
-
-    Raises:
-        InputError: If a value is out of its range.
-    """
-
-    max_epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    max_grad_norm: float
-    lr_scheduler_type: str
-    warmup_ratio: float
-    temperature: float
-    kb_mentions: int
-    seed: int
-    max_length: int
-    emb_pooler_type: str
-    normalize: bool
-    towers: int
-
-    def __post_init__(self) -> None:
-        from transformers.trainer_utils import SchedulerType
-
-        at_least = {"max_epochs": 1, "batch_size": 2, "kb_mentions": 0, "seed": 0, "max_length": 1, "towers": 1}
-        for name, least in at_least.items():
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < least:
-                raise InputError(f"{_place(name)}={value!r} must be an integer of at least {least}")
-        for name in ("learning_rate", "weight_decay", "max_grad_norm", "warmup_ratio", "temperature"):
-            value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-            if not number or value < 0:
-                raise InputError(f"{_place(name)}={value!r} must be a number of at least 0")
-        if not isinstance(self.normalize, bool):
-            raise InputError(f"{_place('normalize')}={self.normalize!r} must be true or false")
-        if not self.learning_rate or not self.temperature or self.warmup_ratio > 1:
-            raise InputError(
-                f"learning_rate={self.learning_rate} and temperature={self.temperature} must be above 0 "
-                f"and warmup_ratio={self.warmup_ratio} at most 1"
-            )
-        if self.towers > 2:
-            raise InputError(f"{_place('towers')}={self.towers} must be 1 or 2")
-        schedules = [schedule.value for schedule in SchedulerType]
-        if self.lr_scheduler_type not in schedules:
-            raise InputError(
-                f"{_place('lr_scheduler_type')}={self.lr_scheduler_type!r}; choose from {', '.join(schedules)}"
-            )
-        check_pooler_type(self.emb_pooler_type)
+    places: ClassVar[Places]
 
     @classmethod
-    def from_configuration(cls, configuration: Mapping[str, Any], **changes: Any) -> TrainingSettings:
+    def from_configuration(cls: type[_S], configuration: Mapping[str, Any], **changes: Any) -> _S:
         """Read the settings from a configuration.
 
         Args:
@@ -121,22 +54,15 @@ class TrainingSettings:
         Raises:
             InputError: If a setting is missing or out of its range, or a change is unknown.
         """
-        unknown = sorted(set(changes) - set(_PLACES))
+        unknown = sorted(set(changes) - set(cls.places))
         if unknown:
-            raise InputError(f"unknown training setting {unknown[0]!r}; there are {', '.join(_PLACES)}")
-        optimizer = _find(configuration, ("train", "optimizer", "type"))
-        if optimizer not in (None, "AdamW"):
-            raise InputError(f"train.optimizer.type={optimizer!r}; only AdamW is there")
-        unused = sorted(
-            ".".join(key) for key in _leaves(configuration.get("train") or {}, ("train",)) if not _is_known(key)
-        )
-        if unused:
-            logger.warning("configuration.json: not used here: %s", ", ".join(unused))
-        values = {name: _find(configuration, place) for name, place in _PLACES.items()}
-        values |= {name: value for name, value in changes.items() if value is not None}
-        missing = [name for name, value in values.items() if value is None]
-        if missing:
-            raise InputError(f"configuration.json lacks {_place(missing[0])}")
+            raise InputError(f"unknown training setting {unknown[0]!r}; there are {', '.join(cls.places)}")
+        values = {}
+        for name, place in cls.places.items():
+            if changes.get(name) is not None:
+                values[name] = changes[name]
+            else:
+                values[name] = _find(configuration, place)
         return cls(**values)
 
     def to_sections(self) -> dict[str, Any]:
@@ -144,11 +70,243 @@ class TrainingSettings:
         sections: dict[str, Any] = {}
         for name, value in asdict(self).items():
             section = sections
-            *path, last = _PLACES[name]
+            *path, last = self.places[name]
             for key in path:
                 section = section.setdefault(key, {})
             section[last] = value
         return sections
+
+    def __post_init__(self) -> None:
+        optional = {field.name for field in fields(self) if "None" in str(field.type)}
+        for name in self.places:
+            if getattr(self, name) is None and name not in optional:
+                raise InputError(f"configuration.json lacks {self._place(name)}")
+
+    def _place(self, name: str) -> str:
+        return ".".join(self.places[name])
+
+    def _check_integers(self, **least: int) -> None:
+        for name, low in least.items():
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < low):
+                raise InputError(f"{self._place(name)}={value!r} must be an integer of at least {low}")
+
+    def _check_numbers(self, *names: str) -> None:
+        for name in names:
+            value = getattr(self, name)
+            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            if value is not None and (not number or value < 0):
+                raise InputError(f"{self._place(name)}={value!r} must be a number of at least 0")
+
+    def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
+        if getattr(self, name) not in choices:
+            raise InputError(f"{self._place(name)}={getattr(self, name)!r}; choose from {', '.join(choices)}")
+
+
+@dataclass(frozen=True)
+class TrainingSettings(_Settings):
+    """What decides a training run, beside the data; defaults stand in configuration.json.
+
+    Attributes:
+        stages: 1 for in-batch negatives alone; each further stage first mines hard negatives with the model
+            of the stage before and goes on from it.
+        max_epochs: Passes over the training mentions.
+        stage_two_max_epochs: The same for the second stage and later ones; None for as many.
+        batch_size: Mentions, each with its entity, in a batch of one process; the other entities are the
+            negatives.
+        mini_batch_size: Texts encoded at once with gradient caching, which gives the gradients of the whole
+            batch in the memory of so many texts; None encodes the batch as a whole.
+        gradient_accumulation_steps: Batches to one step of the optimiser. They do not see each other's
+            entities: for more negatives raise ``batch_size`` and set ``mini_batch_size``.
+        learning_rate: Peak learning rate of AdamW.
+        stage_two_learning_rate: The same for the second stage and later ones; None for the same.
+        weight_decay: Weight decay, not on biases and layer norms.
+        max_grad_norm: Length to which gradients are clipped; 0 for no clipping.
+        lr_scheduler_type: ``linear``, ``cosine``, ``constant_with_warmup`` ..., as transformers has them.
+        warmup_ratio: Share of the steps in which the rate rises from 0.
+        mixed_precision: ``no``, ``bf16`` or ``fp16``.
+        dropout: Dropout of the towers in training; None for the checkpoint's own.
+        temperature: What the scores are divided by in the loss.
+        symmetric: Whether each entity must also find its mention among those of the batch.
+        random_negatives: Entities drawn from the whole knowledge base into every batch, as negatives of all
+            its mentions (mixed negative sampling, Yang et al. 2020): without them an entity that is no gold
+            in training is never pushed away from anything.
+        hard_negatives: Hard negatives of a mention in a batch, drawn anew each epoch from all it has.
+        kb_mentions: Training mentions made from every name in the knowledge base itself, beside the
+            labelled ones (see `modelscope_plugin.data.kb_mentions`).
+        skip_unknown: Whether mentions whose entity the knowledge base lacks are left out; otherwise they
+            are an error.
+        eval_steps: Measure recall, and keep the best weights, every so many steps; 0 for the end only.
+        eval_max_entities: Entities that such a measurement takes at most: all gold ones and a sample.
+        early_stopping_patience: End a stage after so many measurements without a better one; 0 for never.
+        save_steps: Write a checkpoint every so many steps; 0 for each epoch.
+        seed: The one source of randomness.
+        max_length: Tokens of a window.
+        emb_pooler_type: ``cls``, ``avg``, ``avg_top2`` or ``avg_first_last``.
+        normalize: Whether vectors are scaled to length 1.
+        towers: 1 for shared weights, 2 for an entity tower of its own.
+
+    Raises:
+        InputError: If a value is out of its range.
+    """
+
+    stages: int
+    max_epochs: int
+    stage_two_max_epochs: int | None
+    batch_size: int
+    mini_batch_size: int | None
+    gradient_accumulation_steps: int
+    learning_rate: float
+    stage_two_learning_rate: float | None
+    weight_decay: float
+    max_grad_norm: float
+    lr_scheduler_type: str
+    warmup_ratio: float
+    mixed_precision: str
+    dropout: float | None
+    temperature: float
+    symmetric: bool
+    random_negatives: int
+    hard_negatives: int
+    kb_mentions: int
+    skip_unknown: bool
+    eval_steps: int
+    eval_max_entities: int
+    early_stopping_patience: int
+    save_steps: int
+    seed: int
+    max_length: int
+    emb_pooler_type: str
+    normalize: bool
+    towers: int
+
+    places: ClassVar[Places] = {
+        "stages": ("train", "stages"),
+        "max_epochs": ("train", "max_epochs"),
+        "stage_two_max_epochs": ("train", "stage_two", "max_epochs"),
+        "batch_size": ("train", "dataloader", "batch_size_per_gpu"),
+        "mini_batch_size": ("train", "mini_batch_size"),
+        "gradient_accumulation_steps": ("train", "optimizer", "options", "cumulative_iters"),
+        "learning_rate": ("train", "optimizer", "lr"),
+        "stage_two_learning_rate": ("train", "stage_two", "lr"),
+        "weight_decay": ("train", "optimizer", "weight_decay"),
+        "max_grad_norm": ("train", "optimizer", "options", "grad_clip", "max_norm"),
+        "lr_scheduler_type": ("train", "lr_scheduler", "type"),
+        "warmup_ratio": ("train", "lr_scheduler", "warmup_ratio"),
+        "mixed_precision": ("train", "mixed_precision"),
+        "dropout": ("train", "dropout"),
+        "temperature": ("train", "temperature"),
+        "symmetric": ("train", "symmetric"),
+        "random_negatives": ("train", "random_negatives"),
+        "hard_negatives": ("train", "hard_negatives"),
+        "kb_mentions": ("train", "kb_mentions"),
+        "skip_unknown": ("train", "skip_unknown"),
+        "eval_steps": ("train", "eval_steps"),
+        "eval_max_entities": ("train", "eval_max_entities"),
+        "early_stopping_patience": ("train", "early_stopping_patience"),
+        "save_steps": ("train", "save_steps"),
+        "seed": ("train", "seed"),
+        "max_length": ("preprocessor", "max_length"),
+        "emb_pooler_type": ("model", "emb_pooler_type"),
+        "normalize": ("model", "normalize"),
+        "towers": ("model", "towers"),
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_integers(
+            stages=1, max_epochs=1, stage_two_max_epochs=1, batch_size=2, mini_batch_size=1,
+            random_negatives=0, hard_negatives=0, gradient_accumulation_steps=1, kb_mentions=0, eval_steps=0,
+            eval_max_entities=1, save_steps=0, early_stopping_patience=0, seed=0, max_length=1, towers=1,
+        )  # fmt: skip
+        self._check_numbers(
+            "learning_rate", "stage_two_learning_rate", "weight_decay", "max_grad_norm", "warmup_ratio", "dropout",
+            "temperature",
+        )  # fmt: skip
+        for name in ("normalize", "symmetric", "skip_unknown"):
+            if not isinstance(getattr(self, name), bool):
+                raise InputError(f"{self._place(name)}={getattr(self, name)!r} must be true or false")
+        for name in ("learning_rate", "stage_two_learning_rate", "temperature"):
+            if getattr(self, name) == 0:
+                raise InputError(f"{self._place(name)}=0 must be above 0")
+        if self.warmup_ratio > 1:
+            raise InputError(f"{self._place('warmup_ratio')}={self.warmup_ratio} must be at most 1")
+        if self.dropout is not None and self.dropout >= 1:
+            raise InputError(f"{self._place('dropout')}={self.dropout} must be below 1")
+        if self.towers > 2:
+            raise InputError(f"{self._place('towers')}={self.towers} must be 1 or 2")
+        if self.early_stopping_patience and not self.eval_steps:
+            raise InputError(f"{self._place('early_stopping_patience')} needs {self._place('eval_steps')} too")
+        if self.eval_steps and self.save_steps:
+            raise InputError(
+                f"give {self._place('eval_steps')} or {self._place('save_steps')}: each measurement writes a checkpoint"
+            )
+        self._check_choice("lr_scheduler_type", _SCHEDULES)
+        self._check_choice("mixed_precision", ("no", "bf16", "fp16"))
+        check_pooler_type(self.emb_pooler_type)
+
+    def epochs_of(self, stage: int) -> int:
+        """Passes over the training mentions in a stage."""
+        return self.max_epochs if stage == 1 else self.stage_two_max_epochs or self.max_epochs
+
+    def learning_rate_of(self, stage: int) -> float:
+        """Peak learning rate of a stage."""
+        return self.learning_rate if stage == 1 else self.stage_two_learning_rate or self.learning_rate
+
+
+@dataclass(frozen=True)
+class MiningSettings(_Settings):
+    """How hard negatives are chosen among the entities that a model ranks high.
+
+    The names are those of ``mine_hard_negatives`` in sentence-transformers.
+
+    Attributes:
+        num_negatives: How many to keep for each mention.
+        range_min: How many of the best-ranked entities to pass over. Gold entities have no rank.
+        range_max: The last rank to look at.
+        sampling_strategy: ``random`` draws from the range, ``top`` takes its best.
+        absolute_margin: Leave out what is not at least this much below the score of the mention's best gold
+            entity; None for no such limit.
+        name_negatives: How many entities that share a name with a gold entity, or with the mention, are taken
+            before all others; they too count as hard negatives.
+        seed: Seed of the draw.
+
+    Raises:
+        InputError: If a value is out of its range.
+    """
+
+    num_negatives: int
+    range_min: int
+    range_max: int
+    sampling_strategy: str
+    absolute_margin: float | None
+    name_negatives: int
+    seed: int
+
+    places: ClassVar[Places] = {
+        "num_negatives": ("train", "mining", "num_negatives"),
+        "range_min": ("train", "mining", "range_min"),
+        "range_max": ("train", "mining", "range_max"),
+        "sampling_strategy": ("train", "mining", "sampling_strategy"),
+        "absolute_margin": ("train", "mining", "absolute_margin"),
+        "name_negatives": ("train", "mining", "name_negatives"),
+        "seed": ("train", "seed"),
+    }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._check_integers(num_negatives=1, range_min=0, range_max=1, name_negatives=0, seed=0)
+        self._check_numbers("absolute_margin")
+        self._check_choice("sampling_strategy", ("random", "top"))
+        if self.range_max <= self.range_min:
+            raise InputError(
+                f"{self._place('range_max')}={self.range_max} must be more than "
+                f"{self._place('range_min')}={self.range_min}"
+            )
+
+
+_OTHER_KEYS = {("train", "work_dir"), ("train", "optimizer", "type")}
+_KNOWN_KEYS = {*_OTHER_KEYS, *TrainingSettings.places.values(), *MiningSettings.places.values()}
 
 
 def training_configuration(folder: Path) -> dict[str, Any]:
@@ -158,6 +316,34 @@ def training_configuration(folder: Path) -> dict[str, Any]:
     return merged(default_configuration(), {key: own[key] for key in sections if key in own})
 
 
+def training_settings(configuration: Mapping[str, Any], **changes: Any) -> tuple[TrainingSettings, MiningSettings]:
+    """All settings of a training run, from a whole configuration.json.
+
+    Args:
+        configuration: The shipped configuration with changes laid over it.
+        **changes: Settings of either kind by name that go before it; None changes nothing.
+
+    Returns:
+        How to train and how to mine.
+
+    Raises:
+        InputError: If a setting is missing or out of its range, or a change is unknown. Keys of the ``train``
+            section that mean nothing here are named in a warning.
+    """
+    optimizer = _find(configuration, ("train", "optimizer", "type"))
+    if optimizer not in (None, "AdamW"):
+        raise InputError(f"train.optimizer.type={optimizer!r}; only AdamW is there")
+    unused = [key for key in _leaves(configuration.get("train") or {}, ("train",)) if key not in _KNOWN_KEYS]
+    if unused:
+        logger.warning("configuration.json: not used here: %s", ", ".join(sorted(".".join(key) for key in unused)))
+    mining = {name: value for name, value in changes.items() if name in MiningSettings.places}
+    training = {name: value for name, value in changes.items() if name == "seed" or name not in mining}
+    return (
+        TrainingSettings.from_configuration(configuration, **training),
+        MiningSettings.from_configuration(configuration, **mining),
+    )
+
+
 def evaluation_ks(configuration: Mapping[str, Any]) -> list[int]:
     """The values of k that the ``evaluation`` section asks for."""
     for metric in (configuration.get("evaluation") or {}).get("metrics") or ():
@@ -165,10 +351,6 @@ def evaluation_ks(configuration: Mapping[str, Any]) -> list[int]:
             ks = metric.get("k", DEFAULT_KS)
             return check_ks(ks if isinstance(ks, list | tuple) else [ks])
     return list(DEFAULT_KS)
-
-
-def _place(name: str) -> str:
-    return ".".join(_PLACES[name])
 
 
 def _find(configuration: Mapping[str, Any], place: tuple[str, ...]) -> Any:
@@ -185,7 +367,3 @@ def _leaves(section: Mapping[str, Any], path: tuple[str, ...]) -> list[tuple[str
     for key, value in section.items():
         leaves += _leaves(value, (*path, key)) if isinstance(value, Mapping) else [(*path, key)]
     return leaves
-
-
-def _is_known(key: tuple[str, ...]) -> bool:
-    return key in _OTHER_KEYS or key in _PLACES.values()

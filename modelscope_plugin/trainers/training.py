@@ -1,33 +1,37 @@
-"""Training a dual encoder, without ModelScope.
+"""Training a dual encoder in stages, without ModelScope.
 
-The loop is that of ``transformers.Trainer``: it brings the optimiser with its weight-decay groups, schedules,
-gradient clipping and accumulation, mixed precision, several devices, checkpoints and their resumption, and it
-runs on transformers 4.57 and 5. ModelScope's ``EpochBasedTrainer`` would need more code of ours around it, for
-batches, loss and evaluation alike.
+Stage one has in-batch negatives; before each further stage the model mines hard negatives over the whole knowledge
+base, and is trained on with them (Wu et al. 2020; the model card has two stages).
 """
 
 from __future__ import annotations
 
+import json
 import logging
-import math
 import platform
-import tempfile
-from collections.abc import Callable, Iterable
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
-from torch.utils.data import DataLoader
-from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments, set_seed
+from transformers import set_seed
 
+from modelscope_plugin.configuration import merged
+from modelscope_plugin.data.checksum import Checksum
 from modelscope_plugin.data.kb_mentions import mentions_of_entity
+from modelscope_plugin.data.readers import read_mentions
 from modelscope_plugin.data.records import Entity, Mention
-from modelscope_plugin.encoding.encoder import EntityEncoder, choose_device
+from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.files import check_output_folder, replace_folder, write_json
 from modelscope_plugin.index.building import build_index
+from modelscope_plugin.index.entity_index import EntityIndex
 from modelscope_plugin.metrics.evaluation import DEFAULT_KS, Evaluation, evaluate
 from modelscope_plugin.metrics.recall import check_ks
 from modelscope_plugin.models.dual_encoder import DualEncoder
@@ -35,10 +39,13 @@ from modelscope_plugin.models.location import resolve_model
 from modelscope_plugin.models.model_folder import write_model_folder
 from modelscope_plugin.preprocessors.checkpoint_files import entity_tokenizer, load_tokenizer
 from modelscope_plugin.preprocessors.tokenization import declare_markers
-from modelscope_plugin.progress import progress_bar
-from modelscope_plugin.trainers.examples import Collator, PairBatches, Pairs
-from modelscope_plugin.trainers.losses import in_batch_loss
-from modelscope_plugin.trainers.settings import TrainingSettings
+from modelscope_plugin.trainers.checkpoint import disk_errors
+from modelscope_plugin.trainers.examples import Examples
+from modelscope_plugin.trainers.loop import Loop, Writer, check_mixed_precision, set_dropout
+from modelscope_plugin.trainers.mining import MiningReport, mine_negatives, write_negatives
+from modelscope_plugin.trainers.run_folder import RunFolder
+from modelscope_plugin.trainers.settings import MiningSettings, TrainingSettings
+from modelscope_plugin.trainers.workers import Workers, joined_workers
 from modelscope_plugin.version import __version__
 
 logger = logging.getLogger(__name__)
@@ -46,8 +53,34 @@ logger = logging.getLogger(__name__)
 RECORD_FILE = "training.json"
 """File of the model folder that records how it was trained."""
 
-# A loss this close to that of guessing (ln of the batch size) after an epoch means nothing was learned.
-_COLLAPSED = 0.95
+# Copies of the weights that a run has on disk at once: two checkpoints with both moments of AdamW, the best
+# weights, and models of stages.
+_COPIES = 9
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What one stage gave.
+
+    Attributes:
+        stage: Which stage, from 1.
+        losses: Mean loss of every epoch.
+        collapsed: Whether the last epoch's loss was still that of guessing.
+        steps: Steps of the optimiser.
+        best_step: The step whose weights were kept, where recall was measured on the way; else the last.
+        seconds: Time of training, without mining and evaluation afterwards.
+        mining: What mining before it gave.
+        evaluation: Recall over the whole knowledge base, where evaluation mentions were given.
+    """
+
+    stage: int
+    losses: list[float]
+    collapsed: bool
+    steps: int
+    best_step: int
+    seconds: float
+    mining: dict[str, Any] | None
+    evaluation: dict[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -56,15 +89,26 @@ class TrainingResult:
 
     Attributes:
         folder: The model folder.
-        losses: Mean loss of every epoch.
-        collapsed: Whether the last epoch's loss was still that of guessing.
-        evaluation: Recall over the whole knowledge base, where evaluation mentions were given.
+        stages: All stages.
+        best: The stage whose model was kept: the best by mean dev recall, without evaluation the last.
+        is_main: Whether this process is the one that reports, where several train together.
     """
 
     folder: Path
-    losses: list[float]
-    collapsed: bool
-    evaluation: Evaluation | None
+    stages: list[StageResult]
+    best: StageResult
+    is_main: bool = True
+
+    def to_record(self) -> dict[str, Any]:
+        """The result as a JSON object."""
+        return {
+            "model": str(self.folder),
+            "stage": self.best.stage,
+            "losses": self.best.losses,
+            "collapsed": self.best.collapsed,
+            "evaluation": self.best.evaluation,
+            "stages": [asdict(stage) for stage in self.stages],
+        }
 
 
 def train(
@@ -73,226 +117,329 @@ def train(
     mentions: Iterable[Mention],
     output: str | Path,
     settings: TrainingSettings,
+    mining: MiningSettings,
     *,
     eval_mentions: Iterable[Mention] | None = None,
     ks: Iterable[int] = DEFAULT_KS,
     device: str | None = None,
+    resume: bool = False,
+    tensorboard: str | Path | None = None,
     show_progress_bar: bool | None = None,
 ) -> TrainingResult:
-    """Train a dual encoder with in-batch negatives and write its folder.
+    """Train a dual encoder and write its folder.
+
+    Under ``torchrun`` all processes call this; n of them with a batch of b do what one does with n times b.
 
     Args:
         model: Folder or hub id of any BERT-family checkpoint; where its tokenizer lacks the markers they
             are added, with embeddings of their own.
         entities: Gives the knowledge base from its beginning each time it is called.
-        mentions: Training mentions with gold entities; can be empty with ``settings.kb_mentions``.
-        output: The model folder to write, whole or not at all, as soon as training has ended.
+        mentions: Training mentions with gold entities, and hard negatives where they have any; can be empty
+            with ``settings.kb_mentions``.
+        output: The model folder to write, whole or not at all. Until then ``NAME.training`` beside it holds
+            checkpoints and finished stages.
         settings: How to train.
-        eval_mentions: Mentions to measure recall on afterwards, over the whole knowledge base.
+        mining: How hard negatives are mined, where there is more than one stage.
+        eval_mentions: Mentions to measure recall on after each stage, over the whole knowledge base.
         ks: The values of k to measure.
-        device: As for `EntityEncoder.from_pretrained`.
+        device: As for `EntityEncoder.from_pretrained`; under ``torchrun`` each process takes a GPU of its own.
+        resume: Go on with an interrupted run of the same call; the weights will be those of a run that was
+            never interrupted.
+        tensorboard: Folder for TensorBoard's files.
         show_progress_bar: True, False, or None for a bar on a terminal only.
 
     Returns:
-        Losses and recall.
+        Losses and recall of the stages.
 
     Raises:
-        TrainingError: If no mention is usable, or the loss is no number.
-        InputError: If the window is longer than the model allows or ``output`` holds something else.
+        TrainingError: If no mention is usable, the knowledge base lacks an entity, the loss is no number, or
+            the disk is full.
+        InputError: If the window is longer than the model allows, ``output`` holds something else, or an
+            interrupted run is there and ``resume`` is false.
     """
-    output = Path(output)
+    output, ks = Path(output), check_ks(ks)
     check_output_folder(output, RECORD_FILE)
-    place = choose_device(device)
-    if place.type == "cuda" and place.index:
-        raise InputError(f"training runs on the first GPU, not {device}; choose it with CUDA_VISIBLE_DEVICES")
-    ks = check_ks(ks)
     held_out = None if eval_mentions is None else list(eval_mentions)
     if held_out is not None and not any(mention.entity_ids for mention in held_out):
         raise InputError(
             f"none of the {len(held_out)} evaluation mentions has a gold entity; leave them out or label them"
         )
-    set_seed(settings.seed)
-    encoder = _prepare(resolve_model(model), settings)
-    given = list(mentions)
-    if settings.kb_mentions:
-        for entity in entities():
-            given += mentions_of_entity(entity, settings.kb_mentions, settings.seed)
-    pairs = Pairs(entities(), given, encoder.tokenizer)
-    if len(pairs) < settings.batch_size:
-        logger.warning(
-            "batch_size=%d is more than the %d training pairs; one batch holds all", settings.batch_size, len(pairs)
+    if settings.eval_steps and held_out is None:
+        raise InputError("train.eval_steps needs evaluation mentions (eval_dataset, --dev)")
+    run_folder = RunFolder(output)
+    with joined_workers(device) as workers:
+        check_mixed_precision(settings.mixed_precision, workers.device)
+        if workers.is_main:
+            run_folder.check(resume)
+        with _written(tensorboard if workers.is_main else None) as write:
+            run = _Run(model, entities, settings, mining, held_out, ks, run_folder, workers, write, show_progress_bar)
+            return run.train(list(mentions), output)
+
+
+class _Run:
+    """A training run on one process."""
+
+    def __init__(
+        self,
+        base: str | Path,
+        entities: Callable[[], Iterable[Entity]],
+        settings: TrainingSettings,
+        mining: MiningSettings,
+        held_out: list[Mention] | None,
+        ks: list[int],
+        folder: RunFolder,
+        workers: Workers,
+        write: Writer | None,
+        show: bool | None,
+    ) -> None:
+        self._base = base
+        self._entities = entities
+        self._settings = settings
+        self._mining = mining
+        self._held_out = held_out
+        self._ks = ks
+        self._folder = folder
+        self._workers = workers
+        self._write = write
+        self._show = show if workers.is_main else False
+        self._index: EntityIndex | None = None
+        self._golds: set[str] = set()
+        self._total = 0
+
+    def train(self, mentions: list[Mention], output: Path) -> TrainingResult:
+        settings, folder = self._settings, self._folder
+        encoder = self._prepared(resolve_model(self._base))
+        if settings.kb_mentions:
+            for entity in self._entities():
+                mentions += mentions_of_entity(entity, settings.kb_mentions, settings.seed)
+        knowledge_base, trained, measured = Checksum(), Checksum(), Checksum()
+        examples = self._examples(encoder, knowledge_base.over(self._entities()), trained.over(mentions))
+        for _ in measured.over(self._held_out or ()):
+            pass
+        self._total = knowledge_base.count
+        self._golds = {one for mention in mentions for one in mention.entity_ids}
+        self._check_size(encoder, examples)
+        data = {
+            "knowledge_base": knowledge_base.to_record(),
+            "train": trained.to_record() | {"mentions": len(examples), "entities": examples.golds},
+            "eval": None if self._held_out is None else measured.to_record(),
+        }
+        identity = {
+            "settings": asdict(settings),
+            "mining": asdict(self._mining),
+            "data": data,
+            "model": encoder.fingerprint,
+            "processes": self._workers.size,
+        }
+        if self._workers.is_main:
+            folder.open(identity)
+        folder.stages = self._workers.from_main(folder.stages)
+        try:
+            for stage in range(1, settings.stages + 1):
+                if stage <= len(folder.stages):
+                    continue
+                if stage > 1:
+                    encoder = self._prepared(folder.model(stage - 1))
+                    mined, report = self._mined(encoder, mentions, stage)
+                    examples = self._examples(encoder, self._entities(), mined)
+                else:
+                    report = None
+                self._stage(stage, encoder, examples, report)
+        except BaseException:
+            if self._workers.is_main:
+                folder.discard_if_empty()
+                if folder.path.exists():
+                    logger.warning("what was finished is in %s; go on with resume=True (--resume)", folder.path)
+            raise
+        stages = [StageResult(**record) for record in folder.stages]
+        best = max(reversed(stages), key=lambda stage: _mean_recall(stage.evaluation))
+        if self._workers.is_main:
+            record = {
+                "base_model": str(self._base),
+                "settings": asdict(settings),
+                "mining": asdict(self._mining) if settings.stages > 1 else None,
+                "processes": self._workers.size,
+                "device": str(self._workers.device),
+                "data": data,
+                "stage": best.stage,
+                "losses": best.losses,
+                "collapsed": best.collapsed,
+                "evaluation": best.evaluation,
+                "stages": folder.stages,
+                "versions": _versions(),
+            }
+            self._publish(best.stage, output, record)
+        self._workers.from_main(None)
+        return TrainingResult(output, stages, best, self._workers.is_main)
+
+    def _prepared(self, folder: Path) -> EntityEncoder:
+        """Load a checkpoint with everything that training needs: markers, embeddings for them, towers, dropout."""
+        settings = self._settings
+        set_seed(settings.seed)
+        model = DualEncoder.from_pretrained(
+            folder, emb_pooler_type=settings.emb_pooler_type, normalize=settings.normalize
         )
-    with tempfile.TemporaryDirectory(prefix="entity-training-") as scratch:
-        losses = _run(encoder, pairs, settings, place, scratch, show_progress_bar)
-    guessing = math.log(min(settings.batch_size, len(pairs)))
-    collapsed = losses[-1] > _COLLAPSED * guessing
-    if collapsed:
-        logger.warning(
-            "the model has not learned: its loss %.3f is that of guessing (ln of the batch size is %.3f). "
-            "From random weights try emb_pooler_type=avg, a higher learning rate or more epochs",
-            losses[-1], guessing,
-        )  # fmt: skip
-    record = {
-        "settings": asdict(settings),
-        "base_model": str(model),
-        "pairs": len(pairs),
-        "mentions": pairs.mentions,
-        "entities": pairs.entities,
-        "losses": losses,
-        "collapsed": collapsed,
-        "evaluation": None,
-        "versions": {
-            "modelscope_plugin": __version__,
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "python": platform.python_version(),
-        },
-    }
-    with replace_folder(output) as draft:
-        write_model_folder(draft, encoder.model, encoder.tokenizer, settings.to_sections())
-        record["files"] = sorted(path.name for path in draft.iterdir())
-        write_json(draft / RECORD_FILE, record)
-    if held_out is None:
-        return TrainingResult(output, losses, collapsed, None)
-    # The model is safe on disk before anything is done with it.
-    trained = EntityEncoder(encoder.model.eval(), encoder.tokenizer, str(output))
-    index = build_index(trained, entities(), show_progress_bar=show_progress_bar)
-    evaluation = evaluate(trained, index, held_out, ks=ks, show_progress_bar=show_progress_bar)
-    write_json(output / RECORD_FILE, record | {"evaluation": evaluation.to_record()})
-    return TrainingResult(output, losses, collapsed, evaluation)
+        tokenizer = load_tokenizer(folder)
+        declare_markers(tokenizer)
+        model.resize_token_embeddings(len(tokenizer))
+        if settings.towers == 2:
+            model.separate_towers()
+        elif model.towers == 2:
+            raise TrainingError(f"{folder} has two towers; set model.towers to 2 to train it")
+        if settings.dropout is not None:
+            set_dropout(model, settings.dropout)
+        model.to(self._workers.device)
+        return EntityEncoder(model, entity_tokenizer(tokenizer, folder, settings.max_length), str(folder))
 
+    def _examples(self, encoder: EntityEncoder, entities: Iterable[Entity], mentions: Iterable[Mention]) -> Examples:
+        settings = self._settings
+        return Examples(
+            entities,
+            mentions,
+            encoder.tokenizer,
+            skip_unknown=settings.skip_unknown,
+            whole=settings.random_negatives > 0,
+        )
 
-def _prepare(folder: Path, settings: TrainingSettings) -> EntityEncoder:
-    """Load a checkpoint with everything that training needs: markers, embeddings for them, towers."""
-    model = DualEncoder.from_pretrained(folder, emb_pooler_type=settings.emb_pooler_type, normalize=settings.normalize)
-    tokenizer = load_tokenizer(folder)
-    declare_markers(tokenizer)
-    model.resize_token_embeddings(len(tokenizer))
-    if settings.towers == 2:
-        model.separate_towers()
-    elif model.towers == 2:
-        raise TrainingError(f"{folder} has two towers; set model.towers to 2 to train it")
-    return EntityEncoder(model, entity_tokenizer(tokenizer, folder, settings.max_length), str(folder))
-
-
-def _run(
-    encoder: EntityEncoder,
-    pairs: Pairs,
-    settings: TrainingSettings,
-    place: torch.device,
-    scratch: str,
-    show: bool | None,
-) -> list[float]:
-    """Train in place and return the mean loss of every epoch; the trainer's own files go to ``scratch``."""
-    batches = PairBatches(pairs.items, settings.batch_size, settings.seed)
-    steps = len(batches) * settings.max_epochs
-    arguments = TrainingArguments(
-        output_dir=scratch,
-        num_train_epochs=settings.max_epochs,
-        per_device_train_batch_size=settings.batch_size,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        max_grad_norm=settings.max_grad_norm,
-        lr_scheduler_type=settings.lr_scheduler_type,
-        warmup_steps=math.ceil(steps * settings.warmup_ratio),
-        seed=settings.seed,
-        use_cpu=place.type == "cpu",
-        logging_steps=max(1, len(batches) // 20),
-        logging_nan_inf_filter=False,
-        save_strategy="no",
-        report_to=[],
-        disable_tqdm=True,
-        remove_unused_columns=False,
-    )
-    if arguments.n_gpu > 1:
-        # One process is one device: splitting a batch over devices would split its pool of negatives.
-        arguments._n_gpu = 1
-    losses = _Losses()
-    trainer = _Trainer(
-        model=encoder.model,
-        args=arguments,
-        train_dataset=pairs,
-        batches=batches,
-        collator=Collator(encoder.tokenizer),
-        temperature=settings.temperature,
-        callbacks=[losses, _Progress(show)],
-    )
-    trainer.remove_callback(PrinterCallback)
-    trainer.train()
-    if not all(torch.isfinite(parameter).all() for parameter in encoder.model.parameters()):
-        raise TrainingError("training ended with weights that are no numbers; lower the learning rate")
-    return losses.by_epoch
-
-
-class _Trainer(Trainer):
-    """``transformers.Trainer`` with batches and loss of a dual encoder."""
-
-    def __init__(self, batches: PairBatches, collator: Collator, temperature: float, **options: Any) -> None:
-        super().__init__(**options)
-        self._batches = batches
-        self._collator = collator
-        self._temperature = temperature
-
-    def get_train_dataloader(self) -> DataLoader[Any]:
-        """Batches of our own making."""
-        return _Batches(self.train_dataset, batch_sampler=self._batches, collate_fn=self._collator)
-
-    def compute_loss(
-        self, model: torch.nn.Module, inputs: dict[str, Any], return_outputs: bool = False, **options: Any
-    ) -> Any:
-        """The in-batch loss of one batch."""
-        mentions, entities = model(inputs["mentions"], inputs["entities"])
-        loss = in_batch_loss(mentions, entities, inputs["masked"], self._temperature)
-        return (loss, (mentions, entities)) if return_outputs else loss
-
-
-class _Batches(DataLoader[Any]):
-    """A data loader that passes the epoch on to its batches."""
-
-    def set_epoch(self, epoch: int) -> None:
-        self.batch_sampler.set_epoch(epoch)  # type: ignore[union-attr]
-
-
-class _Losses(TrainerCallback):
-    """Keeps the mean loss of every epoch and stops at a loss that is no number."""
-
-    def __init__(self) -> None:
-        self.by_epoch: list[float] = []
-        self._logged: list[float] = []
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        loss = (logs or {}).get("loss")
-        if loss is None:
-            return
-        if not math.isfinite(loss):
-            raise TrainingError(
-                f"the loss is {loss} at step {state.global_step}; lower the learning rate or raise the temperature"
+    def _check_size(self, encoder: EntityEncoder, examples: Examples) -> None:
+        """Say before hours are spent what would go wrong at their end."""
+        batch = self._settings.batch_size * self._workers.size
+        if len(examples) < batch and self._workers.is_main:
+            logger.warning(
+                "a batch of %d is more than the %d training mentions; one batch holds all", batch, len(examples)
             )
-        self._logged.append(loss)
+        parent = self._folder.path.parent
+        parent.mkdir(parents=True, exist_ok=True)
+        needed = _COPIES * sum(p.numel() * p.element_size() for p in encoder.model.parameters())
+        free = shutil.disk_usage(parent).free
+        if free < needed:
+            raise TrainingError(
+                f"{parent} has {free / 1e9:.1f} GB free and the checkpoints of a run need {needed / 1e9:.1f} GB; "
+                "make room or write to another disk"
+            )
 
-    def on_epoch_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        if self._logged:
-            self.by_epoch.append(sum(self._logged) / len(self._logged))
-            self._logged = []
-            logger.info("epoch %d of %d: loss %.4f", len(self.by_epoch), args.num_train_epochs, self.by_epoch[-1])
+    def _mined(
+        self, encoder: EntityEncoder, mentions: list[Mention], stage: int
+    ) -> tuple[list[Mention], dict[str, Any] | None]:
+        """Hard negatives for a stage, from the model of the stage before."""
+        file, report = self._folder.negatives(stage), self._folder.path / f"mining-{stage}.json"
+        mined: MiningReport | None = None
+        if self._workers.is_main and not file.exists():
+            index = self._index or self._indexed(encoder)
+            result = mine_negatives(encoder, index, mentions, self._mining, show_progress_bar=self._show)
+            mined = result.report
+            with disk_errors(file):
+                write_json(report, mined.to_record())
+                write_negatives(file, result, index)
+            logger.info("mined %d hard negatives for %d mentions", mined.negatives, mined.mentions)
+        self._index = None
+        self._workers.from_main(None)
+        return list(read_mentions(file)), json.loads(report.read_text(encoding="utf-8"))
+
+    def _stage(self, stage: int, encoder: EntityEncoder, examples: Examples, mining: dict[str, Any] | None) -> None:
+        set_seed(self._settings.seed + 1000 * stage + self._workers.rank)
+        loop = Loop(
+            encoder,
+            examples,
+            self._settings,
+            stage,
+            self._workers,
+            self._folder.checkpoints(stage),
+            evaluate=lambda: self._measured(encoder, self._sample()),
+            write=self._write,
+            show_progress_bar=self._show,
+        )
+        started = time.monotonic()
+        loop.run()
+        seconds = time.monotonic() - started
+        if not loop.has_learned and self._workers.is_main:
+            logger.warning(
+                "the model has not learned: its loss %.3f is that of guessing. From random weights try dropout=0, "
+                "a higher learning rate or more epochs",
+                loop.progress.losses[-1],
+            )
+        evaluation: Evaluation | None = None
+        if self._workers.is_main:
+            with disk_errors(self._folder.model(stage)), replace_folder(self._folder.model(stage)) as draft:
+                sections = merged(self._settings.to_sections(), self._mining.to_sections())
+                write_model_folder(draft, encoder.model, encoder.tokenizer, sections)
+            # The model is safe on disk before anything is done with it.
+            trained = EntityEncoder(encoder.model, encoder.tokenizer, str(self._folder.model(stage)))
+            if self._held_out is not None or stage < self._settings.stages:
+                self._index = self._indexed(trained)
+            if self._held_out is not None and self._index is not None:
+                evaluation = self._measured(trained, index=self._index)
+                logger.info("stage %d: %s", stage, evaluation)
+            progress = loop.progress
+            result = StageResult(
+                stage=stage,
+                losses=progress.losses,
+                collapsed=not loop.has_learned,
+                steps=progress.step,
+                best_step=progress.best_step or progress.step,
+                seconds=round(seconds, 1),
+                mining=mining,
+                evaluation=None if evaluation is None else evaluation.to_record(),
+            )
+            self._folder.finish_stage(asdict(result))
+        self._folder.stages = self._workers.from_main(self._folder.stages)
+
+    def _indexed(self, encoder: EntityEncoder, entities: Iterable[Entity] | None = None) -> EntityIndex:
+        fresh = EntityEncoder(encoder.model, encoder.tokenizer, encoder.name)
+        return build_index(fresh, self._entities() if entities is None else entities, show_progress_bar=self._show)
+
+    def _measured(
+        self, encoder: EntityEncoder, entities: Iterable[Entity] | None = None, index: EntityIndex | None = None
+    ) -> Evaluation:
+        # The weights change from one measurement to the next, and with them the fingerprint.
+        fresh = EntityEncoder(encoder.model, encoder.tokenizer, encoder.name)
+        index = index or self._indexed(fresh, entities)
+        return evaluate(fresh, index, self._held_out or (), ks=self._ks, seen=self._golds, show_progress_bar=self._show)
+
+    def _sample(self) -> Iterator[Entity]:
+        """The knowledge base for measurements on the way: all gold entities and a sample of the others."""
+        most = self._settings.eval_max_entities
+        wanted = {one for mention in self._held_out or () for one in mention.entity_ids}
+        random = np.random.default_rng(self._settings.seed)
+        drawn = random.random(self._total) < max(0, most - len(wanted)) / self._total
+        for entity, taken in zip(self._entities(), drawn, strict=True):
+            if self._total <= most or taken or entity.id in wanted:
+                yield entity
+
+    def _publish(self, stage: int, output: Path, record: dict[str, Any]) -> None:
+        with disk_errors(output), replace_folder(output) as draft:
+            shutil.copytree(self._folder.model(stage), draft, dirs_exist_ok=True)
+            record["files"] = sorted(path.name for path in draft.iterdir())
+            write_json(draft / RECORD_FILE, record)
+        self._folder.remove()
 
 
-class _Progress(TrainerCallback):
-    """A progress bar with loss and learning rate."""
+def _mean_recall(evaluation: dict[str, Any] | None) -> float:
+    """The mean of recall over all k of an evaluation record."""
+    recall = [value for name, value in (evaluation or {}).items() if name.startswith("recall@")]
+    return sum(recall) / len(recall) if recall else 0.0
 
-    def __init__(self, show: bool | None) -> None:
-        self._show = show
-        self._bar: Any = None
 
-    def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._bar = progress_bar(state.max_steps, "Training", "step", self._show)
+def _versions() -> dict[str, str]:
+    return {
+        "modelscope_plugin": __version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+    }
 
-    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._bar.update(1)
 
-    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        if logs and "loss" in logs:
-            self._bar.set_postfix_str(f"loss {logs['loss']:.3f}, rate {logs['learning_rate']:.1e}")
-
-    def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
-        self._bar.close()
+@contextmanager
+def _written(folder: str | Path | None) -> Iterator[Writer | None]:
+    """A writer of figures for TensorBoard, where it is asked for."""
+    if folder is None:
+        yield None
+        return
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise InputError(
+            "TensorBoard is not installed; install it with: pip install 'modelscope_plugin[tensorboard]'"
+        ) from None
+    with SummaryWriter(str(folder)) as writer:
+        yield writer.add_scalar

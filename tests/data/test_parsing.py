@@ -263,3 +263,27 @@ def test_parse_document_refuses_offsets_and_markers_together() -> None:
 
 def test_parse_entity_drops_white_space_around_the_id() -> None:
     assert parse_entity({"id": " Q1 ", "name": "大鹏"}).id == "Q1"
+
+
+def test_parse_document_reads_hard_negatives_in_every_form() -> None:
+    span = {"text": "大鹏", "start": 0, "end": 2, "entity_ids": ["a"]}
+    forms = (["b", "c"], "b|c", [{"id": "b", "name": "乙", "score": 0.5, "rank": 1}, {"id": "c"}], ["b", "c", "b"])
+    for negatives in forms:
+        assert parse_document(span | {"negatives": negatives}).mentions[0].negatives == ("b", "c")
+    marked = {"text": "[ENT_S] 大鹏 [ENT_E]", "entity_id": "a", "negatives": ["b"]}
+    assert parse_document(marked).mentions[0].negatives == ("b",)
+
+
+def test_parse_document_drops_a_negative_that_is_gold_at_the_same_offset() -> None:
+    spans = [
+        {"kb_id": "a", "mention": "大鹏", "offset": "0", "negatives": ["b", "c"]},
+        {"kb_id": "b", "mention": "大鹏", "offset": "0"},
+    ]
+    mention = parse_document({"text": "大鹏", "mention_data": spans}).mentions[0]
+    assert (mention.entity_ids, mention.negatives) == (("a", "b"), ("c",))
+
+
+@pytest.mark.parametrize("negatives", [[1.5], [{"name": "乙"}], {"id": "b"}])
+def test_parse_document_refuses_negatives_that_are_no_ids(negatives: Any) -> None:
+    with pytest.raises(InputError, match="'negatives' must be an entity id or a list of them"):
+        parse_document({"text": "大鹏", "start": 0, "end": 2, "entity_ids": ["a"], "negatives": negatives})

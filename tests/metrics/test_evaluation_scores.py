@@ -1,10 +1,12 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from modelscope_plugin.data.records import Mention
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.metrics.evaluation import Evaluation, score_rankings
+from modelscope_plugin.metrics.evaluation import Evaluation, Group, score_rankings
 
 IDS = ["a", "b", "c", "d"]
 
@@ -31,12 +33,42 @@ def test_scores_count_mentions_whose_golds_are_all_unknown() -> None:
 
 def test_scores_of_single_golds_leave_the_others_out() -> None:
     result = score_rankings([["b"], ["a"], ["a"]], [mention("a"), mention("a"), mention("a", "b")], IDS, [1])
-    assert (result.single_gold_mentions, result.single_gold_recall) == (2, {1: 0.5})
+    assert result.groups == {"single_gold": Group(2, {1: 0.5})}
 
 
 def test_scores_without_single_golds_have_no_figure_for_them() -> None:
     result = score_rankings([["a"]], [mention("a", "b")], IDS, [1])
-    assert (result.single_gold_mentions, result.single_gold_recall) == (0, {})
+    assert result.groups == {}
+
+
+def test_scores_of_seen_and_unseen_entities_are_apart() -> None:
+    rankings = [["a"], ["b"], ["a"]]
+    result = score_rankings(rankings, [mention("a"), mention("b", "c"), mention("d")], IDS, [1], seen={"a", "c"})
+    assert result.groups["seen"] == Group(2, {1: 1.0})
+    assert result.groups["unseen"] == Group(1, {1: 0.0})
+
+
+def test_scores_of_ambiguous_names_are_apart() -> None:
+    result = score_rankings([["a"]], [mention("a")], IDS, [1], ambiguous={"大鹏"})
+    assert result.groups["ambiguous"] == Group(1, {1: 1.0})
+    assert "unambiguous" not in result.groups
+
+
+@given(
+    hits=st.lists(st.integers(0, 6), min_size=1, max_size=20),
+    ks=st.lists(st.integers(1, 6), min_size=1, max_size=4, unique=True),
+)
+def test_curve_goes_through_the_recall_at_every_k(hits: list[int], ks: list[int]) -> None:
+    # Rank 0 stands for a miss.
+    rankings = [["b"] * (hit - 1) + ["a"] if hit else ["b"] for hit in hits]
+    result = score_rankings(rankings, [mention("a")] * len(hits), IDS, ks)
+    assert len(result.curve) == max(ks)
+    assert all(result.curve[k - 1] == recall for k, recall in result.recall.items())
+    assert result.curve == sorted(result.curve)
+
+
+def test_mean_recall_is_the_mean_over_k() -> None:
+    assert score_rankings([["b", "a"]], [mention("a")], IDS, [1, 2]).mean_recall == 0.5
 
 
 def test_scores_give_the_mean_reciprocal_rank() -> None:
@@ -83,7 +115,9 @@ def test_scores_refuse_a_k_that_is_not_positive(ks: list[int]) -> None:
 
 
 def test_evaluation_record_is_one_flat_json_object() -> None:
-    record = Evaluation({4: 0.5, 16: 1.0}, 0.25, 2, 1, 3, 0, 9, {4: 0.0, 16: 1.0}, 1).to_record()
+    record = Evaluation(
+        {4: 0.5, 16: 1.0}, 0.25, 2, 1, 3, 0, 9, {"single_gold": Group(1, {4: 0.0, 16: 1.0})}, (3, 9)
+    ).to_record()
     assert json.loads(json.dumps(record)) == {
         "recall@4": 0.5,
         "recall@16": 1.0,

@@ -3,26 +3,38 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ENTITIES, MENTIONS
+import torch
+from conftest import ENTITIES, MENTIONS, write_entities, write_mentions
+from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from modelscope_plugin.configuration import default_configuration
 from modelscope_plugin.data import Mention
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import InputError, TrainingError
+from modelscope_plugin.index import EntityIndex
+from modelscope_plugin.index.building import build_index
 from modelscope_plugin.trainers import training
-from modelscope_plugin.trainers.settings import TrainingSettings
+from modelscope_plugin.trainers.loop import set_dropout
+from modelscope_plugin.trainers.mining import mine_negatives
+from modelscope_plugin.trainers.settings import training_settings
 from modelscope_plugin.trainers.training import RECORD_FILE, TrainingResult, train
 
 
 def _train(model: Path, output: Path, mentions: list[Mention] = MENTIONS, **changes: Any) -> TrainingResult:
-    options = {name: changes.pop(name) for name in ("eval_mentions", "ks") if name in changes}
+    names = ("eval_mentions", "ks", "resume", "tensorboard")
+    options = {name: changes.pop(name) for name in names if name in changes}
     changes = {
         "max_epochs": 20,
         "batch_size": 6,
@@ -30,16 +42,20 @@ def _train(model: Path, output: Path, mentions: list[Mention] = MENTIONS, **chan
         "emb_pooler_type": "avg",
         "temperature": 8.0,
     } | changes
-    settings = TrainingSettings.from_configuration(default_configuration(), **changes)
-    return train(model, lambda: ENTITIES, mentions, output, settings, device="cpu", **options)
+    settings = training_settings(default_configuration(), **changes)
+    return train(model, lambda: ENTITIES, mentions, output, *settings, device="cpu", **options)
+
+
+def _weights(folder: Path) -> dict[str, torch.Tensor]:
+    return load_file(folder / "model.safetensors")
 
 
 def test_training_learns_the_mentions(base_folder: Path, tmp_path: Path) -> None:
     result = _train(base_folder, tmp_path / "out", eval_mentions=MENTIONS, ks=[1, 2])
-    assert result.losses[-1] < result.losses[0] / 2
-    assert result.evaluation is not None
-    assert result.evaluation.recall[1] == 1.0
-    assert not result.collapsed
+    assert result.best.losses[-1] < result.best.losses[0] / 2
+    assert result.best.evaluation is not None
+    assert result.best.evaluation["recall@1"] == 1.0
+    assert not result.best.collapsed
 
 
 def test_output_folder_gives_the_vectors_that_were_evaluated(base_folder: Path, tmp_path: Path) -> None:
@@ -47,8 +63,8 @@ def test_output_folder_gives_the_vectors_that_were_evaluated(base_folder: Path, 
     encoder = EntityEncoder.from_pretrained(tmp_path / "out", device="cpu")
     scores = encoder.encode_query(MENTIONS) @ encoder.encode_document(ENTITIES).T
     hits = [ENTITIES[row].id in mention.entity_ids for row, mention in zip(scores.argmax(1), MENTIONS, strict=True)]
-    assert result.evaluation is not None
-    assert np.mean(hits) == result.evaluation.recall[1]
+    assert result.best.evaluation is not None
+    assert np.mean(hits) == result.best.evaluation["recall@1"]
 
 
 def test_same_seed_gives_the_same_weights(base_folder: Path, tmp_path: Path) -> None:
@@ -79,8 +95,8 @@ def test_two_towers_are_trained_and_saved(base_folder: Path, tmp_path: Path) -> 
 
 def test_knowledge_base_alone_is_enough_with_kb_mentions(base_folder: Path, tmp_path: Path) -> None:
     result = _train(base_folder, tmp_path / "out", mentions=[], kb_mentions=3, max_epochs=2)
-    assert json.loads((tmp_path / "out" / RECORD_FILE).read_text())["mentions"] == 36
-    assert len(result.losses) == 2
+    assert json.loads((tmp_path / "out" / RECORD_FILE).read_text())["data"]["train"]["mentions"] == 36
+    assert len(result.best.losses) == 2
 
 
 def test_configuration_of_the_output_holds_what_was_used(base_folder: Path, tmp_path: Path) -> None:
@@ -99,8 +115,10 @@ def test_configuration_of_the_output_holds_what_was_used(base_folder: Path, tmp_
 def test_record_holds_settings_versions_and_losses(base_folder: Path, tmp_path: Path) -> None:
     result = _train(base_folder, tmp_path / "out", max_epochs=2)
     record = json.loads((tmp_path / "out" / RECORD_FILE).read_text())
-    assert record["losses"] == result.losses
+    assert record["losses"] == result.best.losses
     assert record["settings"]["learning_rate"] == 2e-3
+    assert record["data"]["knowledge_base"]["count"] == 6
+    assert len(record["data"]["train"]["checksum"]) == 32
     assert set(record["versions"]) == {"modelscope_plugin", "torch", "transformers", "python"}
 
 
@@ -116,7 +134,8 @@ def test_model_is_kept_when_the_evaluation_fails(
     monkeypatch.setattr(training, "build_index", lambda *_, **__: pytest.fail("no memory left"))
     with pytest.raises(pytest.fail.Exception):
         _train(base_folder, tmp_path / "out", max_epochs=1, eval_mentions=MENTIONS)
-    assert EntityEncoder.from_pretrained(tmp_path / "out", device="cpu").dimension == 64
+    stage = tmp_path / "out.training" / "stage-1"
+    assert EntityEncoder.from_pretrained(stage, device="cpu").dimension == 64
 
 
 def test_prefixes_of_the_base_are_kept(base_folder: Path, tmp_path: Path) -> None:
@@ -131,18 +150,24 @@ def test_prefixes_of_the_base_are_kept(base_folder: Path, tmp_path: Path) -> Non
 def test_collapse_is_said(base_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         result = _train(base_folder, tmp_path / "out", max_epochs=1, learning_rate=1e-9, temperature=1e6)
-    assert result.collapsed
-    assert math.isclose(result.losses[-1], math.log(6), rel_tol=1e-2)
+    assert result.best.collapsed
+    assert math.isclose(result.best.losses[-1], math.log(6), rel_tol=1e-2)
     assert "the model has not learned" in caplog.text
 
 
 def test_loss_that_is_no_number_stops_and_keeps_the_earlier_model(base_folder: Path, tmp_path: Path) -> None:
     _train(base_folder, tmp_path / "out", max_epochs=1)
     before = (tmp_path / "out" / RECORD_FILE).read_text()
-    with pytest.raises(TrainingError, match="the loss is nan"):
+    with pytest.raises(TrainingError, match="the weights are no numbers any more at step 1; lower the learning rate"):
         _train(base_folder, tmp_path / "out", learning_rate=1e30, max_grad_norm=0.0)
     assert (tmp_path / "out" / RECORD_FILE).read_text() == before
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_loss_that_is_no_number_stops_training(base_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match="the loss is nan at step 2; lower the learning rate"):
+        _train(base_folder, tmp_path / "out", learning_rate=1e30, max_grad_norm=0.0, batch_size=3)
+    assert not any(tmp_path.iterdir())
 
 
 def test_batch_larger_than_the_data_is_said(
@@ -150,7 +175,7 @@ def test_batch_larger_than_the_data_is_said(
 ) -> None:
     with caplog.at_level(logging.WARNING):
         _train(base_folder, tmp_path / "out", max_epochs=1, batch_size=64)
-    assert "batch_size=64 is more than the 6 training pairs" in caplog.text
+    assert "a batch of 64 is more than the 6 training mentions" in caplog.text
 
 
 def test_output_folder_with_other_files_is_refused_before_training(base_folder: Path, tmp_path: Path) -> None:
@@ -158,3 +183,216 @@ def test_output_folder_with_other_files_is_refused_before_training(base_folder: 
     with pytest.raises(InputError, match="holds other files"):
         _train(base_folder, tmp_path)
     assert (tmp_path / "diary.txt").read_text() == "mine"
+
+
+def test_two_stages_mine_and_keep_the_better_model(base_folder: Path, tmp_path: Path) -> None:
+    result = _train(
+        base_folder, tmp_path / "out", stages=2, max_epochs=1, stage_two_max_epochs=15, eval_mentions=MENTIONS, ks=[1]
+    )
+    recalls = [stage.evaluation["recall@1"] for stage in result.stages if stage.evaluation]
+    assert result.best.stage == 1 + recalls.index(max(recalls))
+    assert recalls[1] == 1.0
+    mining = result.stages[1].mining
+    assert mining is not None
+    assert mining["mentions_by_negatives"] == {"5": 6}
+    record = json.loads((tmp_path / "out" / RECORD_FILE).read_text())
+    assert [stage["stage"] for stage in record["stages"]] == [1, 2]
+    assert record["evaluation"]["recall@1"] == max(recalls)
+    # What was needed on the way is gone.
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_worse_second_stage_is_not_kept(base_folder: Path, tmp_path: Path) -> None:
+    once = _train(base_folder, tmp_path / "once", eval_mentions=MENTIONS, ks=[1])
+    result = _train(
+        base_folder, tmp_path / "out", stages=2, eval_mentions=MENTIONS, ks=[1], stage_two_max_epochs=3,
+        stage_two_learning_rate=0.5,
+    )  # fmt: skip
+    assert result.stages[1].evaluation is not None
+    assert once.best.evaluation is not None
+    assert result.stages[1].evaluation["recall@1"] < once.best.evaluation["recall@1"] == 1.0
+    assert result.best.stage == 1
+    assert _weights(tmp_path / "out").keys() == _weights(tmp_path / "once").keys()
+    for name, value in _weights(tmp_path / "once").items():
+        assert torch.equal(_weights(tmp_path / "out")[name], value)
+
+
+def test_stages_run_apart_are_those_run_together(base_folder: Path, tmp_path: Path) -> None:
+    together = _train(base_folder, tmp_path / "together", stages=2, max_epochs=2)
+    encoder = EntityEncoder.from_pretrained(tmp_path / "together", device="cpu")
+    assert together.best.stage == 2
+    _train(base_folder, tmp_path / "one", max_epochs=2)
+    one = EntityEncoder.from_pretrained(tmp_path / "one", device="cpu")
+    _, mining = training_settings(default_configuration())
+    mined = mine_negatives(one, build_index(one, ENTITIES), MENTIONS, mining)
+    _train(tmp_path / "one", tmp_path / "two", mined.mentions, max_epochs=2)
+    apart = EntityEncoder.from_pretrained(tmp_path / "two", device="cpu")
+    # Only the seed of the order differs.
+    np.testing.assert_allclose(encoder.encode_query(MENTIONS), apart.encode_query(MENTIONS), atol=0.3)
+    assert not np.allclose(one.encode_query(MENTIONS), apart.encode_query(MENTIONS), atol=0.05)
+
+
+def test_best_weights_on_the_way_are_kept(base_folder: Path, tmp_path: Path) -> None:
+    result = _train(
+        base_folder, tmp_path / "out", eval_mentions=MENTIONS, ks=[1], eval_steps=2, max_epochs=20, batch_size=3,
+        lr_scheduler_type="constant",
+    )  # fmt: skip
+    assert result.best.evaluation is not None
+    assert result.best.evaluation["recall@1"] == 1.0
+    assert result.best.best_step < result.best.steps == 40
+
+
+def test_early_stop_ends_the_stage(base_folder: Path, tmp_path: Path) -> None:
+    result = _train(
+        base_folder, tmp_path / "out", eval_mentions=MENTIONS, ks=[1], eval_steps=2, early_stopping_patience=2,
+        max_epochs=50,
+    )  # fmt: skip
+    assert result.best.steps == result.best.best_step + 4 < 50
+
+
+def test_measurements_on_the_way_are_capped(base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    index_of = training.build_index
+
+    def counted(encoder: EntityEncoder, entities: Any, **options: Any) -> EntityIndex:
+        index = index_of(encoder, entities, **options)
+        sizes.append(len(index))
+        return index
+
+    monkeypatch.setattr(training, "build_index", counted)
+    _train(
+        base_folder, tmp_path / "out", eval_mentions=MENTIONS[:1], ks=[1], eval_steps=1, eval_max_entities=2,
+        max_epochs=2,
+    )  # fmt: skip
+    assert sizes[-1] == 6
+    assert all(1 <= size < 6 for size in sizes[:-1])
+    assert len(sizes) == 3
+
+
+def test_tensorboard_gets_loss_rate_and_recall(base_folder: Path, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    _train(
+        base_folder, tmp_path / "out", eval_mentions=MENTIONS, ks=[1], eval_steps=2, max_epochs=4,
+        tensorboard=tmp_path / "board",
+    )  # fmt: skip
+    events = EventAccumulator(str(tmp_path / "board"))
+    events.Reload()
+    assert {"stage_1/loss", "stage_1/learning_rate", "stage_1/recall@1"} <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars("stage_1/recall@1")] == [2, 4]
+
+
+def test_gradient_accumulation_makes_fewer_steps(base_folder: Path, tmp_path: Path) -> None:
+    result = _train(base_folder, tmp_path / "out", batch_size=2, gradient_accumulation_steps=2, max_epochs=3)
+    assert result.best.steps == 6
+
+
+def test_cached_batch_trains_to_the_weights_of_the_plain_one(base_folder: Path, tmp_path: Path) -> None:
+    for name, size in (("plain", None), ("cached", 2)):
+        _train(base_folder, tmp_path / name, max_epochs=4, mini_batch_size=size)
+    for name, value in _weights(tmp_path / "plain").items():
+        torch.testing.assert_close(_weights(tmp_path / "cached")[name], value, atol=1e-4, rtol=0)
+
+
+def test_cls_pooling_learns_from_random_weights(base_folder: Path, tmp_path: Path) -> None:
+    result = _train(base_folder, tmp_path / "out", emb_pooler_type="cls", max_epochs=60, eval_mentions=MENTIONS, ks=[1])
+    assert result.best.evaluation is not None
+    assert (result.best.collapsed, result.best.evaluation["recall@1"]) == (False, 1.0)
+
+
+def test_dropout_is_that_of_the_settings(base_folder: Path) -> None:
+    encoder = EntityEncoder.from_pretrained(base_folder, device="cpu")
+    encoder.model.train()
+    padded = encoder.tokenizer.pad(encoder.tokenizer.mention_ids(MENTIONS))
+    inputs = {name: torch.from_numpy(value) for name, value in padded.items()}
+    assert not torch.equal(encoder.model.embed("mention", **inputs), encoder.model.embed("mention", **inputs))
+    set_dropout(encoder.model, 0.0)
+    assert torch.equal(encoder.model.embed("mention", **inputs), encoder.model.embed("mention", **inputs))
+
+
+def test_too_small_a_disk_is_said_before_training(
+    base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 10**5))
+    with pytest.raises(TrainingError, match=r"has 0\.0 GB free and the checkpoints of a run need .* make room"):
+        _train(base_folder, tmp_path / "out")
+    assert not any(tmp_path.iterdir())
+
+
+def test_eval_steps_without_evaluation_mentions_is_refused(base_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"train\.eval_steps needs evaluation mentions"):
+        _train(base_folder, tmp_path / "out", eval_steps=1)
+
+
+def test_fp16_on_a_cpu_is_refused(base_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="mixed_precision=fp16 needs a GPU"):
+        _train(base_folder, tmp_path / "out", mixed_precision="fp16")
+
+
+def test_bf16_trains(base_folder: Path, tmp_path: Path) -> None:
+    result = _train(base_folder, tmp_path / "out", mixed_precision="bf16", mini_batch_size=4)
+    assert result.best.losses[-1] < result.best.losses[0] / 2
+
+
+def _command(*arguments: object, processes: int = 1) -> list[str]:
+    launcher = [sys.executable, "-m"]
+    if processes > 1:
+        launcher += ["torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"]
+    return [*launcher, "modelscope_plugin", "train", *map(str, arguments)]
+
+
+def _options(base: Path, tmp_path: Path, **changes: object) -> list[object]:
+    knowledge_base, mentions = write_entities(tmp_path / "kb.jsonl"), write_mentions(tmp_path / "m.jsonl", MENTIONS * 4)
+    options = {
+        "--model": base, "--kb": knowledge_base, "--train": mentions, "--pooling": "avg", "--temperature": 8,
+        "--learning-rate": 2e-3, "--device": "cpu", **{f"--{key.replace('_', '-')}": changes[key] for key in changes},
+    }  # fmt: skip
+    return [item for pair in options.items() for item in pair]
+
+
+def test_killed_run_goes_on_to_the_weights_of_one_that_was_not(base_folder: Path, tmp_path: Path) -> None:
+    options = _options(
+        base_folder, tmp_path, stages=2, epochs=40, batch_size=4, dropout=0.1, save_steps=3, random_negatives=2
+    )
+    subprocess.run(_command(*options, "--out", tmp_path / "whole"), check=True, capture_output=True, timeout=300)
+    out = tmp_path / "killed"
+    for stage in (1, 2):
+        process = subprocess.Popen(
+            _command(*options, "--out", out, "--resume"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        progress = tmp_path / "killed.training" / f"checkpoints-{stage}" / "checkpoint" / "progress.json"
+        deadline = time.monotonic() + 120
+        while not progress.exists() and time.monotonic() < deadline and process.poll() is None:
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        assert progress.exists()
+        assert not out.exists()
+    refused = subprocess.run(_command(*options, "--out", out), capture_output=True, text=True, timeout=300, check=False)
+    assert refused.returncode == 1
+    assert "--resume" in refused.stderr
+    subprocess.run(_command(*options, "--out", out, "--resume"), check=True, capture_output=True, timeout=300)
+    expected = _weights(tmp_path / "whole")
+    assert all(torch.equal(value, expected[name]) for name, value in _weights(out).items())
+    assert not (tmp_path / "killed.training").exists()
+
+
+def test_two_processes_are_one_with_twice_the_batch(base_folder: Path, tmp_path: Path) -> None:
+    # 24 mentions in batches of 10: the last batch is smaller, and its shares are uneven.
+    common: dict[str, object] = {"epochs": 2, "stages": 2, "towers": 2}
+    for name, processes, batch, random, mini in (("one", 1, 10, 4, 32), ("two", 2, 5, 2, 3)):
+        options = _options(
+            base_folder, tmp_path, batch_size=batch, random_negatives=random, mini_batch_size=mini, **common
+        )
+        command = _command(*options, "--out", tmp_path / name, processes=processes)
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.count("the model is in") == 1
+    expected = _weights(tmp_path / "one")
+    start = load_file(base_folder / "model.safetensors")
+    moved = max((start[name] - value).abs().max().item() for name, value in expected.items() if name in start)
+    assert moved > 5e-3
+    for name, value in _weights(tmp_path / "two").items():
+        torch.testing.assert_close(value, expected[name], atol=2e-4, rtol=0)

@@ -1,0 +1,68 @@
+"""``modelscope entity mine``: hard negatives for training."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from modelscope_plugin.cli.arguments import (
+    add_command,
+    add_encoding,
+    add_file_encoding,
+    add_json,
+    add_mining,
+    add_model,
+    add_source,
+    open_source,
+)
+from modelscope_plugin.cli.output import print_json
+from modelscope_plugin.data.readers import read_mentions
+
+_EXAMPLES = """\
+Settings that are not given come from the model folder's configuration.json.
+
+examples:
+  modelscope entity mine train.jsonl --index INDEX --out negatives.jsonl
+  modelscope entity mine train.jsonl --kb kb.jsonl --model DIR --num-negatives 8 --range-max 100 --out negatives.jsonl
+"""
+
+
+def register(commands: Any) -> None:
+    """Add the sub-command."""
+    parser = add_command(commands, "mine", run, "Find hard negatives over a whole knowledge base.", _EXAMPLES)
+    parser.add_argument("file", metavar="FILE", help="texts with mentions and their entities")
+    add_source(parser)
+    parser.add_argument("--out", required=True, metavar="FILE", help="file to write, for train --train")
+    parser.add_argument("--seed", type=int, metavar="N", help="seed of the draw")
+    add_mining(parser)
+    add_model(parser, "the model (default: the one that the index names)", required=False)
+    add_encoding(parser)
+    add_file_encoding(parser)
+    add_json(parser, "print the report as JSON")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Run the sub-command."""
+    mentions = list(read_mentions(args.file, encoding=args.encoding))
+    encoder, index = open_source(args)
+    from modelscope_plugin.models.location import resolve_model
+    from modelscope_plugin.trainers.mining import mine_negatives, write_negatives
+    from modelscope_plugin.trainers.settings import MiningSettings, training_configuration
+
+    configuration = training_configuration(resolve_model(encoder.name))
+    given = {name: getattr(args, name) for name in MiningSettings.places}
+    settings = MiningSettings.from_configuration(configuration, **given)
+    mined = mine_negatives(encoder, index, mentions, settings, batch_size=args.batch_size)
+    write_negatives(args.out, mined, index)
+    if args.json:
+        print_json(mined.report.to_record())
+        return
+    report = mined.report
+    print(f"{Path(args.out)}: {report.negatives} hard negatives for {report.mentions} mentions")
+    counts = ", ".join(f"{mentions} with {count}" for count, mentions in report.mentions_by_negatives.items())
+    print(f"mentions by number of negatives: {counts}")
+    print(f"mean margin of the gold entity: {report.mean_margin:.3f}")
+    left_out = len(mentions) - report.mentions
+    if left_out:
+        print(f"left out: {left_out} mentions without a gold entity in the knowledge base")

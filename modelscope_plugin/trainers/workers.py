@@ -1,0 +1,139 @@
+"""The processes that train together: one, or those that ``torchrun`` has started.
+
+Every process makes the same batch of all processes, encodes its own share of the texts, and computes the whole
+loss on the vectors of all. It passes the gradient back through the vectors it encoded itself; summed over the
+processes that is the gradient of one process with the whole batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+from torch import distributed
+
+from modelscope_plugin.encoding.encoder import choose_device
+from modelscope_plugin.errors import InputError
+
+_T = TypeVar("_T")
+
+# The others wait while the first process mines and evaluates, which takes hours for a large knowledge base.
+_PATIENCE = timedelta(days=2)
+
+
+class Workers:
+    """This process among those that train together.
+
+    Args:
+        rank: Which of them this process is.
+        size: How many there are.
+        device: Where this process computes.
+    """
+
+    def __init__(self, rank: int, size: int, device: torch.device) -> None:
+        self.rank = rank
+        self.size = size
+        self.device = device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return self.rank == 0
+
+    def share(self, total: int) -> range:
+        """The places of ``total`` texts that this process encodes; every n-th, so that lengths spread evenly."""
+        return range(self.rank, total, self.size)
+
+    def gather(self, vectors: torch.Tensor, total: int) -> torch.Tensor:
+        """Put the shares of all processes together.
+
+        Args:
+            vectors: What this process has, float32 (len(share), dim), without a graph.
+            total: How many there are in all.
+
+        Returns:
+            All vectors (total, dim), in the order of the places.
+        """
+        if self.size == 1:
+            return vectors
+        rows = -(-total // self.size)
+        padded = vectors.new_zeros(rows, vectors.shape[1])
+        padded[: len(vectors)] = vectors
+        parts = [torch.empty_like(padded) for _ in range(self.size)]
+        distributed.all_gather(parts, padded)
+        return torch.stack(parts, dim=1).flatten(0, 1)[:total]
+
+    def sum_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
+        """Replace every gradient with its sum over the processes."""
+        if self.size == 1:
+            return
+        gradients = []
+        for parameter in parameters:
+            # A process whose share was empty has none; it takes part with zeros.
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+            gradients.append(parameter.grad)
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(flat)
+        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
+        for gradient, summed in zip(gradients, parts, strict=True):
+            gradient.copy_(summed.view_as(gradient))
+
+    def from_main(self, value: _T) -> _T:
+        """What the main process has as ``value``, on every process."""
+        if self.size == 1:
+            return value
+        box = [value]
+        distributed.broadcast_object_list(box, src=0, device=self.device)
+        return box[0]
+
+    def collect(self, value: _T) -> list[_T]:
+        """What every process has as ``value``, by rank, on every process."""
+        if self.size == 1:
+            return [value]
+        values: list[_T] = [value] * self.size
+        distributed.all_gather_object(values, value)
+        return values
+
+
+@contextmanager
+def joined_workers(device: str | None) -> Iterator[Workers]:
+    """Join the processes that ``torchrun`` has started, if it has.
+
+    Args:
+        device: As for `choose_device`; with several processes ``cpu`` or a GPU each.
+
+    Yields:
+        This process among them.
+
+    Raises:
+        InputError: If there are fewer GPUs than processes on this machine.
+    """
+    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    if size == 1:
+        place = choose_device(device)
+        if place.type == "cuda" and place.index:
+            torch.cuda.set_device(place)
+        yield Workers(0, 1, place)
+        return
+    place = choose_device(device.partition(":")[0] if device else None)
+    if place.type == "cuda":
+        local = int(os.environ.get("LOCAL_RANK", "0"))
+        if local >= torch.cuda.device_count():
+            raise InputError(
+                f"{size} processes, but process {local} finds {torch.cuda.device_count()} GPUs; start one per GPU"
+            )
+        place = torch.device("cuda", local)
+        torch.cuda.set_device(place)
+    joined = distributed.is_initialized()
+    if not joined:
+        distributed.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=_PATIENCE)
+    try:
+        yield Workers(rank, size, place)
+    finally:
+        if not joined:
+            distributed.destroy_process_group()
