@@ -50,6 +50,10 @@ _CHECKPOINT, _BEST = "checkpoint", "best"
 _LOOKS = 20
 
 
+class DivergedError(TrainingError):
+    """The loss or the weights are no numbers any more; the same run would come there again."""
+
+
 class Loop:
     """Trains an encoder on examples, in place.
 
@@ -120,7 +124,8 @@ class Loop:
         """Train, going on from a checkpoint where there is one; the best weights measured are kept.
 
         Raises:
-            TrainingError: If the loss is no number, the disk is full, or the checkpoint does not fit.
+            DivergedError: If the loss is no number.
+            TrainingError: If the disk is full or the checkpoint does not fit.
         """
         if (self._folder / _CHECKPOINT).exists():
             self._resume()
@@ -190,7 +195,7 @@ class Loop:
         losses = torch.stack(recent).tolist()
         mean, rate = sum(losses) / len(losses), self._schedule.get_last_lr()[0]
         if not math.isfinite(mean):
-            raise TrainingError(
+            raise DivergedError(
                 f"the loss is {mean} at step {self.progress.step}; lower the learning rate or raise the temperature"
             )
         self.progress.epoch_losses += losses
@@ -208,7 +213,7 @@ class Loop:
 
     def _check_weights(self) -> None:
         if not all(torch.isfinite(parameter).all() for parameter in self._parameters):
-            raise TrainingError(
+            raise DivergedError(
                 f"the weights are no numbers any more at step {self.progress.step}; lower the learning rate"
             )
 

@@ -41,7 +41,7 @@ from modelscope_plugin.preprocessors.checkpoint_files import entity_tokenizer, l
 from modelscope_plugin.preprocessors.tokenization import declare_markers
 from modelscope_plugin.trainers.checkpoint import disk_errors
 from modelscope_plugin.trainers.examples import Examples
-from modelscope_plugin.trainers.loop import Loop, Writer, check_mixed_precision, set_dropout
+from modelscope_plugin.trainers.loop import DivergedError, Loop, Writer, check_mixed_precision, set_dropout
 from modelscope_plugin.trainers.mining import MiningReport, mine_negatives, write_negatives
 from modelscope_plugin.trainers.run_folder import RunFolder
 from modelscope_plugin.trainers.settings import MiningSettings, TrainingSettings
@@ -245,8 +245,10 @@ class _Run:
                 else:
                     report = None
                 self._stage(stage, encoder, examples, report)
-        except BaseException:
+        except BaseException as error:
             if self._workers.is_main:
+                if isinstance(error, DivergedError):
+                    shutil.rmtree(folder.checkpoints(len(folder.stages) + 1), ignore_errors=True)
                 folder.discard_if_empty()
                 if folder.path.exists():
                     logger.warning("what was finished is in %s; go on with resume=True (--resume)", folder.path)
