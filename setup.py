@@ -9,6 +9,8 @@ from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 CONFIGURATION = "configuration.json"
+MATPLOTLIB = "matplotlib>=3.9"
+TENSORBOARD = "tensorboard>=2.20"
 
 
 class BuildWithConfiguration(build_py):
@@ -46,14 +48,15 @@ setup(
         "modelscope[framework]>=1.40.2",
         "torch>=2.6",
         "transformers>=4.57.1",
-        "accelerate>=1.6",
         "faiss-cpu>=1.10",
         "numpy>=2.0.2",
         "tqdm>=4.66.3",
         "tabulate[widechars]>=0.9",
     ],
     extras_require={
-        "test": ["pytest>=8", "hypothesis>=6.100"],
+        "plot": [MATPLOTLIB],
+        "tensorboard": [TENSORBOARD],
+        "test": ["pytest>=8", "hypothesis>=6.100", MATPLOTLIB, TENSORBOARD],
         "dev": ["ruff", "mypy", "types-tqdm", "types-tabulate"],
     },
     entry_points={"modelscope_hub.cli_plugins": ["entity = modelscope_plugin.cli.plugin:EntityCommand"]},

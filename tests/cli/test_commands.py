@@ -55,7 +55,7 @@ def test_modelscope_command_has_the_sub_command() -> None:
     command = Path(sys.executable).with_name("modelscope")
     result = subprocess.run([command, "entity", "--help"], capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0
-    assert all(name in result.stdout for name in ("demo", "encode", "index", "link", "train", "evaluate"))
+    assert all(name in result.stdout for name in ("demo", "encode", "index", "link", "train", "mine", "evaluate"))
 
 
 def test_modelscope_command_fails_with_one_line(tmp_path: Path) -> None:
@@ -86,14 +86,15 @@ def test_what_the_parser_refuses_exits_with_2(arguments: list[str]) -> None:
         (["index", "--out", "i"], "nothing to do"),
         (["index", "kb.jsonl", "--remove", "Q1", "--out", "i"], "--remove takes ids alone"),
         (["encode", "--text", "x", "--model", "m"], "say where the vectors go"),
-        (["evaluate", "dev.jsonl", "--kb", "kb.jsonl"], "--model is needed"),
+        (["evaluate", "{mentions}", "--kb", "kb.jsonl"], "--model is needed"),
+        (["mine", "{mentions}", "--kb", "kb", "--index", "i", "--out", "n"], "give either --index or --kb"),
         (["train", "--model", "{model}", "--kb", "x", "--out", "m"], "--train is needed"),
     ],
 )
 def test_options_that_do_not_go_together_exit_with_2(
-    arguments: list[str], message: str, model_folder: Path, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, model_folder: Path, mentions_file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([argument.format(model=model_folder) for argument in arguments]) == 2
+    assert main([argument.format(model=model_folder, mentions=mentions_file) for argument in arguments]) == 2
     assert message in capsys.readouterr().err
 
 
@@ -176,6 +177,50 @@ def test_train_then_evaluate(
         capsys, "evaluate", mentions_file, "--kb", kb_file, "--model", tmp_path / "model", "--k", 1, 2, "--json"
     )
     assert figures["recall@1"] == trained["evaluation"]["recall@1"]
+
+
+def test_mine_then_train_with_what_it_wrote(
+    base_folder: Path, model_folder: Path, index_folder: Path, kb_file: Path, mentions_file: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    negatives = tmp_path / "negatives.jsonl"
+    report = _json(
+        capsys, "mine", mentions_file, "--index", index_folder, "--out", negatives, "--num-negatives", 2, "--json"
+    )
+    assert (report["mentions"], report["mentions_by_negatives"]) == (6, {"2": 6})
+    assert main(["mine", str(mentions_file), "--kb", str(kb_file), "--model", str(model_folder), "--out",
+                 str(negatives), "--num-negatives", "2"]) == 0  # fmt: skip
+    output = capsys.readouterr().out
+    assert "12 hard negatives for 6 mentions" in output
+    assert "mentions by number of negatives: 6 with 2" in output
+    trained = _json(
+        capsys, "train", "--model", base_folder, "--kb", kb_file, "--train", negatives, "--out", tmp_path / "model",
+        "--epochs", 1, "--hard-negatives", 2, "--json",
+    )  # fmt: skip
+    assert len(trained["losses"]) == 1
+
+
+def test_evaluate_draws_the_curve_and_splits_the_mentions(
+    index_folder: Path, mentions_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = write_mentions(tmp_path / "train.jsonl", MENTIONS[:2])
+    picture = tmp_path / "recall.png"
+    figures = _json(
+        capsys, "evaluate", mentions_file, "--index", index_folder, "--train", train, "--plot", picture, "--json"
+    )
+    assert (figures["seen_mentions"], figures["unseen_mentions"]) == (2, 4)
+    assert (figures["ambiguous_mentions"], figures["unambiguous_mentions"]) == (4, 2)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert main(["evaluate", str(mentions_file), "--index", str(index_folder), "--train", str(train)]) == 0
+    assert "the 4 of unseen entities" in capsys.readouterr().out
+
+
+def test_evaluate_says_before_measuring_that_it_cannot_draw(
+    index_folder: Path, mentions_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    picture = tmp_path / "recall.jpeg"
+    assert main(["evaluate", str(mentions_file), "--index", str(index_folder), "--plot", str(picture)]) == 1
+    assert "give it a name that ends in .png" in capsys.readouterr().err
 
 
 def test_evaluate_takes_k_from_the_model(

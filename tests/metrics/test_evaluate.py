@@ -49,3 +49,14 @@ def test_metric_is_built_by_modelscope() -> None:
     other.add({"ranking": [["a"]]}, {"entity_ids": [["a"]]})
     metric.merge(other)
     assert metric.evaluate() == {"recall@1": 1 / 3, "recall@2": 2 / 3, "mrr": 0.5}
+
+
+def test_mentions_are_split_by_training_and_by_ambiguity(encoder: EntityEncoder, index: EntityIndex) -> None:
+    result = evaluate(encoder, index, MENTIONS, ks=[6], seen={"roc", "river"}, by_ambiguity=True)
+    sizes = {name: group.mentions for name, group in result.groups.items()}
+    # 苹果 names three entities and 大鹏 two; 迷失北京 and 长江 are names of one.
+    assert sizes == {"single_gold": 6, "seen": 2, "unseen": 4, "ambiguous": 4, "unambiguous": 2}
+
+
+def test_groups_that_were_not_asked_for_are_not_there(encoder: EntityEncoder, index: EntityIndex) -> None:
+    assert list(evaluate(encoder, index, MENTIONS, ks=[1]).groups) == ["single_gold"]
