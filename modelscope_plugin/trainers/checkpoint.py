@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 
 from modelscope_plugin.errors import TrainingError
-from modelscope_plugin.files import replace_folder, write_json
+from modelscope_plugin.files import replace_file, replace_folder, write_json
 
 _WEIGHTS, _STATE, _PROGRESS = "model.safetensors", "state.pt", "progress.json"
 
@@ -44,9 +44,8 @@ class Progress:
 
 def save_weights(model: torch.nn.Module, file: Path) -> None:
     """Write the weights of a model, shared ones once."""
-    with disk_errors(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        save_model(model, str(file))
+    with disk_errors(file), replace_file(file) as draft:
+        save_model(model, str(draft))
 
 
 def load_weights(model: torch.nn.Module, file: Path) -> None:

@@ -205,7 +205,7 @@ class Loop:
 
     def _is_due(self) -> bool:
         every = self._settings.eval_steps or self._settings.save_steps
-        return bool(every) and self.progress.step % every == 0
+        return bool(every) and (self.progress.step % every == 0 or self.progress.step == self._steps)
 
     def _is_stopped(self) -> bool:
         patience = self._settings.early_stopping_patience
