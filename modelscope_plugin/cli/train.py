@@ -154,12 +154,8 @@ def run(args: argparse.Namespace) -> None:
     for stage in result.stages:
         kept = ", kept" if len(result.stages) > 1 and stage is result.best else ""
         print(f"stage {stage.stage}{kept}: loss {' → '.join(f'{loss:.3f}' for loss in stage.losses)}")
-        if stage.evaluation is not None:
-            rows[f"dev, stage {stage.stage}"] = {
-                int(name.removeprefix("recall@")): value
-                for name, value in stage.evaluation.items()
-                if name.startswith("recall@")
-            }
+        if stage.recall:
+            rows[f"dev, stage {stage.stage}"] = stage.recall
     if rows:
         print_table(*recall_rows(rows))
     print(f"the model is in {args.out}")

@@ -136,7 +136,7 @@ class Loop:
                 self._epoch(bar)
         self._model.eval()
         if self.progress.best is not None:
-            self._workers.from_main(None)  # the main process has written the best weights
+            self._workers.wait()  # until the main process has written the best weights
             load_weights(self._model, self._folder / _BEST / "model.safetensors")
         self._check_weights()
 

@@ -91,6 +91,10 @@ class Workers:
         distributed.broadcast_object_list(box, src=0, device=self.device)
         return box[0]
 
+    def wait(self) -> None:
+        """Wait until all processes have come here."""
+        self.from_main(None)
+
     def collect(self, value: _T) -> list[_T]:
         """What every process has as ``value``, by rank, on every process."""
         if self.size == 1:

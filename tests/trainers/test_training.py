@@ -25,11 +25,13 @@ from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.index import EntityIndex
 from modelscope_plugin.index.building import build_index
-from modelscope_plugin.trainers import training
+from modelscope_plugin.trainers import stages
 from modelscope_plugin.trainers.loop import set_dropout
 from modelscope_plugin.trainers.mining import mine_negatives
+from modelscope_plugin.trainers.results import TrainingResult
 from modelscope_plugin.trainers.settings import training_settings
-from modelscope_plugin.trainers.training import RECORD_FILE, TrainingResult, train
+from modelscope_plugin.trainers.stages import RECORD_FILE
+from modelscope_plugin.trainers.training import train
 
 
 def _train(model: Path, output: Path, mentions: list[Mention] = MENTIONS, **changes: Any) -> TrainingResult:
@@ -131,7 +133,7 @@ def test_evaluation_without_gold_is_refused_before_training(base_folder: Path, t
 def test_model_is_kept_when_the_evaluation_fails(
     base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "build_index", lambda *_, **__: pytest.fail("no memory left"))
+    monkeypatch.setattr(stages, "build_index", lambda *_, **__: pytest.fail("no memory left"))
     with pytest.raises(pytest.fail.Exception):
         _train(base_folder, tmp_path / "out", max_epochs=1, eval_mentions=MENTIONS)
     stage = tmp_path / "out.training" / "stage-1"
@@ -252,14 +254,14 @@ def test_early_stop_ends_the_stage(base_folder: Path, tmp_path: Path) -> None:
 
 def test_measurements_on_the_way_are_capped(base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    index_of = training.build_index
+    index_of = stages.build_index
 
     def counted(encoder: EntityEncoder, entities: Any, **options: Any) -> EntityIndex:
         index = index_of(encoder, entities, **options)
         sizes.append(len(index))
         return index
 
-    monkeypatch.setattr(training, "build_index", counted)
+    monkeypatch.setattr(stages, "build_index", counted)
     _train(
         base_folder, tmp_path / "out", eval_mentions=MENTIONS[:1], ks=[1], eval_steps=1, eval_max_entities=2,
         max_epochs=2,

@@ -1,0 +1,71 @@
+"""What training gives back."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What one stage gave.
+
+    Attributes:
+        stage: Which stage, from 1.
+        losses: Mean loss of every epoch.
+        collapsed: Whether the last epoch's loss was still that of guessing.
+        steps: Steps of the optimiser.
+        best_step: The step whose weights were kept, where recall was measured on the way; else the last.
+        seconds: Time of training, without mining and evaluation afterwards.
+        mining: What mining before it gave.
+        evaluation: Recall over the whole knowledge base, where evaluation mentions were given.
+    """
+
+    stage: int
+    losses: list[float]
+    collapsed: bool
+    steps: int
+    best_step: int
+    seconds: float
+    mining: dict[str, Any] | None
+    evaluation: dict[str, Any] | None
+
+    @property
+    def recall(self) -> dict[int, float]:
+        """Recall by k; empty where it was not measured."""
+        figures = (self.evaluation or {}).items()
+        return {int(name.removeprefix("recall@")): value for name, value in figures if name.startswith("recall@")}
+
+    @property
+    def mean_recall(self) -> float:
+        """The mean of recall over all k, by which stages are compared; 0 where it was not measured."""
+        return sum(self.recall.values()) / max(1, len(self.recall))
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training run gave.
+
+    Attributes:
+        folder: The model folder.
+        stages: All stages.
+        best: The stage whose model was kept: the best by mean dev recall, without evaluation the last.
+        is_main: Whether this process is the one that reports, where several train together.
+    """
+
+    folder: Path
+    stages: list[StageResult]
+    best: StageResult
+    is_main: bool = True
+
+    def to_record(self) -> dict[str, Any]:
+        """The result as a JSON object."""
+        return {
+            "model": str(self.folder),
+            "stage": self.best.stage,
+            "losses": self.best.losses,
+            "collapsed": self.best.collapsed,
+            "evaluation": self.best.evaluation,
+            "stages": [asdict(stage) for stage in self.stages],
+        }
