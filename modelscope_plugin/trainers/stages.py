@@ -306,7 +306,7 @@ class Stages:
 
     def _publish(self, best: StageResult, output: Path, data: dict[str, Any]) -> None:
         """Put the model of the best stage, with the record of the run, into its place."""
-        record = {
+        record: dict[str, Any] = {
             "base_model": str(self._base),
             "settings": asdict(self._settings),
             "mining": asdict(self._mining) if self._settings.stages > 1 else None,
