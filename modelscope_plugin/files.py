@@ -89,6 +89,23 @@ def check_output_folder(path: Path, record: str) -> None:
         raise InputError(f"{path} holds other files ({foreign[0]}, for one); name a new or empty folder")
 
 
+def check_output_file(path: str | Path, *inputs: str | Path) -> None:
+    """Refuse to write a file onto a folder or onto one of the files it is made from.
+
+    Args:
+        path: The file to be written.
+        *inputs: The files it is made from.
+
+    Raises:
+        InputError: If it is one of these.
+    """
+    place = os.path.realpath(path)
+    if os.path.isdir(place):
+        raise InputError(f"{path} is a folder; name a file")
+    if place in map(os.path.realpath, inputs):
+        raise InputError(f"{path} would be written over itself; name another file")
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write a value as indented UTF-8 JSON, whole or not at all."""
     with replace_file(path) as draft:

@@ -18,6 +18,7 @@ from modelscope_plugin.cli.arguments import (
 )
 from modelscope_plugin.cli.output import print_json
 from modelscope_plugin.data.readers import read_mentions
+from modelscope_plugin.files import check_output_file
 
 _EXAMPLES = """\
 Settings that are not given come from the model folder's configuration.json.
@@ -44,6 +45,7 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
+    check_output_file(args.out, *(path for path in (args.file, args.kb) if path))
     mentions = list(read_mentions(args.file, encoding=args.encoding))
     encoder, index = open_source(args)
     from modelscope_plugin.models.location import resolve_model
@@ -60,6 +62,8 @@ def run(args: argparse.Namespace) -> None:
         return
     report = mined.report
     print(f"{Path(args.out)}: {report.negatives} hard negatives for {report.mentions} mentions")
+    if report.by_name:
+        print(f"taken for their name: {report.by_name}")
     counts = ", ".join(f"{mentions} with {count}" for count, mentions in report.mentions_by_negatives.items())
     print(f"mentions by number of negatives: {counts}")
     print(f"mean margin of the gold entity: {report.mean_margin:.3f}")

@@ -132,7 +132,7 @@ def evaluate(
     for start in range(0, len(vectors), _CHUNK):
         _, rows = index.search_rows(vectors[start : start + _CHUNK], max(ks))
         rankings += [[index.ids[row] for row in found] for found in rows.tolist()]
-    nil = sum(mention.nil is not None for mention in given)
+    nil = sum(mention.nil is not None for mention in given if not mention.entity_ids)
     return score_rankings(
         rankings,
         labelled,

@@ -6,15 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.files import replace_file
+from modelscope_plugin.files import check_output_file, replace_file
 
 
 def check_plot(path: str | Path) -> None:
-    """Raise `InputError` where a picture cannot be drawn: matplotlib is missing, or the name is no PNG's."""
+    """Raise `InputError` where a picture cannot be drawn: matplotlib is missing, or ``path`` is no place for a PNG."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:
         raise InputError("drawing needs matplotlib; install it with: pip install 'modelscope_plugin[plot]'") from None
+    check_output_file(path)
     if Path(path).suffix.lower() != ".png":
         raise InputError(f"{path}: the picture is a PNG; give it a name that ends in .png")
 

@@ -34,6 +34,11 @@ class Batch:
     pairs: torch.Tensor
     golds: torch.Tensor
 
+    @property
+    def guessing(self) -> float:
+        """The loss of a model that knows nothing: the mean over the mentions of ln(1 + negatives)."""
+        return float((1 + len(self.candidates) - self.golds.sum(1)).float().log().mean())
+
 
 class Batches:
     """The batches of an epoch; they depend on the seed and the number of the epoch alone.

@@ -27,10 +27,11 @@ class Progress:
         step: Steps of the optimiser done.
         losses: Mean loss of every epoch that has ended.
         epoch_losses: Losses of the steps of the epoch under way.
-        guessing: What the loss of the last epoch would be for a model that knows nothing.
+        guessing: What the losses of the last epoch's batches would be for a model that knows nothing.
         best: Best mean recall so far, where it is measured on the way.
         best_step: The step it was measured at.
         measured: Measurements since then.
+        seconds: Time spent.
     """
 
     step: int = 0
@@ -40,6 +41,7 @@ class Progress:
     best: float | None = None
     best_step: int = 0
     measured: int = 0
+    seconds: float = 0.0
 
 
 def save_weights(model: torch.nn.Module, file: Path) -> None:
@@ -53,9 +55,8 @@ def load_weights(model: torch.nn.Module, file: Path) -> None:
     try:
         load_model(model, str(file))
     except (RuntimeError, OSError, SafetensorError) as error:
-        raise TrainingError(
-            f"{file} does not fit the model ({str(error).splitlines()[0]}); delete {file.parent} and train anew"
-        ) from error
+        reason = " ".join(line.strip() for line in str(error).splitlines()[:2])
+        raise TrainingError(f"{file} does not fit the model ({reason}); delete {file.parent} and train anew") from error
 
 
 def save_checkpoint(folder: Path, model: torch.nn.Module, state: dict[str, Any], progress: Progress) -> None:
@@ -72,7 +73,10 @@ def save_checkpoint(folder: Path, model: torch.nn.Module, state: dict[str, Any],
     """
     with disk_errors(folder), replace_folder(folder) as draft:
         save_model(model, str(draft / _WEIGHTS))
-        torch.save(state, draft / _STATE)
+        try:
+            torch.save(state, draft / _STATE)
+        except RuntimeError as error:
+            raise OSError(str(error)) from error
         write_json(draft / _PROGRESS, asdict(progress))
 
 
@@ -102,7 +106,7 @@ def disk_errors(path: Path) -> Iterator[None]:
     """Turn what the libraries say of a full disk into an error with a remedy."""
     try:
         yield
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except (OSError, SafetensorError) as error:
         raise TrainingError(
             f"{path} cannot be written ({(str(error).splitlines() or ['?'])[0]}); make room on the disk and go on with "
             "resume (--resume), what was saved before is still there"

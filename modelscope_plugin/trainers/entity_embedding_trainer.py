@@ -47,7 +47,8 @@ class EntityEmbeddingTrainer(BaseTrainer):
         max_epochs: In place of ``train.max_epochs``.
         device: ``cpu``, ``gpu``, ``cuda:1`` ...
         model_revision: Branch or tag of a hub model.
-        **kwargs: What ModelScope hands to every trainer.
+        trust_remote_code: ModelScope hands it to every trainer; nothing here runs code of a model folder.
+        **kwargs: None; an unknown argument is refused.
 
     Raises:
         InputError: If a setting is out of its range or an argument is unknown.
@@ -142,7 +143,15 @@ class EntityEmbeddingTrainer(BaseTrainer):
             raise InputError("no eval_dataset; give a file of mentions or the mentions")
         encoder = EntityEncoder.from_pretrained(checkpoint_path or self.output_dir, device=self.device)
         index = build_index(encoder, self._entities())
-        return evaluate(encoder, index, _mentions(self._eval_dataset), ks=evaluation_ks(self.cfg.to_dict())).to_record()
+        trained = () if self._train_dataset is None else _mentions(self._train_dataset)
+        return evaluate(
+            encoder,
+            index,
+            _mentions(self._eval_dataset),
+            ks=evaluation_ks(self.cfg.to_dict()),
+            seen={one for mention in trained for one in mention.entity_ids},
+            by_ambiguity=True,
+        ).to_record()
 
     def _entities(self) -> Iterable[Entity]:
         source = self._knowledge_base

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from array import array
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from modelscope_plugin.data.entity_text import entity_text
 from modelscope_plugin.data.records import Entity, Mention
@@ -31,7 +33,7 @@ class Example:
 
 
 class EntityTokens:
-    """The tokens of many entities in little memory; a million short ones take some 100 MB.
+    """The tokens of many entities in little memory, those of one text once; a million short ones take some 200 MB.
 
     Args:
         tokenizer: Tokenizer and window.
@@ -39,28 +41,31 @@ class EntityTokens:
 
     def __init__(self, tokenizer: EntityTokenizer) -> None:
         self._tokenizer = tokenizer
-        self._waiting: list[str] = []
         self._tokens = array("I")
         self._ends = array("Q", [0])
+        self._places: dict[bytes, int] = {}
 
     def __len__(self) -> int:
-        return len(self._ends) - 1 + len(self._waiting)
+        return len(self._ends) - 1
 
     def __getitem__(self, place: int) -> TokenIds:
         return self._tokens[self._ends[place] : self._ends[place + 1]].tolist()
 
-    def append(self, entity: Entity) -> None:
-        """Take an entity in; call `flush` after the last one."""
-        self._waiting.append(entity_text(entity))
-        if len(self._waiting) == _CHUNK:
-            self.flush()
+    def add(self, entities: Sequence[Entity]) -> list[int]:
+        """Tokenise entities.
 
-    def flush(self) -> None:
-        """Tokenise the entities that wait."""
-        for tokens in self._tokenizer.entity_ids(self._waiting):
-            self._tokens.extend(tokens)
-            self._ends.append(len(self._tokens))
-        self._waiting.clear()
+        Returns:
+            The place of each; entities whose texts are the same, as far as the window goes, share one.
+        """
+        places = []
+        for tokens in self._tokenizer.entity_ids([entity_text(entity) for entity in entities]):
+            packed = array("I", tokens)
+            place = self._places.setdefault(hashlib.blake2b(packed, digest_size=12).digest(), len(self))
+            if place == len(self):
+                self._tokens.extend(packed)
+                self._ends.append(len(self._tokens))
+            places.append(place)
+        return places
 
     def length(self, place: int) -> int:
         """How many tokens an entity has."""
@@ -71,7 +76,7 @@ class Examples(Sequence[Example]):
     """The training examples of a knowledge base and its labelled mentions.
 
     Args:
-        entities: The knowledge base; only entities that a mention refers to are kept.
+        entities: The knowledge base; without ``whole`` only entities that a mention refers to are kept.
         mentions: The mentions; those without a label and NIL mentions are left out.
         tokenizer: Tokenizer and window.
         skip_unknown: Whether to leave out gold entities and negatives that the knowledge base lacks.
@@ -79,10 +84,12 @@ class Examples(Sequence[Example]):
 
     Attributes:
         entities: Tokens of the entities that are kept.
-        golds: How many different gold entities there are.
+        counts: How many mentions are used, and how many are left out for which reason; how many different gold
+            entities there are.
 
     Raises:
-        TrainingError: If no mention is usable, or the knowledge base lacks an entity.
+        TrainingError: If no mention is usable, the knowledge base lacks an entity, or an id in it is empty or
+            stands twice.
     """
 
     def __init__(
@@ -100,11 +107,10 @@ class Examples(Sequence[Example]):
         wanted = golds.union(*(mention.negatives for mention in labelled))
         found: dict[str, int] = {}
         self.entities = EntityTokens(tokenizer)
-        for place, entity in enumerate(entity for entity in entities if whole or entity.id in wanted):
-            self.entities.append(entity)
-            if entity.id in wanted:
-                found[entity.id] = place
-        self.entities.flush()
+        stream = (entity for entity in _checked(entities) if whole or entity.id in wanted)
+        while chunk := list(islice(stream, _CHUNK)):
+            places = self.entities.add(chunk)
+            found |= {entity.id: place for entity, place in zip(chunk, places, strict=True) if entity.id in wanted}
         usable = [mention for mention in labelled if any(gold in found for gold in mention.entity_ids)]
         if not usable:
             raise TrainingError(
@@ -114,12 +120,19 @@ class Examples(Sequence[Example]):
             )
         if not skip_unknown:
             _check_known(labelled, found)
-        self.golds = len(golds & found.keys())
+        nil = sum(mention.nil is not None for mention in given if not mention.entity_ids)
+        self.counts = {
+            "mentions": len(usable),
+            "entities": len(golds & found.keys()),
+            "nil": nil,
+            "unlabelled": len(given) - len(labelled) - nil,
+            "unknown": len(labelled) - len(usable),
+        }
         self._items = [
-            Example(
+            _example(
                 tokens,
-                tuple(found[one] for one in mention.entity_ids if one in found),
-                tuple(found[one] for one in mention.negatives if one in found and one not in mention.entity_ids),
+                [found[one] for one in mention.entity_ids if one in found],
+                [found[one] for one in mention.negatives if one in found],
             )
             for mention, tokens in zip(usable, tokenizer.mention_ids(usable), strict=True)
         ]
@@ -129,6 +142,23 @@ class Examples(Sequence[Example]):
 
     def __getitem__(self, place: int) -> Example:  # type: ignore[override]
         return self._items[place]
+
+
+def _example(mention: TokenIds, golds: list[int], negatives: list[int]) -> Example:
+    # By place, so that an entity with the very text of a gold one is no negative either.
+    others = [one for one in dict.fromkeys(negatives) if one not in golds]
+    return Example(mention, tuple(dict.fromkeys(golds)), tuple(others))
+
+
+def _checked(entities: Iterable[Entity]) -> Iterator[Entity]:
+    """Let entities through; files have been checked on reading, other sources have not."""
+    ids: set[str] = set()
+    for entity in entities:
+        if entity.id in ids or not entity.id.strip():
+            what = f"the id {entity.id!r} stands twice" if entity.id in ids else "there is an empty id"
+            raise TrainingError(f"{what} in the knowledge base; give every entity an id of its own")
+        ids.add(entity.id)
+        yield entity
 
 
 def _check_known(mentions: Iterable[Mention], known: Collection[str]) -> None:

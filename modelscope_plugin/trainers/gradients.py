@@ -49,7 +49,7 @@ class GradientComputer:
         tokenizer: Pads the token ids.
         loss: From mention vectors, candidate vectors, pairs and golds to a scalar.
         workers: The processes that share a batch.
-        mini_batch_size: Texts encoded at once with caching; None for no caching.
+        mini_batch_size: Texts encoded at once with caching; 0 for no caching.
         autocast: Makes the context in which texts are encoded, for mixed precision.
     """
 
@@ -59,7 +59,7 @@ class GradientComputer:
         tokenizer: EntityTokenizer,
         loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
         workers: Workers,
-        mini_batch_size: int | None,
+        mini_batch_size: int,
         autocast: Callable[[], AbstractContextManager[object]],
     ) -> None:
         self._model = model
@@ -101,7 +101,7 @@ class GradientComputer:
         own = [texts[place] for place in self._workers.share(len(texts))]
         size = self._mini_batch_size or _PIECES.get(self._workers.device.type, 256)
         pieces = []
-        with torch.set_grad_enabled(self._mini_batch_size is None):
+        with torch.set_grad_enabled(not self._mini_batch_size):
             for start in range(0, len(own), size):
                 padded = self._tokenizer.pad(own[start : start + size])
                 inputs = {name: torch.from_numpy(value).to(self._workers.device) for name, value in padded.items()}
@@ -115,7 +115,7 @@ class GradientComputer:
 
     def _pass_back(self, piece: _Piece, gradient: torch.Tensor) -> None:
         vectors = piece.vectors
-        if self._mini_batch_size is not None:
+        if self._mini_batch_size:
             # The same dropout as the first time.
             with _replayed(piece.randomness, self._workers.device):
                 vectors = self._embed(piece.side, piece.inputs)

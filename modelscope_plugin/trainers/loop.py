@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import partial
@@ -45,7 +46,7 @@ logger = logging.getLogger(__name__)
 Writer = Callable[[str, float, int], None]
 """Takes the name of a figure, its value and the step: TensorBoard's ``add_scalar``."""
 
-_CHECKPOINT, _BEST = "checkpoint", "best"
+_CHECKPOINT, _BEST = "checkpoint", "best.safetensors"
 # How often an epoch the loss is shown and looked at.
 _LOOKS = 20
 
@@ -107,7 +108,7 @@ class Loop:
         ]
         self._optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate_of(stage), fused=True)
         self._schedule = get_scheduler(
-            settings.lr_scheduler_type, self._optimizer, math.ceil(self._steps * settings.warmup_ratio), self._steps
+            settings.lr_scheduler_type, self._optimizer, int(self._steps * settings.warmup_ratio), self._steps
         )
         self._scaler = torch.amp.GradScaler(workers.device.type, enabled=settings.mixed_precision == "fp16")
         self._gradients = GradientComputer(
@@ -124,29 +125,40 @@ class Loop:
         """Train, going on from a checkpoint where there is one; the best weights measured are kept.
 
         Raises:
-            DivergedError: If the loss is no number.
+            DivergedError: If the loss is no number before anything was measured.
             TrainingError: If the disk is full or the checkpoint does not fit.
         """
         if (self._folder / _CHECKPOINT).exists():
             self._resume()
         self._model.train()
+        started = time.monotonic() - self.progress.seconds
         with progress_bar(self._steps, f"Training, stage {self._stage}", "step", self._show) as bar:
             bar.update(self.progress.step)
-            while self.progress.step < self._steps and not self._is_stopped():
-                self._epoch(bar)
+            try:
+                while self.progress.step < self._steps and not self._is_stopped():
+                    self._epoch(bar, started)
+            except DivergedError as error:
+                if self.progress.best is None:
+                    raise
+                self._log(logging.WARNING, "%s; the best weights until then are kept", error)
+        self._close_epoch()
+        self.progress.seconds = time.monotonic() - started
         self._model.eval()
         if self.progress.best is not None:
-            self._workers.wait()  # until the main process has written the best weights
-            load_weights(self._model, self._folder / _BEST / "model.safetensors")
+            load_weights(self._model, self._folder / _BEST)
         self._check_weights()
+
+    @property
+    def guessing(self) -> float:
+        """The last epoch's loss for a model that knows nothing; 0 where no mention had a negative."""
+        return sum(self.progress.guessing) / max(1, len(self.progress.guessing))
 
     @property
     def has_learned(self) -> bool:
         """Whether the loss of the last epoch is clearly below that of guessing."""
-        guessing = self.progress.guessing
-        return self.progress.losses[-1] < 0.95 * sum(guessing) / len(guessing)
+        return self.progress.losses[-1] < 0.95 * self.guessing
 
-    def _epoch(self, bar: Any) -> None:
+    def _epoch(self, bar: Any, started: float) -> None:
         progress, accumulate = self.progress, self._settings.gradient_accumulation_steps
         epoch, done = divmod(progress.step, self._steps_of_epoch)
         if not done:
@@ -163,19 +175,29 @@ class Loop:
                 self._look(recent, bar)
                 recent = []
             if last:
-                progress.losses.append(sum(progress.epoch_losses) / len(progress.epoch_losses))
-                progress.epoch_losses = []
-                logger.info("epoch %d of %d: loss %.4f", epoch + 1, self._epochs, progress.losses[-1])
+                self._close_epoch()
+                self._log(logging.INFO, "epoch %d of %d: loss %.4f", epoch + 1, self._epochs, progress.losses[-1])
+            progress.seconds = time.monotonic() - started
             if self._is_due() or (last and not (self._settings.eval_steps or self._settings.save_steps)):
                 self._measure_and_save()
                 if self._is_stopped():
                     break
 
+    def _close_epoch(self) -> None:
+        """Note the mean loss of an epoch that has ended, or was ended early."""
+        if self.progress.epoch_losses:
+            self.progress.losses.append(sum(self.progress.epoch_losses) / len(self.progress.epoch_losses))
+            self.progress.epoch_losses = []
+
+    def _log(self, level: int, message: str, *values: object) -> None:
+        if self._workers.is_main:
+            logger.log(level, message, *values)
+
     def _step(self, batches: list[Batch]) -> torch.Tensor:
         """One step of the optimiser; the mean loss of its batches."""
         scaler = self._scaler
         losses = [self._gradients.backward(batch, lambda grad: scaler.scale(grad / len(batches))) for batch in batches]
-        self.progress.guessing += [math.log(len(batch.candidates)) for batch in batches]
+        self.progress.guessing += [batch.guessing for batch in batches]
         self._workers.sum_gradients(self._parameters)
         scaler.unscale_(self._optimizer)
         if self._settings.max_grad_norm:
@@ -230,22 +252,19 @@ class Loop:
                 "scaler": self._scaler.state_dict(),
                 "randomness": randomness,
             }
-            if self._workers.is_main:
-                save_checkpoint(self._folder / _CHECKPOINT, self._model, state, progress)
+            self._workers.on_main(lambda: save_checkpoint(self._folder / _CHECKPOINT, self._model, state, progress))
 
     def _measure(self, evaluate: Callable[[], Evaluation]) -> None:
         progress = self.progress
-        evaluation = self._workers.from_main(evaluate() if self._workers.is_main else None)
-        assert evaluation is not None
+        evaluation = self._workers.on_main(evaluate)
         for name, value in evaluation.figures().items():
             self._write(f"stage_{self._stage}/{name}", value, progress.step)
-        logger.info("step %d of %d: %s", progress.step, self._steps, evaluation)
+        self._log(logging.INFO, "step %d of %d: %s", progress.step, self._steps, evaluation)
         if progress.best is not None and evaluation.mean_recall <= progress.best:
             progress.measured += 1
             return
         progress.best, progress.best_step, progress.measured = evaluation.mean_recall, progress.step, 0
-        if self._workers.is_main:
-            save_weights(self._model, self._folder / _BEST / "model.safetensors")
+        self._workers.on_main(lambda: save_weights(self._model, self._folder / _BEST))
 
     def _resume(self) -> None:
         state, self.progress = load_checkpoint(self._folder / _CHECKPOINT, self._model)
@@ -253,7 +272,7 @@ class Loop:
         self._schedule.load_state_dict(state["schedule"])
         self._scaler.load_state_dict(state["scaler"])
         _set_random_state(state["randomness"][self._workers.rank], self._workers.device)
-        logger.info("stage %d goes on from step %d of %d", self._stage, self.progress.step, self._steps)
+        self._log(logging.INFO, "stage %d goes on from step %d of %d", self._stage, self.progress.step, self._steps)
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self._settings.mixed_precision == "no":

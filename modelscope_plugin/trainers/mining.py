@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
@@ -12,17 +13,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from modelscope_plugin.data.golds import with_all_golds
 from modelscope_plugin.data.names import names_of, normalized_name
 from modelscope_plugin.data.records import Mention
 from modelscope_plugin.encoding.encoder import DEFAULT_BATCH_SIZE, EntityEncoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.files import replace_file
 from modelscope_plugin.index.entity_index import EntityIndex
+from modelscope_plugin.index.vector_index import Rows, Vectors
 from modelscope_plugin.progress import progress_bar
 from modelscope_plugin.trainers.settings import MiningSettings
 
 # Mentions searched at once: their scores against the whole knowledge base have to fit in memory.
 _CHUNK = 1024
+# Entities with the very text of a gold one that are allowed for; there are rarely any.
+_DOUBLES = 8
+# Scores of one vector differ by no more than this, whatever it was multiplied together with.
+_SAME = 1e-5
 
 
 class Negative(NamedTuple):
@@ -31,13 +38,15 @@ class Negative(NamedTuple):
     Attributes:
         row: Row of the entity in the index.
         score: Its dot product with the mention.
-        rank: Its place among the entities that are no gold of the mention, from 1; 0 where it was taken for
-            its name and has none in the range.
+        rank: Its place among the entities that are no gold of the mention, from 1; 0 where it lies beyond the
+            ranks looked at.
+        by_name: Whether it was taken for its name.
     """
 
     row: int
     score: float
     rank: int
+    by_name: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,7 +57,7 @@ class MiningReport:
         mentions: Mentions with a gold entity in the index.
         negatives: Hard negatives in all.
         mentions_by_negatives: How many mentions got how many.
-        by_name: How many of the negatives were taken for their name.
+        by_name: How many of them were taken for their name.
         mean_margin: Mean of gold score minus negative score; below 0 the model has them the wrong way round.
     """
 
@@ -68,13 +77,15 @@ class Mined:
     """Mentions with their hard negatives.
 
     Attributes:
-        mentions: The mentions with a gold entity in the index, with ``negatives`` filled in.
+        mentions: The mentions with a gold entity in the index, with what was found as their ``negatives``.
+        places: Where each of them stood among the mentions given.
         found: For each of them the negatives with score and rank, best first.
         gold_scores: For each of them the score of its best gold entity.
         report: The figures.
     """
 
     mentions: list[Mention]
+    places: list[int]
     found: list[list[Negative]]
     gold_scores: list[float]
     report: MiningReport
@@ -103,7 +114,9 @@ def mine_negatives(
         show_progress_bar: True, False, or None for a bar on a terminal only.
 
     Returns:
-        The mentions with their negatives; a mention can have fewer than wanted, or none.
+        The mentions with their negatives; a mention can have fewer than wanted, or none. An entity with the very
+        vector of a gold entity, which has its text, is none; nor is a gold entity that the same span of the same
+        text has in another record.
 
     Raises:
         IndexMismatchError: If the index was built with another model.
@@ -111,10 +124,11 @@ def mine_negatives(
     """
     index.check_model(encoder.fingerprint, encoder.name)
     rows = {one: row for row, one in enumerate(index.ids)}
-    given = list(mentions)
-    usable = [mention for mention in given if any(one in rows for one in mention.entity_ids)]
-    if not usable:
+    given = with_all_golds(mentions)
+    places = [place for place, mention in enumerate(given) if any(one in rows for one in mention.entity_ids)]
+    if not places:
         raise InputError(f"none of the {len(given)} mentions has a gold entity in the index; use the files it is of")
+    usable = [given[place] for place in places]
     namesakes = _Namesakes(index, usable) if settings.name_negatives else None
     found: list[list[Negative]] = []
     gold_scores: list[float] = []
@@ -123,40 +137,24 @@ def mine_negatives(
             part = usable[start : start + _CHUNK]
             queries = encoder.encode_query(part, batch_size=batch_size)
             golds = [{rows[one] for one in mention.entity_ids if one in rows} for mention in part]
-            # Gold entities have no rank, so as many more have to be looked at.
-            most = settings.range_max + max(map(len, golds))
+            # Gold entities and their doubles have no rank, so some more have to be looked at.
+            most = settings.range_max + max(map(len, golds)) + _DOUBLES
             scores, ranked = index.search_rows(queries, most)
-            for place, mention in enumerate(part):
-                query, own = queries[place], golds[place]
-                gold_score = float(max(index.vectors[sorted(own)] @ query))
-                others = [
-                    (int(row), float(score))
-                    for row, score in zip(ranked[place], scores[place], strict=True)
-                    if int(row) not in own
-                ]
-                pool = [
-                    Negative(row, score, rank)
-                    for rank, (row, score) in enumerate(others[: settings.range_max], 1)
-                    if rank > settings.range_min
-                ]
-                if settings.absolute_margin is not None:
-                    pool = [one for one in pool if one.score <= gold_score - settings.absolute_margin]
-                named: list[Negative] = []
-                if namesakes is not None:
-                    ranks = {one.row: one.rank for one in pool}
-                    alike = namesakes.of(mention, own)
-                    alike_scores = index.vectors[alike] @ query if alike else ()
-                    order = sorted(zip(alike, map(float, alike_scores), strict=True), key=lambda one: (-one[1], one[0]))
-                    named = [Negative(row, score, ranks.get(row, 0)) for row, score in order[: settings.name_negatives]]
+            for mention, query, own, row_scores, row_ranked in zip(part, queries, golds, scores, ranked, strict=True):
+                own_rows = sorted(own)
+                own_scores = index.vectors[own_rows] @ query
+                gold_score = float(own_scores.max())
+                others = _others(index, own_rows, own_scores, row_scores, row_ranked)
+                alike = [] if namesakes is None else namesakes.of(mention, own)
                 draw = random.Random(f"{settings.seed} {len(found)}")
-                found.append(_chosen(named, pool, settings, draw))
+                found.append(_chosen(index, query, gold_score, others, alike, settings, draw))
                 gold_scores.append(gold_score)
             bar.update(len(part))
     filled = [
         replace(mention, negatives=tuple(index.ids[one.row] for one in chosen))
         for mention, chosen in zip(usable, found, strict=True)
     ]
-    return Mined(filled, found, gold_scores, _report(found, gold_scores))
+    return Mined(filled, places, found, gold_scores, _report(found, gold_scores))
 
 
 def write_negatives(path: str | Path, mined: Mined, index: EntityIndex) -> None:
@@ -205,16 +203,50 @@ class _Namesakes:
         return sorted({row for name in names for row in self._rows.get(name, ())} - golds)
 
 
-def _chosen(
-    named: list[Negative], pool: list[Negative], settings: MiningSettings, draw: random.Random
+def _others(
+    index: EntityIndex, golds: list[int], gold_scores: Vectors, scores: Vectors, ranked: Rows
 ) -> list[Negative]:
+    """The entities found that are neither gold nor doubles of a gold, with their ranks."""
+    others: list[Negative] = []
+    for row, score in zip(ranked.tolist(), scores.tolist(), strict=True):
+        near = np.flatnonzero(np.abs(gold_scores - score) <= _SAME * max(1.0, abs(score)))
+        double = any(np.array_equal(index.vectors[golds[place]], index.vectors[row]) for place in near)
+        if row not in golds and not double:
+            others.append(Negative(row, score, len(others) + 1))
+    return others
+
+
+def _chosen(
+    index: EntityIndex,
+    query: Vectors,
+    gold_score: float,
+    others: list[Negative],
+    alike: list[int],
+    settings: MiningSettings,
+    draw: random.Random,
+) -> list[Negative]:
+    """The negatives of one mention: first those of its name, the rest from the range."""
+    highest = math.inf if settings.absolute_margin is None else gold_score - settings.absolute_margin
+    rank = {one.row: one.rank for one in others}
+    scores = (index.vectors[alike] @ query).tolist() if alike else []
+    named = [
+        Negative(row, score, rank.get(row, 0), by_name=True)
+        for row, score in zip(alike, scores, strict=True)
+        if score <= highest
+    ]
+    named = sorted(named, key=_best_first)[: min(settings.name_negatives, settings.num_negatives)]
     taken = {one.row for one in named}
-    pool = [one for one in pool if one.row not in taken]
-    wanted = max(0, settings.num_negatives - len(named))
+    pool = [
+        one for one in others[settings.range_min : settings.range_max] if one.score <= highest and one.row not in taken
+    ]
+    wanted = settings.num_negatives - len(named)
     if settings.sampling_strategy == "random":
         pool = draw.sample(pool, min(wanted, len(pool)))
-    chosen = named[: settings.num_negatives] + pool[:wanted]
-    return sorted(chosen, key=lambda one: (-one.score, one.row))
+    return sorted(named + pool[:wanted], key=_best_first)
+
+
+def _best_first(one: Negative) -> tuple[float, int]:
+    return -one.score, one.row
 
 
 def _report(found: list[list[Negative]], gold_scores: list[float]) -> MiningReport:
@@ -223,6 +255,6 @@ def _report(found: list[list[Negative]], gold_scores: list[float]) -> MiningRepo
         mentions=len(found),
         negatives=len(margins),
         mentions_by_negatives=dict(sorted(Counter(map(len, found)).items())),
-        by_name=sum(one.rank == 0 for chosen in found for one in chosen),
+        by_name=sum(one.by_name for chosen in found for one in chosen),
         mean_margin=float(np.mean(margins)) if margins else 0.0,
     )

@@ -13,8 +13,8 @@ class StageResult:
 
     Attributes:
         stage: Which stage, from 1.
-        losses: Mean loss of every epoch.
-        collapsed: Whether the last epoch's loss was still that of guessing.
+        losses: Mean loss of every epoch that was trained.
+        collapsed: Whether the last loss was still that of guessing.
         steps: Steps of the optimiser.
         best_step: The step whose weights were kept, where recall was measured on the way; else the last.
         seconds: Time of training, without mining and evaluation afterwards.

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.files import write_json
+from modelscope_plugin.trainers.checkpoint import disk_errors
 
-_RUN_FILE = "run.json"
+_RUN_FILE, _LOCK_FILE = "run.json", "lock"
 
 
 class RunFolder:
@@ -27,13 +30,21 @@ class RunFolder:
         self.stages: list[dict[str, Any]] = []
         """Records of the stages that are finished."""
         self._identity: dict[str, Any] = {}
+        self._lock: int | None = None
+
+    @property
+    def is_started(self) -> bool:
+        """Whether an earlier run is there."""
+        return (self.path / _RUN_FILE).exists()
 
     def check(self, resume: bool) -> None:
-        """Raise `InputError` where an interrupted run is there and is not to be gone on with."""
-        if (self.path / _RUN_FILE).exists() and not resume:
+        """Raise `InputError` where the folder is not ours, or holds a run that is not to be gone on with."""
+        if self.is_started and not resume:
             raise InputError(
                 f"{self.path} holds an interrupted training; go on with it (resume=True, --resume), or delete it"
             )
+        if not self.is_started and self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
+            raise InputError(f"{self.path} is needed for checkpoints and holds something else; move it away")
 
     def open(self, identity: Mapping[str, Any]) -> None:
         """Start, or go on where an earlier run has stopped.
@@ -42,9 +53,11 @@ class RunFolder:
             identity: All that decides the result: settings, checksums of the data, the base model.
 
         Raises:
-            TrainingError: If the earlier run was another one.
+            TrainingError: If the earlier run was another one, or is still going on.
         """
         self._identity = json.loads(json.dumps(identity))
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = _locked(self.path / _LOCK_FILE)
         file = self.path / _RUN_FILE
         if not file.exists():
             self._write()
@@ -54,7 +67,7 @@ class RunFolder:
             earlier, self.stages = run["identity"], run["stages"]
         except (ValueError, KeyError, TypeError):
             raise TrainingError(f"{file} is damaged; delete {self.path} and train anew") from None
-        different = sorted(_differences(earlier, self._identity))
+        different = sorted(differences(earlier, self._identity))
         if different:
             raise TrainingError(
                 f"{self.path} holds a training with other {', '.join(different)}; repeat the call as it was, or delete "
@@ -73,31 +86,62 @@ class RunFolder:
 
     def negatives(self, stage: int) -> Path:
         """The file with the hard negatives that a stage trains with."""
-        return self.path / f"negatives-{stage}.jsonl"
+        return self.path / f"negatives-{stage}.json"
 
     def checkpoints(self, stage: int) -> Path:
         """The folder for the checkpoints of a stage."""
         return self.path / f"checkpoints-{stage}"
 
+    def size(self) -> int:
+        """Bytes of all that is in it."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
     def discard_if_empty(self) -> None:
         """Remove the folder where there is nothing in it to go on from."""
-        if self.path.is_dir() and {entry.name for entry in self.path.iterdir()} <= {_RUN_FILE}:
+        if {file.name for file in self.path.rglob("*") if file.is_file()} <= {_RUN_FILE, _LOCK_FILE}:
             self.remove()
 
     def remove(self) -> None:
-        """Remove the folder with all that is in it."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        """Remove the folder with all that is in it; half of it is never taken for a run."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+        if self.path.is_dir():
+            gone = self.path.with_name(f".{self.path.name}.{os.getpid()}.gone")
+            os.rename(self.path, gone)
+            shutil.rmtree(gone, ignore_errors=True)
 
     def _write(self) -> None:
-        write_json(self.path / _RUN_FILE, {"identity": self._identity, "stages": self.stages})
+        with disk_errors(self.path):
+            write_json(self.path / _RUN_FILE, {"identity": self._identity, "stages": self.stages})
 
 
-def _differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Sequence[str]:
+    """The keys, with dots between, under which two nested records differ."""
     names = []
     for key in {*one, *other}:
         mine, yours = one.get(key), other.get(key)
         if isinstance(mine, dict) and isinstance(yours, dict):
-            names += [f"{key}.{name}" for name in _differences(mine, yours)]
+            names += [f"{key}.{name}" for name in differences(mine, yours)]
         elif mine != yours:
             names.append(key)
     return names
+
+
+def _locked(file: Path) -> int | None:
+    """Hold a lock on a file as long as this process lives; None where the system has no such locks."""
+    if sys.platform == "win32":
+        return None
+    import fcntl
+
+    lock = os.open(file, os.O_CREAT | os.O_RDWR, 0o666)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(lock)
+        raise TrainingError(f"{file.parent} is in use: another process trains there; wait for it or stop it") from None
+    except OSError:
+        # A file system without locks, some network ones.
+        os.close(lock)
+        return None
+    return lock

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, TypeAlias, TypeVar
 
 from modelscope_plugin.configuration import default_configuration, merged, read_configuration
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.metainfo import Metrics
+from modelscope_plugin.metainfo import Metrics, Models
 from modelscope_plugin.metrics.evaluation import DEFAULT_KS
 from modelscope_plugin.metrics.recall import check_ks
 from modelscope_plugin.models.pooling import check_pooler_type
@@ -111,15 +111,15 @@ class TrainingSettings(_Settings):
         stages: 1 for in-batch negatives alone; each further stage first mines hard negatives with the model
             of the stage before and goes on from it.
         max_epochs: Passes over the training mentions.
-        stage_two_max_epochs: The same for the second stage and later ones; None for as many.
+        stage_two_max_epochs: The same for the second stage and later ones; 0 for as many.
         batch_size: Mentions, each with its entity, in a batch of one process; the other entities are the
             negatives.
         mini_batch_size: Texts encoded at once with gradient caching, which gives the gradients of the whole
-            batch in the memory of so many texts; None encodes the batch as a whole.
+            batch in the memory of so many texts; 0 encodes the batch as a whole.
         gradient_accumulation_steps: Batches to one step of the optimiser. They do not see each other's
             entities: for more negatives raise ``batch_size`` and set ``mini_batch_size``.
         learning_rate: Peak learning rate of AdamW.
-        stage_two_learning_rate: The same for the second stage and later ones; None for the same.
+        stage_two_learning_rate: The same for the second stage and later ones; 0 for the same.
         weight_decay: Weight decay, not on biases and layer norms.
         max_grad_norm: Length to which gradients are clipped; 0 for no clipping.
         lr_scheduler_type: ``linear``, ``cosine``, ``constant_with_warmup`` ..., as transformers has them.
@@ -128,9 +128,9 @@ class TrainingSettings(_Settings):
         dropout: Dropout of the towers in training; None for the checkpoint's own.
         temperature: What the scores are divided by in the loss.
         symmetric: Whether each entity must also find its mention among those of the batch.
-        random_negatives: Entities drawn from the whole knowledge base into every batch, as negatives of all
-            its mentions (mixed negative sampling, Yang et al. 2020): without them an entity that is no gold
-            in training is never pushed away from anything.
+        random_negatives: Entities drawn from the whole knowledge base into every batch of one process, as
+            negatives of all its mentions (mixed negative sampling, Yang et al. 2020): without them an entity
+            that is no gold in training is never pushed away from anything.
         hard_negatives: Hard negatives of a mention in a batch, drawn anew each epoch from all it has.
         kb_mentions: Training mentions made from every name in the knowledge base itself, beside the
             labelled ones (see `modelscope_plugin.data.kb_mentions`).
@@ -152,12 +152,12 @@ class TrainingSettings(_Settings):
 
     stages: int
     max_epochs: int
-    stage_two_max_epochs: int | None
+    stage_two_max_epochs: int
     batch_size: int
-    mini_batch_size: int | None
+    mini_batch_size: int
     gradient_accumulation_steps: int
     learning_rate: float
-    stage_two_learning_rate: float | None
+    stage_two_learning_rate: float
     weight_decay: float
     max_grad_norm: float
     lr_scheduler_type: str
@@ -215,7 +215,7 @@ class TrainingSettings(_Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         self._check_integers(
-            stages=1, max_epochs=1, stage_two_max_epochs=1, batch_size=2, mini_batch_size=1,
+            stages=1, max_epochs=1, stage_two_max_epochs=0, batch_size=1, mini_batch_size=0,
             random_negatives=0, hard_negatives=0, gradient_accumulation_steps=1, kb_mentions=0, eval_steps=0,
             eval_max_entities=1, save_steps=0, early_stopping_patience=0, seed=0, max_length=1, towers=1,
         )  # fmt: skip
@@ -226,7 +226,7 @@ class TrainingSettings(_Settings):
         for name in ("normalize", "symmetric", "skip_unknown"):
             if not isinstance(getattr(self, name), bool):
                 raise InputError(f"{self._place(name)}={getattr(self, name)!r} must be true or false")
-        for name in ("learning_rate", "stage_two_learning_rate", "temperature"):
+        for name in ("learning_rate", "temperature"):
             if getattr(self, name) == 0:
                 raise InputError(f"{self._place(name)}=0 must be above 0")
         if self.warmup_ratio > 1:
@@ -235,6 +235,8 @@ class TrainingSettings(_Settings):
             raise InputError(f"{self._place('dropout')}={self.dropout} must be below 1")
         if self.towers > 2:
             raise InputError(f"{self._place('towers')}={self.towers} must be 1 or 2")
+        if self.stages > 1 and not self.hard_negatives:
+            raise InputError(f"{self._place('hard_negatives')}=0 leaves nothing to train stage two with; raise it")
         if self.early_stopping_patience and not self.eval_steps:
             raise InputError(f"{self._place('early_stopping_patience')} needs {self._place('eval_steps')} too")
         if self.eval_steps and self.save_steps:
@@ -312,8 +314,11 @@ _KNOWN_KEYS = {*_OTHER_KEYS, *TrainingSettings.places.values(), *MiningSettings.
 def training_configuration(folder: Path) -> dict[str, Any]:
     """The shipped configuration with what a model folder's own says about the model and its training."""
     own = read_configuration(folder)
-    sections = ("model", "preprocessor", "train", "evaluation")
-    return merged(default_configuration(), {key: own[key] for key in sections if key in own})
+    sections = ["model", "preprocessor"]
+    if (own.get("model") or {}).get("type") == Models.entity_embedding:
+        # What others write into these sections is for their trainers.
+        sections += ["train", "evaluation"]
+    return merged(default_configuration(), {key: own[key] for key in sections if own.get(key) is not None})
 
 
 def training_settings(configuration: Mapping[str, Any], **changes: Any) -> tuple[TrainingSettings, MiningSettings]:

@@ -8,26 +8,22 @@ from __future__ import annotations
 
 import json
 import logging
-import platform
 import shutil
-import time
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-import transformers
 from transformers import set_seed
 
 from modelscope_plugin.configuration import merged
 from modelscope_plugin.data.checksum import Checksum
+from modelscope_plugin.data.golds import with_all_golds
 from modelscope_plugin.data.kb_mentions import mentions_of_entity
-from modelscope_plugin.data.readers import read_mentions
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.encoding.encoder import EntityEncoder
-from modelscope_plugin.errors import TrainingError
+from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.files import replace_folder, write_json
 from modelscope_plugin.index.building import build_index
 from modelscope_plugin.index.entity_index import EntityIndex
@@ -40,21 +36,18 @@ from modelscope_plugin.preprocessors.tokenization import declare_markers
 from modelscope_plugin.trainers.checkpoint import disk_errors
 from modelscope_plugin.trainers.examples import Examples
 from modelscope_plugin.trainers.loop import DivergedError, Loop, Writer, set_dropout
-from modelscope_plugin.trainers.mining import MiningReport, mine_negatives, write_negatives
+from modelscope_plugin.trainers.mining import mine_negatives
+from modelscope_plugin.trainers.record import finished_run, versions, write_record
 from modelscope_plugin.trainers.results import StageResult, TrainingResult
 from modelscope_plugin.trainers.run_folder import RunFolder
 from modelscope_plugin.trainers.settings import MiningSettings, TrainingSettings
 from modelscope_plugin.trainers.workers import Workers
-from modelscope_plugin.version import __version__
 
 logger = logging.getLogger(__name__)
 
-RECORD_FILE = "training.json"
-"""File of the model folder that records how it was trained."""
-
-# Copies of the weights that a run has on disk at once: two checkpoints with both moments of AdamW, the best
-# weights, and models of stages.
-_COPIES = 9
+# Copies of the weights that a run has on disk at once, beside a model for each stage: two checkpoints with both moments
+# of AdamW, the best weights, the model folder.
+_COPIES = 8
 
 
 class Stages:
@@ -100,28 +93,44 @@ class Stages:
         self._golds: set[str] = set()
         self._entities_in_all = 0
 
-    def train(self, mentions: list[Mention], output: Path) -> TrainingResult:
+    def train(self, mentions: Iterable[Mention], output: Path, resume: bool) -> TrainingResult:
         """Train all stages that are not finished yet and write the model folder.
 
         Args:
             mentions: Training mentions.
             output: The model folder to write.
+            resume: Whether an interrupted run may be gone on with.
 
         Returns:
             What each stage gave.
         """
+        settings, folder = self._settings, self._folder
+        self._workers.on_main(lambda: folder.check(resume))
         encoder = self._prepared(resolve_model(self._base))
-        if self._settings.kb_mentions:
+        given = with_all_golds(mentions)
+        self._golds = {one for mention in given for one in mention.entity_ids}
+        if settings.kb_mentions:
             for entity in self._entities():
-                mentions += mentions_of_entity(entity, self._settings.kb_mentions, self._settings.seed)
-        examples, data = self._started(encoder, mentions)
-        folder = self._folder
+                given += mentions_of_entity(entity, settings.kb_mentions, settings.seed)
+        examples, data = self._read(encoder, given)
+        identity = self._identity(encoder, data)
+        finished = self._workers.on_main(
+            lambda: finished_run(output, identity) if resume and not folder.is_started else None
+        )
+        if finished is not None:
+            logger.info("%s is the finished model of this very training", output)
+            return TrainingResult(output, *finished, self._workers.is_main)
+        self._workers.on_main(lambda: folder.open(identity))
+        folder.stages = self._workers.on_main(lambda: folder.stages)
         try:
-            for stage in range(len(folder.stages) + 1, self._settings.stages + 1):
+            for stage in range(len(folder.stages) + 1, settings.stages + 1):
                 mining = None
                 if stage > 1:
                     encoder = self._prepared(folder.model(stage - 1))
-                    mined, mining = self._mined(encoder, mentions, stage)
+                    mined, mining = self._mined(encoder, given, stage)
+                    if not mining["negatives"]:
+                        logger.warning("mining found no hard negative; the stages from %d on are left out", stage)
+                        break
                     examples = self._examples(encoder, self._entities(), mined)
                 self._stage(stage, encoder, examples, mining)
         except BaseException as error:
@@ -130,44 +139,61 @@ class Stages:
             raise
         stages = [StageResult(**record) for record in folder.stages]
         best = max(reversed(stages), key=lambda stage: stage.mean_recall)
-        if self._workers.is_main:
-            self._publish(best, output, data)
-        self._workers.wait()
+        self._workers.on_main(lambda: self._publish(best, output, identity))
         return TrainingResult(output, stages, best, self._workers.is_main)
 
-    def _started(self, encoder: EntityEncoder, mentions: list[Mention]) -> tuple[Examples, dict[str, Any]]:
-        """Make the first examples, check what can be known beforehand, and open the folder of the run."""
+    def _read(self, encoder: EntityEncoder, mentions: list[Mention]) -> tuple[Examples, dict[str, Any]]:
+        """Make the first examples, and check what can be known beforehand."""
         knowledge_base, trained, measured = Checksum(), Checksum(), Checksum()
-        examples = self._examples(encoder, knowledge_base.over(self._entities()), trained.over(mentions))
+        wanted = {one for mention in self._held_out or () for one in mention.entity_ids}
+        known: set[str] = set()
+
+        def noted(entities: Iterable[Entity]) -> Iterator[Entity]:
+            for entity in entities:
+                if entity.id in wanted:
+                    known.add(entity.id)
+                yield entity
+
+        examples = self._examples(encoder, noted(knowledge_base.over(self._entities())), trained.over(mentions))
         for _ in measured.over(self._held_out or ()):
             pass
         self._entities_in_all = knowledge_base.count
-        self._golds = {one for mention in mentions for one in mention.entity_ids}
+        self._check_golds(wanted, known)
         self._check_size(encoder, examples)
-        data = {
+        data: dict[str, Any] = {
             "knowledge_base": knowledge_base.to_record(),
-            "train": trained.to_record() | {"mentions": len(examples), "entities": examples.golds},
+            "train": {**trained.to_record(), **examples.counts},
             "eval": None if self._held_out is None else measured.to_record(),
         }
-        if self._workers.is_main:
-            self._folder.open(
-                {
-                    "settings": asdict(self._settings),
-                    "mining": asdict(self._mining),
-                    "data": data,
-                    "model": encoder.fingerprint,
-                    "processes": self._workers.size,
-                }
-            )
-        self._folder.stages = self._workers.from_main(self._folder.stages)
         return examples, data
+
+    def _identity(self, encoder: EntityEncoder, data: dict[str, Any]) -> dict[str, Any]:
+        """All that decides what the run gives."""
+        return {
+            "base_model": encoder.fingerprint,
+            "settings": asdict(self._settings),
+            "mining": asdict(self._mining),
+            "ks": self._ks,
+            "data": data,
+            "processes": self._workers.size,
+            "device": self._workers.device.type,
+            "versions": versions(),
+        }
 
     def _stopped(self, error: BaseException) -> None:
         """Leave the folder of the run in a state from which one can go on, and say so."""
+        done = len(self._folder.stages)
         if isinstance(error, DivergedError):
-            shutil.rmtree(self._folder.checkpoints(len(self._folder.stages) + 1), ignore_errors=True)
+            shutil.rmtree(self._folder.checkpoints(done + 1), ignore_errors=True)
         self._folder.discard_if_empty()
-        if self._folder.path.exists():
+        if not self._folder.path.exists():
+            return
+        if isinstance(error, DivergedError):
+            logger.warning(
+                "the model of stage %d is in %s; train it further from there, or delete %s",
+                done, self._folder.model(done), self._folder.path,
+            )  # fmt: skip
+        else:
             logger.warning("what was finished is in %s; go on with resume=True (--resume)", self._folder.path)
 
     def _prepared(self, folder: Path) -> EntityEncoder:
@@ -199,17 +225,43 @@ class Stages:
             whole=settings.random_negatives > 0,
         )
 
+    def _check_golds(self, wanted: set[str], known: set[str]) -> None:
+        """Evaluation against the wrong knowledge base would be found out after training."""
+        missing = wanted - known
+        if wanted and not known:
+            raise InputError(
+                f"the knowledge base lacks every gold entity of the evaluation mentions ({min(missing)!r}, for one); "
+                "check that both files belong together"
+            )
+        if missing and self._workers.is_main:
+            logger.warning(
+                "the knowledge base lacks %d of %d gold entities of the evaluation mentions (%r, for one); their "
+                "mentions count as missed",
+                len(missing), len(wanted), min(missing),
+            )  # fmt: skip
+
     def _check_size(self, encoder: EntityEncoder, examples: Examples) -> None:
         """Say before hours are spent what would go wrong at their end."""
-        batch = self._settings.batch_size * self._workers.size
-        if len(examples) < batch and self._workers.is_main:
-            logger.warning(
-                "a batch of %d is more than the %d training mentions; one batch holds all", batch, len(examples)
+        batch, counts = self._settings.batch_size * self._workers.size, examples.counts
+        if self._workers.is_main:
+            logger.info(
+                "training on %d mentions of %d entities; left out: %d NIL, %d unlabelled, %d of unknown entities",
+                *(counts[name] for name in ("mentions", "entities", "nil", "unlabelled", "unknown")),
             )
+            if counts["unknown"]:
+                logger.warning(
+                    "%d of %d mentions are left out: the knowledge base lacks their entities",
+                    counts["unknown"], counts["unknown"] + counts["mentions"],
+                )  # fmt: skip
+            if len(examples) < batch:
+                logger.warning(
+                    "a batch of %d is more than the %d training mentions; one batch holds all", batch, len(examples)
+                )
         parent = self._folder.path.parent
         parent.mkdir(parents=True, exist_ok=True)
-        needed = _COPIES * sum(p.numel() * p.element_size() for p in encoder.model.parameters())
-        free = shutil.disk_usage(parent).free
+        copies = _COPIES + self._settings.stages
+        needed = copies * sum(p.numel() * p.element_size() for p in encoder.model.parameters())
+        free = shutil.disk_usage(parent).free + self._folder.size()
         if free < needed:
             raise TrainingError(
                 f"{parent} has {free / 1e9:.1f} GB free and the checkpoints of a run need {needed / 1e9:.1f} GB; "
@@ -218,21 +270,33 @@ class Stages:
 
     def _mined(
         self, encoder: EntityEncoder, mentions: list[Mention], stage: int
-    ) -> tuple[list[Mention], dict[str, Any] | None]:
-        """Hard negatives for a stage, from the model of the stage before."""
-        file, report = self._folder.negatives(stage), self._folder.path / f"mining-{stage}.json"
-        mined: MiningReport | None = None
-        if self._workers.is_main and not file.exists():
+    ) -> tuple[list[Mention], dict[str, Any]]:
+        """Mentions with hard negatives for a stage, from the model of the stage before, and the report on them."""
+        file = self._folder.negatives(stage)
+
+        def mine() -> None:
+            if file.exists():
+                return
             index = self._index or self._indexed(encoder)
-            result = mine_negatives(encoder, index, mentions, self._mining, show_progress_bar=self._show)
-            mined = result.report
+            # Each round draws others.
+            settings = replace(self._mining, seed=self._mining.seed + stage)
+            mined = mine_negatives(encoder, index, mentions, settings, show_progress_bar=self._show)
+            negatives = [
+                [place, list(mention.negatives)] for place, mention in zip(mined.places, mined.mentions, strict=True)
+            ]
             with disk_errors(file):
-                write_json(report, mined.to_record())
-                write_negatives(file, result, index)
-            logger.info("mined %d hard negatives for %d mentions", mined.negatives, mined.mentions)
+                write_json(file, {"report": mined.report.to_record(), "negatives": negatives})
+            logger.info("mined %d hard negatives for %d mentions", mined.report.negatives, mined.report.mentions)
+
+        self._workers.on_main(mine)
         self._index = None
-        self._workers.wait()
-        return list(read_mentions(file)), json.loads(report.read_text(encoding="utf-8"))
+        record = json.loads(file.read_text(encoding="utf-8"))
+        # What the data says itself stays beside what was mined.
+        filled = [
+            replace(mentions[place], negatives=tuple(dict.fromkeys((*mentions[place].negatives, *negatives))))
+            for place, negatives in record["negatives"]
+        ]
+        return filled, record["report"]
 
     def _stage(self, stage: int, encoder: EntityEncoder, examples: Examples, mining: dict[str, Any] | None) -> None:
         set_seed(self._settings.seed + 1000 * stage + self._workers.rank)
@@ -243,56 +307,65 @@ class Stages:
             stage,
             self._workers,
             self._folder.checkpoints(stage),
-            evaluate=lambda: self._measured(encoder, self._sample()),
+            evaluate=lambda: self._measured(encoder, self._indexed(encoder, self._sample())),
             write=self._write,
             show_progress_bar=self._show,
         )
-        started = time.monotonic()
         loop.run()
-        seconds = time.monotonic() - started
-        if not loop.has_learned and self._workers.is_main:
+        self._workers.on_main(lambda: self._finish(stage, encoder, loop, mining))
+        self._folder.stages = self._workers.on_main(lambda: self._folder.stages)
+
+    def _finish(self, stage: int, encoder: EntityEncoder, loop: Loop, mining: dict[str, Any] | None) -> None:
+        """Save the model of a stage, then measure it."""
+        progress, model = loop.progress, self._folder.model(stage)
+        if not loop.guessing:
+            logger.warning("no batch held a negative; raise batch_size or random_negatives")
+        elif not loop.has_learned:
             logger.warning(
                 "the model has not learned: its loss %.3f is that of guessing. From random weights try dropout=0, "
                 "a higher learning rate or more epochs",
-                loop.progress.losses[-1],
+                progress.losses[-1],
             )
+        with disk_errors(model), replace_folder(model) as draft:
+            sections = merged(self._settings.to_sections(), self._mining.to_sections())
+            write_model_folder(draft, encoder.model, encoder.tokenizer, sections)
+        # The model is safe on disk before anything is done with it.
+        trained = EntityEncoder(encoder.model, encoder.tokenizer, str(model))
         evaluation: Evaluation | None = None
-        if self._workers.is_main:
-            with disk_errors(self._folder.model(stage)), replace_folder(self._folder.model(stage)) as draft:
-                sections = merged(self._settings.to_sections(), self._mining.to_sections())
-                write_model_folder(draft, encoder.model, encoder.tokenizer, sections)
-            # The model is safe on disk before anything is done with it.
-            trained = EntityEncoder(encoder.model, encoder.tokenizer, str(self._folder.model(stage)))
-            if self._held_out is not None or stage < self._settings.stages:
-                self._index = self._indexed(trained)
-            if self._held_out is not None and self._index is not None:
-                evaluation = self._measured(trained, index=self._index)
-                logger.info("stage %d: %s", stage, evaluation)
-            progress = loop.progress
-            result = StageResult(
-                stage=stage,
-                losses=progress.losses,
-                collapsed=not loop.has_learned,
-                steps=progress.step,
-                best_step=progress.best_step or progress.step,
-                seconds=round(seconds, 1),
-                mining=mining,
-                evaluation=None if evaluation is None else evaluation.to_record(),
-            )
-            self._folder.finish_stage(asdict(result))
-        self._folder.stages = self._workers.from_main(self._folder.stages)
+        if self._held_out is not None or stage < self._settings.stages:
+            self._index = self._indexed(trained)
+        if self._held_out is not None and self._index is not None:
+            evaluation = self._measured(trained, self._index, by_ambiguity=True)
+            logger.info("stage %d: %s", stage, evaluation)
+            if self._write is not None:
+                for name, value in evaluation.figures().items():
+                    self._write(f"stage_{stage}/whole_{name}", value, progress.step)
+        result = StageResult(
+            stage=stage,
+            losses=progress.losses,
+            collapsed=not loop.has_learned,
+            steps=progress.step,
+            best_step=progress.best_step or progress.step,
+            seconds=round(progress.seconds, 1),
+            mining=mining,
+            evaluation=None if evaluation is None else evaluation.to_record(),
+        )
+        self._folder.finish_stage(asdict(result))
 
     def _indexed(self, encoder: EntityEncoder, entities: Iterable[Entity] | None = None) -> EntityIndex:
-        fresh = EntityEncoder(encoder.model, encoder.tokenizer, encoder.name)
-        return build_index(fresh, self._entities() if entities is None else entities, show_progress_bar=self._show)
+        entities = self._entities() if entities is None else entities
+        return build_index(_fresh(encoder), entities, show_progress_bar=self._show)
 
-    def _measured(
-        self, encoder: EntityEncoder, entities: Iterable[Entity] | None = None, index: EntityIndex | None = None
-    ) -> Evaluation:
-        # The weights change from one measurement to the next, and with them the fingerprint.
-        fresh = EntityEncoder(encoder.model, encoder.tokenizer, encoder.name)
-        index = index or self._indexed(fresh, entities)
-        return evaluate(fresh, index, self._held_out or (), ks=self._ks, seen=self._golds, show_progress_bar=self._show)
+    def _measured(self, encoder: EntityEncoder, index: EntityIndex, by_ambiguity: bool = False) -> Evaluation:
+        return evaluate(
+            _fresh(encoder),
+            index,
+            self._held_out or (),
+            ks=self._ks,
+            seen=self._golds,
+            by_ambiguity=by_ambiguity,
+            show_progress_bar=self._show,
+        )
 
     def _sample(self) -> Iterator[Entity]:
         """The knowledge base for measurements on the way: all gold entities and a sample of the others."""
@@ -304,33 +377,14 @@ class Stages:
             if self._entities_in_all <= most or taken or entity.id in wanted:
                 yield entity
 
-    def _publish(self, best: StageResult, output: Path, data: dict[str, Any]) -> None:
+    def _publish(self, best: StageResult, output: Path, identity: dict[str, Any]) -> None:
         """Put the model of the best stage, with the record of the run, into its place."""
-        record: dict[str, Any] = {
-            "base_model": str(self._base),
-            "settings": asdict(self._settings),
-            "mining": asdict(self._mining) if self._settings.stages > 1 else None,
-            "processes": self._workers.size,
-            "device": str(self._workers.device),
-            "data": data,
-            "stage": best.stage,
-            "losses": best.losses,
-            "collapsed": best.collapsed,
-            "evaluation": best.evaluation,
-            "stages": self._folder.stages,
-            "versions": _versions(),
-        }
         with disk_errors(output), replace_folder(output) as draft:
             shutil.copytree(self._folder.model(best.stage), draft, dirs_exist_ok=True)
-            record["files"] = sorted(path.name for path in draft.iterdir())
-            write_json(draft / RECORD_FILE, record)
+            write_record(draft, identity, str(self._base), best, self._folder.stages)
         self._folder.remove()
 
 
-def _versions() -> dict[str, str]:
-    return {
-        "modelscope_plugin": __version__,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-    }
+def _fresh(encoder: EntityEncoder) -> EntityEncoder:
+    """The encoder without its fingerprint, which is kept with it and changes with the weights."""
+    return EntityEncoder(encoder.model, encoder.tokenizer, encoder.name)

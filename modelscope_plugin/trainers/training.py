@@ -12,10 +12,11 @@ from modelscope_plugin.files import check_output_folder
 from modelscope_plugin.metrics.evaluation import DEFAULT_KS
 from modelscope_plugin.metrics.recall import check_ks
 from modelscope_plugin.trainers.loop import Writer, check_mixed_precision
+from modelscope_plugin.trainers.record import RECORD_FILE
 from modelscope_plugin.trainers.results import TrainingResult
 from modelscope_plugin.trainers.run_folder import RunFolder
 from modelscope_plugin.trainers.settings import MiningSettings, TrainingSettings
-from modelscope_plugin.trainers.stages import RECORD_FILE, Stages
+from modelscope_plugin.trainers.stages import Stages
 from modelscope_plugin.trainers.workers import joined_workers
 
 
@@ -36,7 +37,8 @@ def train(
 ) -> TrainingResult:
     """Train a dual encoder and write its folder.
 
-    Under ``torchrun`` all processes call this; n of them with a batch of b do what one does with n times b.
+    Under ``torchrun`` all processes call this and see the same disk; n of them with a batch and random negatives of b
+    do what one does with n times b.
 
     Args:
         model: Folder or hub id of any BERT-family checkpoint; where its tokenizer lacks the markers they
@@ -52,7 +54,7 @@ def train(
         ks: The values of k to measure.
         device: As for `EntityEncoder.from_pretrained`; under ``torchrun`` each process takes a GPU of its own.
         resume: Go on with an interrupted run of the same call; the weights will be those of a run that was
-            never interrupted.
+            never interrupted. A run that has ended is not repeated.
         tensorboard: Folder for TensorBoard's files.
         show_progress_bar: True, False, or None for a bar on a terminal only.
 
@@ -73,15 +75,15 @@ def train(
             f"none of the {len(held_out)} evaluation mentions has a gold entity; leave them out or label them"
         )
     if settings.eval_steps and held_out is None:
-        raise InputError("train.eval_steps needs evaluation mentions (eval_dataset, --dev)")
-    run_folder = RunFolder(output)
+        raise InputError(
+            "train.eval_steps needs evaluation mentions (eval_dataset, --dev); or set it to 0 (--eval-steps 0)"
+        )
     with joined_workers(device) as workers:
         check_mixed_precision(settings.mixed_precision, workers.device)
-        if workers.is_main:
-            run_folder.check(resume)
         with _written(tensorboard if workers.is_main else None) as write:
-            run = Stages(model, entities, settings, mining, held_out, ks, run_folder, workers, write, show_progress_bar)
-            return run.train(list(mentions), output)
+            folder = RunFolder(output)
+            stages = Stages(model, entities, settings, mining, held_out, ks, folder, workers, write, show_progress_bar)
+            return stages.train(mentions, output, resume)
 
 
 @contextmanager

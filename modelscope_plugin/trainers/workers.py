@@ -8,16 +8,16 @@ processes that is the gradient of one process with the whole batch.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import distributed
 
 from modelscope_plugin.encoding.encoder import choose_device
-from modelscope_plugin.errors import InputError
+from modelscope_plugin.errors import InputError, PluginError
 
 _T = TypeVar("_T")
 
@@ -83,17 +83,28 @@ class Workers:
         for gradient, summed in zip(gradients, parts, strict=True):
             gradient.copy_(summed.view_as(gradient))
 
-    def from_main(self, value: _T) -> _T:
-        """What the main process has as ``value``, on every process."""
-        if self.size == 1:
-            return value
-        box = [value]
-        distributed.broadcast_object_list(box, src=0, device=self.device)
-        return box[0]
+    def on_main(self, action: Callable[[], _T]) -> _T:
+        """Let the main process do something, and give its result, or its error, to all.
 
-    def wait(self) -> None:
-        """Wait until all processes have come here."""
-        self.from_main(None)
+        Args:
+            action: What to do; it raises nothing but a `PluginError` where all processes are to go on together.
+
+        Returns:
+            What the action gave.
+        """
+        if self.size == 1:
+            return action()
+        outcome: list[Any] = [None, None]
+        if self.is_main:
+            try:
+                outcome[0] = action()
+            except PluginError as error:
+                outcome[1] = error
+        distributed.broadcast_object_list(outcome, src=0, device=self.device)
+        if outcome[1] is not None:
+            raise outcome[1]
+        result: _T = outcome[0]
+        return result
 
     def collect(self, value: _T) -> list[_T]:
         """What every process has as ``value``, by rank, on every process."""

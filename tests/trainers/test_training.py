@@ -28,9 +28,9 @@ from modelscope_plugin.index.building import build_index
 from modelscope_plugin.trainers import stages
 from modelscope_plugin.trainers.loop import set_dropout
 from modelscope_plugin.trainers.mining import mine_negatives
+from modelscope_plugin.trainers.record import RECORD_FILE
 from modelscope_plugin.trainers.results import TrainingResult
 from modelscope_plugin.trainers.settings import training_settings
-from modelscope_plugin.trainers.stages import RECORD_FILE
 from modelscope_plugin.trainers.training import train
 
 
