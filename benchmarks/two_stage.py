@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -22,12 +21,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-from common import data_folder, write_results
+import torch
+from common import RESULTS, data_folder, write_results
 
 from modelscope_plugin.data import entity_text, mark_mention, read_entities, read_mentions
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.index import EntityIndex
-from modelscope_plugin.metrics.evaluation import evaluate
+from modelscope_plugin.metrics.evaluation import evaluate, score_rankings
+from modelscope_plugin.metrics.name_matching import NameMatcher
 from modelscope_plugin.models.model_folder import write_model_folder
 from modelscope_plugin.models.scratch import write_random_bert
 from modelscope_plugin.preprocessors.tokenization import declare_markers
@@ -205,17 +206,60 @@ def ours(base: Path, folder: Path, work: Path, name: str, seed: int) -> dict[str
     }
 
 
+def name_matching(folder: Path) -> dict[str, dict[int, float]]:
+    """What matching names alone finds, on the same mentions."""
+    entities = list(read_entities(folder / "kb.jsonl"))
+    mentions = [mention for mention in read_mentions(folder / "dev.jsonl") if mention.entity_ids]
+    matcher = NameMatcher(entities)
+    rankings = [matcher.search(mention.surface, max(KS)) for mention in mentions]
+    result = score_rankings(rankings, mentions, [entity.id for entity in entities], KS)
+    return {"all": result.recall, "single_gold": result.groups["single_gold"].recall}
+
+
+def written(name: str, data_set: str, runs: list[dict[str, Any]], names: dict[str, dict[int, float]]) -> None:
+    """Write the runs so far with their means."""
+    means = {
+        f"{who}, {stage}, {part}": {
+            k: round(100 * statistics.mean(run[who][stage][part][str(k)] for run in runs), 1) for k in KS
+        }
+        for who in ("theirs", "ours")
+        for stage in ("stage_one", "last")
+        for part in ("single_gold", "all")
+    }
+    means |= {
+        f"name matching, {part}": {k: round(100 * value, 1) for k, value in recall.items()}
+        for part, recall in names.items()
+    }
+    write_results(
+        name,
+        {
+            "sentence_transformers": importlib.metadata.version("sentence-transformers"),
+            "theirs": THEIRS[data_set],
+            "ours": OURS[data_set],
+            "mean_recall": means,
+            "runs": runs,
+        },
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--set", choices=tuple(OURS), default="chip-cdn", help="data set (default: %(default)s)")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
     parser.add_argument("--name", help="name of the results file (default: two_stage_SET)")
+    parser.add_argument(
+        "--add", nargs="*", default=[], metavar="NAME", help="take over the runs of these results files"
+    )
     chosen, _ = parser.parse_known_args()
     args, folder = data_folder(parser, chosen.set)
     vocabulary = (folder.parent / "bert-chinese-vocab.txt").read_text(encoding="utf-8").split("\n")[:21128]
-    runs = []
+    name = args.name or f"two_stage_{args.set.replace('-', '_')}"
+    names = name_matching(folder)
+    runs = [run for other in args.add for run in json.loads((RESULTS / f"{other}.json").read_text())["runs"]]
+    if runs:
+        written(name, args.set, runs, names)
     for seed in args.seeds:
-        run: dict[str, Any] = {"seed": seed}
+        run: dict[str, Any] = {"seed": seed, "threads": torch.get_num_threads()}
         for trainer in (theirs, ours):
             with tempfile.TemporaryDirectory() as scratch:
                 base, work = Path(scratch, "base"), Path(scratch, "work")
@@ -224,27 +268,9 @@ def main() -> None:
                 write_base(base, vocabulary, seed)
                 run[trainer.__name__] = trainer(base, folder, work, args.set, seed)
         run["seconds_ratio"] = round(run["ours"]["seconds"]["all"] / run["theirs"]["seconds"]["all"], 3)
-        runs.append(run)
-        means = {
-            f"{who}, {stage}, {part}": {
-                k: round(100 * statistics.mean(r[who][stage][part][k] for r in runs), 1) for k in KS
-            }
-            for who in ("theirs", "ours")
-            for stage in ("stage_one", "last")
-            for part in ("single_gold", "all")
-        }
+        runs.append(json.loads(json.dumps(run)))
         # After each seed, so that an interrupted benchmark keeps what it has.
-        write_results(
-            args.name or f"two_stage_{args.set.replace('-', '_')}",
-            {
-                "sentence_transformers": importlib.metadata.version("sentence-transformers"),
-                "theirs": THEIRS[args.set],
-                "ours": OURS[args.set],
-                "threads": os.environ.get("OMP_NUM_THREADS", "all"),
-                "mean_recall": means,
-                "runs": runs,
-            },
-        )
+        written(name, args.set, runs, names)
 
 
 if __name__ == "__main__":

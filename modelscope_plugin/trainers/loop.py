@@ -256,7 +256,11 @@ class Loop:
 
     def _measure(self, evaluate: Callable[[], Evaluation]) -> None:
         progress = self.progress
-        evaluation = self._workers.on_main(evaluate)
+        try:
+            evaluation = self._workers.on_main(evaluate)
+        except InputError as error:
+            # Weights that are numbers but no model any more give vectors that are none.
+            raise DivergedError(f"{error}, at step {progress.step}; lower the learning rate") from error
         for name, value in evaluation.figures().items():
             self._write(f"stage_{self._stage}/{name}", value, progress.step)
         self._log(logging.INFO, "step %d of %d: %s", progress.step, self._steps, evaluation)

@@ -101,11 +101,15 @@ class RunFolder:
         if {file.name for file in self.path.rglob("*") if file.is_file()} <= {_RUN_FILE, _LOCK_FILE}:
             self.remove()
 
-    def remove(self) -> None:
-        """Remove the folder with all that is in it; half of it is never taken for a run."""
+    def close(self) -> None:
+        """Let go of the folder; another process may go on with it."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+    def remove(self) -> None:
+        """Remove the folder with all that is in it; half of it is never taken for a run."""
+        self.close()
         if self.path.is_dir():
             gone = self.path.with_name(f".{self.path.name}.{os.getpid()}.gone")
             os.rename(self.path, gone)

@@ -118,7 +118,7 @@ class Stages:
             lambda: finished_run(output, identity) if resume and not folder.is_started else None
         )
         if finished is not None:
-            logger.info("%s is the finished model of this very training", output)
+            self._log(logging.INFO, "%s is the finished model of this very training", output)
             return TrainingResult(output, *finished, self._workers.is_main)
         self._workers.on_main(lambda: folder.open(identity))
         folder.stages = self._workers.on_main(lambda: folder.stages)
@@ -129,7 +129,9 @@ class Stages:
                     encoder = self._prepared(folder.model(stage - 1))
                     mined, mining = self._mined(encoder, given, stage)
                     if not mining["negatives"]:
-                        logger.warning("mining found no hard negative; the stages from %d on are left out", stage)
+                        self._log(
+                            logging.WARNING, "mining found no hard negative; the stages from %d on are left out", stage
+                        )
                         break
                     examples = self._examples(encoder, self._entities(), mined)
                 self._stage(stage, encoder, examples, mining)
@@ -141,6 +143,10 @@ class Stages:
         best = max(reversed(stages), key=lambda stage: stage.mean_recall)
         self._workers.on_main(lambda: self._publish(best, output, identity))
         return TrainingResult(output, stages, best, self._workers.is_main)
+
+    def _log(self, level: int, message: str, *values: object) -> None:
+        if self._workers.is_main:
+            logger.log(level, message, *values)
 
     def _read(self, encoder: EntityEncoder, mentions: list[Mention]) -> tuple[Examples, dict[str, Any]]:
         """Make the first examples, and check what can be known beforehand."""
@@ -186,6 +192,7 @@ class Stages:
         if isinstance(error, DivergedError):
             shutil.rmtree(self._folder.checkpoints(done + 1), ignore_errors=True)
         self._folder.discard_if_empty()
+        self._folder.close()
         if not self._folder.path.exists():
             return
         if isinstance(error, DivergedError):
@@ -233,8 +240,9 @@ class Stages:
                 f"the knowledge base lacks every gold entity of the evaluation mentions ({min(missing)!r}, for one); "
                 "check that both files belong together"
             )
-        if missing and self._workers.is_main:
-            logger.warning(
+        if missing:
+            self._log(
+                logging.WARNING,
                 "the knowledge base lacks %d of %d gold entities of the evaluation mentions (%r, for one); their "
                 "mentions count as missed",
                 len(missing), len(wanted), min(missing),
@@ -243,20 +251,16 @@ class Stages:
     def _check_size(self, encoder: EntityEncoder, examples: Examples) -> None:
         """Say before hours are spent what would go wrong at their end."""
         batch, counts = self._settings.batch_size * self._workers.size, examples.counts
-        if self._workers.is_main:
-            logger.info(
-                "training on %d mentions of %d entities; left out: %d NIL, %d unlabelled, %d of unknown entities",
-                *(counts[name] for name in ("mentions", "entities", "nil", "unlabelled", "unknown")),
-            )
-            if counts["unknown"]:
-                logger.warning(
-                    "%d of %d mentions are left out: the knowledge base lacks their entities",
-                    counts["unknown"], counts["unknown"] + counts["mentions"],
-                )  # fmt: skip
-            if len(examples) < batch:
-                logger.warning(
-                    "a batch of %d is more than the %d training mentions; one batch holds all", batch, len(examples)
-                )
+        self._log(
+            logging.WARNING if counts["unknown"] else logging.INFO,
+            "training on %d mentions of %d entities; left out: %d NIL, %d unlabelled, %d of unknown entities",
+            *(counts[name] for name in ("mentions", "entities", "nil", "unlabelled", "unknown")),
+        )
+        if len(examples) < batch:
+            self._log(
+                logging.WARNING,
+                "a batch of %d is more than the %d training mentions; one batch holds all", batch, len(examples),
+            )  # fmt: skip
         parent = self._folder.path.parent
         parent.mkdir(parents=True, exist_ok=True)
         copies = _COPIES + self._settings.stages

@@ -92,6 +92,8 @@ def _written(folder: str | Path | None) -> Iterator[Writer | None]:
     if folder is None:
         yield None
         return
+    if Path(folder).exists() and not Path(folder).is_dir():
+        raise InputError(f"{folder} is a file; name a folder for TensorBoard")
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from modelscope_plugin.trainers.batches import Batch, Batches
 from modelscope_plugin.trainers.examples import Example
+from modelscope_plugin.trainers.losses import contrastive_loss
 
 
 class _Entities:
@@ -136,6 +138,13 @@ def test_batches_hold_texts_of_similar_length() -> None:
     examples = _Examples([[place] for place in range(128)], longer=37)
     spread = [max(map(len, batch.mentions)) - min(map(len, batch.mentions)) for batch in _batches(examples, 8).epoch(0)]
     assert sum(spread) / len(spread) < 10
+
+
+def test_guessing_is_the_loss_of_equal_scores() -> None:
+    for batch in _batches(_Examples([[0, 1], [2], [3], [1, 4]], [[5], [], [6], []]), 3, hard=1).epoch(0):
+        vectors = torch.ones(len(batch.mentions), 2), torch.ones(len(batch.candidates), 2)
+        loss = contrastive_loss(*vectors, batch.pairs, batch.golds, 1.0)
+        assert math.isclose(loss.item(), batch.guessing, rel_tol=1e-5)
 
 
 def test_texts_of_a_batch_are_sorted_by_length() -> None:

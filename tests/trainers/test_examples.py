@@ -17,7 +17,7 @@ def test_examples_hold_golds_and_negatives_by_their_place(encoder: EntityEncoder
     examples = Examples(ENTITIES, [*MENTIONS, APPLE], encoder.tokenizer)
     texts = [entity_text(entity) for entity in ENTITIES]
     assert [examples.entities[place] for place in range(6)] == encoder.tokenizer.entity_ids(texts)
-    assert (len(examples), examples.golds) == (7, 6)
+    assert examples.counts == {"mentions": 7, "entities": 6, "nil": 0, "unlabelled": 0, "unknown": 0}
     # A gold entity is no negative, whatever the file says.
     assert (examples[6].golds, examples[6].negatives) == ((0, 1), (2, 4))
     assert examples[6].mention == encoder.tokenizer.mention_ids([APPLE])[0]
@@ -31,7 +31,10 @@ def test_examples_keep_other_entities_only_where_they_are_wanted(encoder: Entity
 
 
 def test_examples_leave_nil_mentions_out(encoder: EntityEncoder) -> None:
-    assert len(Examples(ENTITIES, [*MENTIONS, Mention("大鹏", 0, 2, nil="NIL_Person")], encoder.tokenizer)) == 6
+    others = [Mention("大鹏", 0, 2, nil="NIL_Person"), Mention("大鹏", 0, 2), Mention("大鹏", 0, 2)]
+    examples = Examples(ENTITIES, [*MENTIONS, *others], encoder.tokenizer)
+    assert len(examples) == 6
+    assert (examples.counts["nil"], examples.counts["unlabelled"]) == (1, 2)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +51,21 @@ def test_unknown_entities_can_be_left_out(encoder: EntityEncoder) -> None:
         ENTITIES, [Mention("某某", 0, 2, ("Q404",)), several], encoder.tokenizer, skip_unknown=True, whole=True
     )
     assert [(example.golds, example.negatives) for example in examples] == [((0,), (4,))]
+    assert examples.counts["unknown"] == 1
+
+
+@pytest.mark.parametrize(("again", "message"), [("roc", "the id 'roc' stands twice"), (" ", "there is an empty id")])
+def test_ids_of_the_kb_are_checked(encoder: EntityEncoder, again: str, message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        Examples([*ENTITIES, Entity(again, "名")], MENTIONS, encoder.tokenizer)
+
+
+def test_entity_with_the_text_of_a_gold_is_no_negative(encoder: EntityEncoder) -> None:
+    double = Entity("double", "长江", ("扬子江",), ("Location",), "亚洲最长的河流，流经上海入海。")
+    mention = Mention("长江", 0, 2, ("river",), negatives=("double", "roc"))
+    examples = Examples([*ENTITIES, double], [mention], encoder.tokenizer, whole=True)
+    assert (examples[0].golds, examples[0].negatives) == ((5,), (4,))
+    assert len(examples.entities) == 6
 
 
 @pytest.mark.parametrize("mentions", [[], [Mention("某某", 0, 2, ("Q404",))], [Mention("某某", 0, 2, nil="NIL")]])
@@ -60,9 +78,8 @@ def test_no_usable_mention_raises(encoder: EntityEncoder, mentions: list[Mention
 def test_entity_tokens_are_those_of_the_tokenizer(encoder: EntityEncoder, names: list[str]) -> None:
     entities = [Entity(str(place), f"名{name}") for place, name in enumerate(names)]
     tokens = EntityTokens(encoder.tokenizer)
-    for entity in entities:
-        tokens.append(entity)
-    tokens.flush()
+    places = tokens.add(entities[:7]) + tokens.add(entities[7:])
     expected = encoder.tokenizer.entity_ids([entity_text(entity) for entity in entities])
-    assert [tokens[place] for place in range(len(tokens))] == expected
-    assert [tokens.length(place) for place in range(len(tokens))] == [len(ids) for ids in expected]
+    assert [tokens[place] for place in places] == expected
+    assert [tokens.length(place) for place in places] == [len(ids) for ids in expected]
+    assert len(tokens) == len({tuple(ids) for ids in expected})

@@ -37,7 +37,7 @@ def batch(trained: EntityEncoder) -> Batch:
 
 
 def _gradient(
-    encoder: EntityEncoder, batch: Batch, mini_batch_size: int | None, dtype: torch.dtype | None = None
+    encoder: EntityEncoder, batch: Batch, mini_batch_size: int, dtype: torch.dtype | None = None
 ) -> tuple[float, torch.Tensor]:
     """Loss and gradient of all weights, from one state of the random numbers."""
     torch.manual_seed(7)
@@ -68,8 +68,8 @@ def _reference(encoder: EntityEncoder, batch: Batch) -> tuple[float, torch.Tenso
     return loss.item(), torch.cat([p.grad.flatten() for p in encoder.model.parameters() if p.grad is not None])
 
 
-@pytest.mark.parametrize("mini_batch_size", [None, 1, 2, 4, 100])
-def test_gradient_is_that_of_the_whole_batch(trained: EntityEncoder, batch: Batch, mini_batch_size: int | None) -> None:
+@pytest.mark.parametrize("mini_batch_size", [0, 1, 2, 4, 100])
+def test_gradient_is_that_of_the_whole_batch(trained: EntityEncoder, batch: Batch, mini_batch_size: int) -> None:
     set_dropout(trained.model, 0.0)
     loss, gradient = _gradient(trained, batch, mini_batch_size)
     expected_loss, expected = _reference(trained, batch)
@@ -84,7 +84,7 @@ def test_cached_gradient_sees_the_same_dropout_twice(
 ) -> None:
     monkeypatch.setattr(gradients, "_PIECES", {"cpu": 2})
     set_dropout(trained.model, 0.3)
-    plain_loss, plain = _gradient(trained, batch, None, dtype)
+    plain_loss, plain = _gradient(trained, batch, 0, dtype)
     cached_loss, cached = _gradient(trained, batch, 2, dtype)
     assert cached_loss == plain_loss
     torch.testing.assert_close(cached, plain, atol=1e-6, rtol=1e-5)
@@ -111,11 +111,9 @@ def test_caching_keeps_no_graph_of_the_batch(
 
 def test_gradients_are_scaled(trained: EntityEncoder, batch: Batch) -> None:
     set_dropout(trained.model, 0.0)
-    _, whole = _gradient(trained, batch, None)
+    _, whole = _gradient(trained, batch, 0)
     trained.model.zero_grad()
-    computer = GradientComputer(
-        trained.model, trained.tokenizer, LOSS, Workers(0, 1, CPU), None, contextlib.nullcontext
-    )
+    computer = GradientComputer(trained.model, trained.tokenizer, LOSS, Workers(0, 1, CPU), 0, contextlib.nullcontext)
     computer.backward(batch, lambda gradient: gradient / 4)
     half = torch.cat([p.grad.flatten() for p in trained.model.parameters() if p.grad is not None])
     torch.testing.assert_close(4 * half, whole, atol=1e-6, rtol=1e-4)

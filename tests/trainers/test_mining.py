@@ -78,15 +78,37 @@ def test_namesakes_come_before_all_others(encoder: EntityEncoder, index: EntityI
     mined = _mine(encoder, index, MENTIONS, name_negatives=2, num_negatives=2, range_max=1)
     negatives = {mention.entity_ids[0]: set(mention.negatives) for mention in mined.mentions}
     assert negatives["apple-inc"] == {"apple-fruit", "apple-film"}
+    assert mined.report.by_name == 8
+    assert [one.by_name for one in mined.found[0]] == [True, True]
     # 大鹏 is an alias of the one and the name of the other.
     assert "roc" in negatives["dapeng"]
     assert "dapeng" in negatives["roc"]
+
+
+def test_margin_is_for_namesakes_too(encoder: EntityEncoder, index: EntityIndex) -> None:
+    mined = _mine(encoder, index, MENTIONS, name_negatives=2, absolute_margin=0.0)
+    assert all(one.score <= gold for chosen, gold in zip(mined.found, mined.gold_scores, strict=True) for one in chosen)
+
+
+def test_entity_with_the_text_of_a_gold_is_no_negative(encoder: EntityEncoder) -> None:
+    doubled = build_index(encoder, [*ENTITIES, replace(ENTITIES[5], id="double")])
+    mined = _mine(encoder, doubled, MENTIONS[5:])
+    assert len(mined.mentions[0].negatives) == 5
+    assert "double" not in mined.mentions[0].negatives
+    assert [one.rank for one in mined.found[0]] == [1, 2, 3, 4, 5]
+
+
+def test_golds_of_other_records_of_the_mention_are_no_negatives(encoder: EntityEncoder, index: EntityIndex) -> None:
+    records = [Mention("苹果很好", 0, 2, (one,)) for one in ("apple-inc", "apple-fruit")]
+    for mention in _mine(encoder, index, records).mentions:
+        assert not {"apple-inc", "apple-fruit"} & set(mention.negatives)
 
 
 def test_report_counts_what_was_found(encoder: EntityEncoder, index: EntityIndex) -> None:
     several = replace(MENTIONS[0], entity_ids=("apple-inc", "apple-fruit", "apple-film", "river"))
     mined = _mine(encoder, index, [several, *MENTIONS[1:3], Mention("大鹏", 0, 2)], num_negatives=4)
     assert mined.report.mentions == 3
+    assert mined.places == [0, 1, 2]
     assert mined.report.mentions_by_negatives == {2: 1, 4: 2}
     assert mined.report.negatives == 10
     margins = [g - one.score for chosen, g in zip(mined.found, mined.gold_scores, strict=True) for one in chosen]

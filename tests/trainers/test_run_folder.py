@@ -11,11 +11,19 @@ from modelscope_plugin.trainers.run_folder import RunFolder
 IDENTITY = {"settings": {"seed": 1, "dropout": None}, "data": {"train": {"count": 3}}}
 
 
+def _interrupted(tmp_path: Path) -> RunFolder:
+    run = RunFolder(tmp_path / "model")
+    run.open(IDENTITY)
+    run.close()
+    return run
+
+
 def test_run_goes_on_with_its_finished_stages(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "model")
     run.open(IDENTITY)
     run.checkpoints(1).mkdir()
     run.finish_stage({"stage": 1, "losses": [0.5]})
+    run.close()
     assert not run.checkpoints(1).exists()
     again = RunFolder(tmp_path / "model")
     again.check(resume=True)
@@ -24,7 +32,7 @@ def test_run_goes_on_with_its_finished_stages(tmp_path: Path) -> None:
 
 
 def test_interrupted_run_is_not_overwritten_without_being_asked(tmp_path: Path) -> None:
-    RunFolder(tmp_path / "model").open(IDENTITY)
+    _interrupted(tmp_path)
     with pytest.raises(InputError, match=r"holds an interrupted training; go on with it .*--resume.*, or delete it"):
         RunFolder(tmp_path / "model").check(resume=False)
 
@@ -37,26 +45,46 @@ def test_resume_without_an_earlier_run_starts_one(tmp_path: Path) -> None:
 
 
 def test_another_run_is_told_by_what_differs(tmp_path: Path) -> None:
-    RunFolder(tmp_path / "model").open(IDENTITY)
+    _interrupted(tmp_path)
     other = {"settings": {"seed": 2, "dropout": None}, "data": {"train": {"count": 4}}}
     with pytest.raises(TrainingError, match=r"other data\.train\.count, settings\.seed; repeat the call as it was"):
         RunFolder(tmp_path / "model").open(other)
 
 
 def test_damaged_run_file_is_said(tmp_path: Path) -> None:
-    run = RunFolder(tmp_path / "model")
-    run.open(IDENTITY)
+    run = _interrupted(tmp_path)
     (run.path / "run.json").write_text("{")
     with pytest.raises(TrainingError, match=r"run\.json is damaged; delete"):
         RunFolder(tmp_path / "model").open(IDENTITY)
+
+
+def test_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
+    folder = tmp_path / "model.training"
+    folder.mkdir()
+    RunFolder(tmp_path / "model").check(resume=False)
+    (folder / "diary.txt").write_text("mine")
+    for resume in (False, True):
+        with pytest.raises(InputError, match="holds something else; move it away"):
+            RunFolder(tmp_path / "model").check(resume)
+
+
+def test_run_that_is_going_on_is_not_disturbed(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "model")
+    run.open(IDENTITY)
+    with pytest.raises(TrainingError, match="is in use: another process trains there"):
+        RunFolder(tmp_path / "model").open(IDENTITY)
+    run.close()
+    RunFolder(tmp_path / "model").open(IDENTITY)
 
 
 def test_folder_is_discarded_only_while_nothing_is_in_it(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "model")
     run.open(IDENTITY)
     run.model(1).mkdir()
+    (run.model(1) / "config.json").write_text("{}")
     run.discard_if_empty()
     assert run.path.exists()
     shutil.rmtree(run.model(1))
+    run.checkpoints(1).mkdir()
     run.discard_if_empty()
     assert not run.path.exists()

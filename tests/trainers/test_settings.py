@@ -35,7 +35,7 @@ def test_changes_go_before_the_configuration_and_none_changes_nothing() -> None:
     [
         ({"num_negatives": 0}, "train.mining.num_negatives=0"),
         ({"range_min": -1}, "train.mining.range_min=-1"),
-        ({"range_min": 50}, "train.mining.range_max=50 must be more than train.mining.range_min=50"),
+        ({"range_min": 100}, "train.mining.range_max=100 must be more than train.mining.range_min=100"),
         ({"sampling_strategy": "best"}, "train.mining.sampling_strategy='best'"),
         ({"absolute_margin": float("nan")}, "train.mining.absolute_margin=nan"),
     ],
@@ -75,7 +75,7 @@ def test_to_sections_round_trip() -> None:
     ("change", "place"),
     [
         ({"max_epochs": 0}, "train.max_epochs=0"),
-        ({"batch_size": 1}, "train.dataloader.batch_size_per_gpu=1"),
+        ({"batch_size": 0}, "train.dataloader.batch_size_per_gpu=0"),
         ({"batch_size": 2.5}, "train.dataloader.batch_size_per_gpu=2.5"),
         ({"learning_rate": 0.0}, "train.optimizer.lr=0 must be above 0"),
         ({"learning_rate": "fast"}, "train.optimizer.lr='fast'"),
@@ -84,8 +84,9 @@ def test_to_sections_round_trip() -> None:
         ({"towers": 3}, "model.towers=3"),
         ({"stages": 0}, "train.stages=0"),
         ({"stage_two_learning_rate": -1.0}, "train.stage_two.lr=-1.0"),
-        ({"mini_batch_size": 0}, "train.mini_batch_size=0"),
+        ({"mini_batch_size": -1}, "train.mini_batch_size=-1"),
         ({"gradient_accumulation_steps": 0}, "train.optimizer.options.cumulative_iters=0"),
+        ({"stages": 2, "hard_negatives": 0}, "train.hard_negatives=0 leaves nothing to train stage two with"),
         ({"dropout": 1.0}, "train.dropout=1.0"),
         ({"symmetric": "yes"}, "train.symmetric='yes'"),
         ({"mixed_precision": "int8"}, "train.mixed_precision='int8'"),
@@ -115,7 +116,18 @@ def test_unused_keys_are_named(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_model_folder_goes_before_the_defaults(tmp_path: Path) -> None:
-    own = {"model": {"type": "bert", "emb_pooler_type": "avg"}, "train": {"max_epochs": 9}}
+    own = {"model": {"type": "entity-embedding", "emb_pooler_type": "avg"}, "train": {"max_epochs": 9}}
     (tmp_path / "configuration.json").write_text(json.dumps(own))
     settings = TrainingSettings.from_configuration(training_configuration(tmp_path))
     assert (settings.emb_pooler_type, settings.max_epochs, settings.batch_size) == ("avg", 9, 32)
+
+
+@pytest.mark.parametrize("train", [None, {"max_epochs": 9, "optimizer": {"type": "Adam"}, "hooks": []}])
+def test_training_of_other_trainers_is_not_taken_over(
+    tmp_path: Path, train: dict[str, Any] | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = {"model": {"type": "bert", "emb_pooler_type": "avg"}, "preprocessor": None, "train": train}
+    (tmp_path / "configuration.json").write_text(json.dumps(own))
+    settings, _ = training_settings(training_configuration(tmp_path))
+    assert (settings.emb_pooler_type, settings.max_epochs, settings.max_length) == ("avg", 3, 128)
+    assert caplog.text == ""

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from modelscope_plugin.configuration import default_configuration
-from modelscope_plugin.data import Mention
+from modelscope_plugin.data import Entity, Mention
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.index import EntityIndex
@@ -189,10 +190,10 @@ def test_output_folder_with_other_files_is_refused_before_training(base_folder: 
 
 def test_two_stages_mine_and_keep_the_better_model(base_folder: Path, tmp_path: Path) -> None:
     result = _train(
-        base_folder, tmp_path / "out", stages=2, max_epochs=1, stage_two_max_epochs=15, eval_mentions=MENTIONS, ks=[1]
+        base_folder, tmp_path / "out", stages=2, max_epochs=1, stage_two_max_epochs=40, eval_mentions=MENTIONS, ks=[1]
     )
     recalls = [stage.evaluation["recall@1"] for stage in result.stages if stage.evaluation]
-    assert result.best.stage == 1 + recalls.index(max(recalls))
+    assert result.best.stage == max(stage for stage, recall in enumerate(recalls, 1) if recall == max(recalls))
     assert recalls[1] == 1.0
     mining = result.stages[1].mining
     assert mining is not None
@@ -291,7 +292,7 @@ def test_gradient_accumulation_makes_fewer_steps(base_folder: Path, tmp_path: Pa
 
 
 def test_cached_batch_trains_to_the_weights_of_the_plain_one(base_folder: Path, tmp_path: Path) -> None:
-    for name, size in (("plain", None), ("cached", 2)):
+    for name, size in (("plain", 0), ("cached", 2)):
         _train(base_folder, tmp_path / name, max_epochs=4, mini_batch_size=size)
     for name, value in _weights(tmp_path / "plain").items():
         torch.testing.assert_close(_weights(tmp_path / "cached")[name], value, atol=1e-4, rtol=0)
@@ -398,3 +399,105 @@ def test_two_processes_are_one_with_twice_the_batch(base_folder: Path, tmp_path:
     assert moved > 5e-3
     for name, value in _weights(tmp_path / "two").items():
         torch.testing.assert_close(value, expected[name], atol=2e-4, rtol=0)
+
+
+def test_early_stop_inside_the_first_epoch(base_folder: Path, tmp_path: Path) -> None:
+    result = _train(
+        base_folder, tmp_path / "out", MENTIONS * 10, eval_mentions=MENTIONS, ks=[6], eval_steps=1, batch_size=2,
+        early_stopping_patience=1,
+    )  # fmt: skip
+    assert result.best.steps == 2
+    assert len(result.best.losses) == 1
+
+
+def test_divergence_keeps_the_best_weights_until_then(
+    base_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = _train(
+        base_folder, tmp_path / "out", eval_mentions=MENTIONS, ks=[1], eval_steps=1, learning_rate=1e30,
+        max_grad_norm=0.0,
+    )  # fmt: skip
+    assert result.best.best_step == 1
+    assert "the best weights until then are kept" in caplog.text
+    assert all(torch.isfinite(value).all() for value in _weights(tmp_path / "out").values())
+
+
+def test_divergence_of_stage_two_names_the_model_of_stage_one(
+    base_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(TrainingError, match="lower the learning rate"):
+        _train(base_folder, tmp_path / "out", stages=2, stage_two_learning_rate=1e30, max_grad_norm=0.0)
+    stage = tmp_path / "out.training" / "stage-1"
+    assert f"the model of stage 1 is in {stage}" in caplog.text
+    assert EntityEncoder.from_pretrained(stage, device="cpu").dimension == 64
+
+
+def test_finished_run_is_not_repeated(base_folder: Path, tmp_path: Path) -> None:
+    first = _train(base_folder, tmp_path / "out", max_epochs=1, resume=True)
+    written = (tmp_path / "out" / RECORD_FILE).stat().st_mtime_ns
+    again = _train(base_folder, tmp_path / "out", max_epochs=1, resume=True)
+    assert again == first
+    assert (tmp_path / "out" / RECORD_FILE).stat().st_mtime_ns == written
+    _train(base_folder, tmp_path / "out", max_epochs=2, resume=True)
+    assert (tmp_path / "out" / RECORD_FILE).stat().st_mtime_ns > written
+
+
+def test_own_negatives_stay_beside_mined_ones(
+    base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+    made = stages.Examples
+
+    def noted(entities: Any, mentions: Any, *arguments: Any, **options: Any) -> Any:
+        given = list(mentions)
+        seen.append(len(given[0].negatives))
+        return made(entities, given, *arguments, **options)
+
+    monkeypatch.setattr(stages, "Examples", noted)
+    own = [replace(MENTIONS[0], negatives=("river",)), *MENTIONS[1:]]
+    _train(base_folder, tmp_path / "out", own, stages=2, max_epochs=1, num_negatives=5)
+    assert seen == [1, 5]
+
+
+def test_any_text_and_any_id_goes_through_both_stages(base_folder: Path, tmp_path: Path) -> None:
+    entities = [*ENTITIES, Entity("NIL_x", "苹果"), Entity(" spaced ", "苹果")]
+    mentions = [*MENTIONS, Mention("[ENT_S] 苹果", 8, 10, ("NIL_x",)), Mention("苹果", 0, 2, (" spaced ",))]
+    settings = training_settings(default_configuration(), stages=2, max_epochs=1, batch_size=4)
+    result = train(base_folder, lambda: entities, mentions, tmp_path / "out", *settings, device="cpu")
+    assert result.stages[1].mining is not None
+    assert result.stages[1].mining["mentions"] == 8
+
+
+def test_mining_without_a_find_ends_with_the_stage_before(
+    base_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    result = _train(base_folder, tmp_path / "out", stages=3, max_epochs=1, absolute_margin=1e6)
+    assert [stage.stage for stage in result.stages] == [1]
+    assert "mining found no hard negative" in caplog.text
+
+
+def test_dev_mentions_of_another_knowledge_base_are_found_before_training(base_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"lacks every gold entity of the evaluation mentions .*'Q404'"):
+        _train(base_folder, tmp_path / "out", eval_mentions=[Mention("大鹏", 0, 2, ("Q404",))])
+    assert not any(tmp_path.iterdir())
+
+
+def test_left_out_mentions_are_counted(base_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    others = [Mention("某", 0, 1, ("Q404",)), Mention("某", 0, 1, nil="NIL")]
+    with caplog.at_level(logging.INFO):
+        _train(base_folder, tmp_path / "out", [*MENTIONS, *others], max_epochs=1, skip_unknown=True)
+    # The two are records of one mention.
+    assert "training on 6 mentions of 6 entities; left out: 0 NIL, 0 unlabelled, 2 of unknown entities" in caplog.text
+    assert json.loads((tmp_path / "out" / RECORD_FILE).read_text())["data"]["train"]["unknown"] == 2
+
+
+def test_batch_without_a_negative_is_said(base_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    _train(base_folder, tmp_path / "out", MENTIONS[:1], max_epochs=1, random_negatives=0)
+    assert "no batch held a negative; raise batch_size or random_negatives" in caplog.text
+
+
+def test_resume_with_another_k_is_refused(base_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError):
+        _train(base_folder, tmp_path / "out", stages=2, stage_two_learning_rate=1e30, max_grad_norm=0.0)
+    with pytest.raises(TrainingError, match=r"holds a training with other ks, settings\.stage_two_learning_rate"):
+        _train(base_folder, tmp_path / "out", stages=2, ks=[1], max_grad_norm=0.0, resume=True)
