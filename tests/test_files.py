@@ -7,7 +7,7 @@ import pytest
 
 from modelscope_plugin import files
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.files import check_output_folder, replace_file, replace_folder, write_json
+from modelscope_plugin.files import check_output_file, check_output_folder, replace_file, replace_folder, write_json
 
 
 class Interruption(BaseException):
@@ -221,3 +221,14 @@ def test_replace_file_writes_to_a_device_as_it_is() -> None:
     with files.replace_file(Path("/dev/null")) as draft:
         draft.write_bytes(b"new")
     assert Path("/dev/null").is_char_device()
+
+
+def test_output_file_is_no_folder_and_none_of_its_inputs(tmp_path: Path) -> None:
+    source, link = tmp_path / "in.jsonl", tmp_path / "link.jsonl"
+    source.write_text("{}")
+    link.symlink_to(source)
+    check_output_file(tmp_path / "out.jsonl", source)
+    with pytest.raises(InputError, match="is a folder; name a file"):
+        check_output_file(tmp_path, source)
+    with pytest.raises(InputError, match="would be written over itself; name another file"):
+        check_output_file(link, tmp_path / "other.jsonl", source)

@@ -200,6 +200,15 @@ def test_mine_then_train_with_what_it_wrote(
     assert len(trained["losses"]) == 1
 
 
+def test_mine_does_not_write_over_what_it_reads(
+    index_folder: Path, mentions_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = mentions_file.read_bytes()
+    assert main(["mine", str(mentions_file), "--index", str(index_folder), "--out", str(mentions_file)]) == 1
+    assert "would be written over itself" in capsys.readouterr().err
+    assert mentions_file.read_bytes() == before
+
+
 def test_evaluate_draws_the_curve_and_splits_the_mentions(
     index_folder: Path, mentions_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -51,6 +51,25 @@ def test_trainer_writes_a_folder_that_the_pipeline_opens(base_folder: Path, tmp_
     assert trainer.evaluate()["recall@1"] == 1.0
 
 
+def test_trainer_trains_in_stages_and_splits_the_evaluation(base_folder: Path, tmp_path: Path) -> None:
+    def settings(cfg: Any) -> Any:
+        cfg = _faster(cfg)
+        cfg.train.stages = 2
+        cfg.train.stage_two.max_epochs = 2
+        cfg.train.mining.num_negatives = 3
+        return cfg
+
+    arguments = _arguments(base_folder, tmp_path, cfg_modify_fn=settings, train_dataset=MENTIONS[:4])
+    trainer = build_trainer(NAME, default_args=arguments)
+    figures = trainer.train(tensorboard=str(tmp_path / "board"))
+    assert [len(stage["losses"]) for stage in figures["stages"]] == [20, 2]
+    assert figures["stages"][1]["mining"]["mentions_by_negatives"] == {"3": 4}
+    evaluated = trainer.evaluate()
+    assert (evaluated["seen_mentions"], evaluated["unseen_mentions"]) == (4, 2)
+    assert evaluated["ambiguous_mentions"] == 4
+    assert any((tmp_path / "board").iterdir())
+
+
 def test_trainer_reads_files(base_folder: Path, tmp_path: Path, kb_file: Path, mentions_file: Path) -> None:
     arguments = _arguments(base_folder, tmp_path, max_epochs=1, knowledge_base=str(kb_file))
     arguments |= {"train_dataset": str(mentions_file), "eval_dataset": str(mentions_file)}
