@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from modelscope_plugin.data.identity import unique_ids
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.errors import IndexFolderError, IndexMismatchError, InputError
 from modelscope_plugin.files import check_output_folder, replace_folder
@@ -90,12 +91,7 @@ class EntityIndex:
         vectors = self._checked(vectors, copy=True)
         if len(entities) != len(vectors):
             raise InputError(f"{len(entities)} entities and {len(vectors)} vectors; each entity needs one")
-        new: set[str] = set()
-        for entity in entities:
-            if entity.id in new or not entity.id.strip():
-                what = f"id {entity.id!r} stands twice" if entity.id in new else "there is an empty id"
-                raise InputError(f"{what} among the entities to add; ids must be unique and not empty")
-            new.add(entity.id)
+        new = [entity.id for entity in unique_ids(entities)]
         self._remove([one for one in new if one in self._entities.rows])
         self._vectors.add(vectors)
         self._entities.extend(entities)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
 from modelscope_plugin.data.entity_text import entity_text
+from modelscope_plugin.data.identity import unique_ids
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.errors import TrainingError
 from modelscope_plugin.preprocessors.tokenization import EntityTokenizer, TokenIds
@@ -88,8 +89,8 @@ class Examples(Sequence[Example]):
             entities there are.
 
     Raises:
-        TrainingError: If no mention is usable, the knowledge base lacks an entity, or an id in it is empty or
-            stands twice.
+        TrainingError: If no mention is usable, or the knowledge base lacks an entity.
+        InputError: If an id in the knowledge base is empty or stands twice.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class Examples(Sequence[Example]):
         wanted = golds.union(*(mention.negatives for mention in labelled))
         found: dict[str, int] = {}
         self.entities = EntityTokens(tokenizer)
-        stream = (entity for entity in _checked(entities) if whole or entity.id in wanted)
+        stream = (entity for entity in unique_ids(entities) if whole or entity.id in wanted)
         while chunk := list(islice(stream, _CHUNK)):
             places = self.entities.add(chunk)
             found |= {entity.id: place for entity, place in zip(chunk, places, strict=True) if entity.id in wanted}
@@ -148,17 +149,6 @@ def _example(mention: TokenIds, golds: list[int], negatives: list[int]) -> Examp
     # By place, so that an entity with the very text of a gold one is no negative either.
     others = [one for one in dict.fromkeys(negatives) if one not in golds]
     return Example(mention, tuple(dict.fromkeys(golds)), tuple(others))
-
-
-def _checked(entities: Iterable[Entity]) -> Iterator[Entity]:
-    """Let entities through; files have been checked on reading, other sources have not."""
-    ids: set[str] = set()
-    for entity in entities:
-        if entity.id in ids or not entity.id.strip():
-            what = f"the id {entity.id!r} stands twice" if entity.id in ids else "there is an empty id"
-            raise TrainingError(f"{what} in the knowledge base; give every entity an id of its own")
-        ids.add(entity.id)
-        yield entity
 
 
 def _check_known(mentions: Iterable[Mention], known: Collection[str]) -> None:

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from modelscope_plugin.data import Entity, Mention, entity_text
 from modelscope_plugin.encoding import EntityEncoder
-from modelscope_plugin.errors import TrainingError
+from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.trainers.examples import EntityTokens, Examples
 
 APPLE = Mention("苹果", 0, 2, ("apple-inc", "apple-fruit"), negatives=("apple-film", "roc", "apple-inc"))
@@ -54,9 +54,9 @@ def test_unknown_entities_can_be_left_out(encoder: EntityEncoder) -> None:
     assert examples.counts["unknown"] == 1
 
 
-@pytest.mark.parametrize(("again", "message"), [("roc", "the id 'roc' stands twice"), (" ", "there is an empty id")])
+@pytest.mark.parametrize(("again", "message"), [("roc", "id 'roc' stands twice"), (" ", "there is an empty id")])
 def test_ids_of_the_kb_are_checked(encoder: EntityEncoder, again: str, message: str) -> None:
-    with pytest.raises(TrainingError, match=message):
+    with pytest.raises(InputError, match=message):
         Examples([*ENTITIES, Entity(again, "名")], MENTIONS, encoder.tokenizer)
 
 
