@@ -11,7 +11,6 @@ import json
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,12 @@ COMMON = {
     "--learning-rate": "1e-3",
     "--batch-size": "128",
     "--max-length": "64",
+    "--random-negatives": "128",
 }
 STAGE_ONE: dict[str, dict[str, str]] = {
+    "random negatives 128": {},
     "plain in-batch negatives": {"--random-negatives": "0"},
     "random negatives 32": {"--random-negatives": "32"},
-    "random negatives 128": {},
     "random negatives 512": {"--random-negatives": "512"},
     "dropout 0.1": {"--dropout": "0.1"},
     "batch 512, cached": {"--batch-size": "512", "--mini-batch-size": "64", "--learning-rate": "2e-3"},
@@ -49,12 +49,12 @@ STAGE_TWO: dict[str, dict[str, str]] = {
     "ranks 1-400": {"--range-max": "400"},
     "ranks 6-100": {"--range-min": "5"},
     "margin 0.1": {"--absolute-margin": "0.1"},
-    "2 of the same name": {"--name-negatives": "2"},
     "no random negatives": {"--random-negatives": "0"},
     "learning rate 5e-4": {"--learning-rate": "5e-4"},
     "temperature 0.03": {"--temperature": "0.03"},
     "batch 512, cached": {"--batch-size": "512", "--mini-batch-size": "64", "--learning-rate": "2e-3"},
 }
+MINING = ("--num-negatives", "--range-min", "--range-max", "--absolute-margin")
 
 
 def entity(*arguments: object) -> str:
@@ -75,41 +75,46 @@ def train(base: Path, train_file: Path, folder: Path, out: Path, seed: int, opti
     return {"recall": recall, "seconds": stage["seconds"], "loss": round(stage["losses"][-1], 3)}
 
 
+def stage_one(base: Path, folder: Path, work: Path, args: argparse.Namespace) -> Any:
+    """Each choice of stage one, from the same random weights."""
+    for number, (name, change) in enumerate(STAGE_ONE.items()):
+        options = COMMON | {"--epochs": args.epochs} | change
+        yield name, train(base, folder / "train.jsonl", folder, work / f"one-{number}", args.seed, options)
+
+
+def stage_two(base: Path, folder: Path, work: Path, args: argparse.Namespace) -> Any:
+    """Each choice of stage two, from the same stage-one model."""
+    first, index = work / "one", work / "index"
+    yield "stage one", train(base, folder / "train.jsonl", folder, first, args.seed, COMMON | {"--epochs": args.epochs})
+    entity("index", folder / "kb.jsonl", "--model", first, "--out", index)
+    for number, (name, change) in enumerate(STAGE_TWO.items()):
+        negatives = work / f"negatives-{number}.jsonl"
+        mining = [item for key in MINING if key in change for item in (key, change[key])]
+        report = entity("mine", folder / "train.jsonl", "--index", index, "--out", negatives, "--json", *mining)
+        options = COMMON | {"--epochs": args.stage_two_epochs}
+        options |= {key: value for key, value in change.items() if key not in MINING}
+        result = train(first, negatives, folder, work / f"two-{number}", args.seed, options)
+        yield name, result | {"mean_margin": round(json.loads(report)["mean_margin"], 3)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("stage_one", "stage_two"))
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--epochs", default="6")
+    parser.add_argument("--epochs", default="5")
     parser.add_argument("--stage-two-epochs", default="3")
     args, folder = data_folder(parser, "chip-cdn")
     vocabulary = (folder.parent / "bert-chinese-vocab.txt").read_text(encoding="utf-8").split("\n")[:21128]
-    figures: dict[str, Any] = {"settings": {**vars(args), **COMMON, "--random-negatives": "128"}}
+    figures: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
-        work = Path(scratch)
-        (work / "base").mkdir()
-        write_random_bert(work / "base", vocabulary=vocabulary, seed=args.seed)
-        common = COMMON | {"--random-negatives": "128"}
-        figures["stage_one"], started = {}, time.monotonic()
-        for number, (name, change) in enumerate(STAGE_ONE.items()):
-            options = common | {"--epochs": args.epochs} | change
-            out = work / ("stage-one" if not change else f"one-{number}")
-            figures["stage_one"][name] = train(work / "base", folder / "train.jsonl", folder, out, args.seed, options)
-            write_results("training_choices", figures)
-        figures["stage_two"] = {}
-        mining_options = ("--num-negatives", "--range-min", "--range-max", "--absolute-margin", "--name-negatives")
-        for number, (name, change) in enumerate(STAGE_TWO.items()):
-            mining = {"--num-negatives": "50", "--range-max": "100"} | change
-            negatives = work / f"negatives-{number}.jsonl"
-            report = entity(
-                "mine", folder / "train.jsonl", "--kb", folder / "kb.jsonl", "--model", work / "stage-one", "--out",
-                negatives, "--json", *(item for key in mining_options if key in mining for item in (key, mining[key])),
-            )  # fmt: skip
-            training = {key: value for key, value in change.items() if key not in mining_options}
-            options = common | {"--epochs": args.stage_two_epochs} | training
-            result = train(work / "stage-one", negatives, folder, work / f"two-{number}", args.seed, options)
-            figures["stage_two"][name] = result | {"mean_margin": round(json.loads(report)["mean_margin"], 3)}
-            write_results("training_choices", figures)
-        figures["seconds_in_all"] = round(time.monotonic() - started)
-        write_results("training_choices", figures)
+        base, work = Path(scratch, "base"), Path(scratch)
+        base.mkdir()
+        write_random_bert(base, vocabulary=vocabulary, seed=args.seed)
+        for name, result in {"stage_one": stage_one, "stage_two": stage_two}[args.part](base, folder, work, args):
+            figures[name] = result
+            # After each, so that an interrupted benchmark keeps what it has.
+            settings = {"seed": args.seed, "epochs": args.epochs, "stage_two_epochs": args.stage_two_epochs, **COMMON}
+            write_results(f"training_choices_{args.part}", {"settings": settings, "single_gold_recall": figures})
 
 
 if __name__ == "__main__":
