@@ -75,10 +75,12 @@ def read_configuration_file(path: Path) -> dict[str, Any]:
 
 
 def merged(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay ``changes`` over ``base``, section by section."""
+    """Lay ``changes`` over ``base``, section by section; null in the place of a section changes nothing."""
     result = dict(deepcopy(dict(base)))
     for key, value in changes.items():
         known = result.get(key)
+        if isinstance(known, Mapping) and value is None:
+            continue
         both = isinstance(known, Mapping) and isinstance(value, Mapping)
         result[key] = merged(known, value) if both else deepcopy(value)  # type: ignore[arg-type]
     return result

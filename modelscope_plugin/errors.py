@@ -20,6 +20,10 @@ class UsageError(InputError):
     """A command was called with options that do not go together; its exit status is 2."""
 
 
+class NotFiniteError(InputError):
+    """A vector holds NaN or infinity."""
+
+
 class InputTypeError(PluginError, TypeError):
     """An argument handed in by the caller has the wrong type, or is not known."""
 

@@ -17,6 +17,7 @@ from modelscope_plugin.cli.arguments import (
     open_source,
 )
 from modelscope_plugin.cli.output import print_json
+from modelscope_plugin.data.golds import with_all_golds
 from modelscope_plugin.data.readers import read_mentions
 from modelscope_plugin.files import check_output_file
 
@@ -46,7 +47,7 @@ def register(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
     check_output_file(args.out, *(path for path in (args.file, args.kb) if path))
-    mentions = list(read_mentions(args.file, encoding=args.encoding))
+    mentions = with_all_golds(read_mentions(args.file, encoding=args.encoding))
     encoder, index = open_source(args)
     from modelscope_plugin.models.location import resolve_model
     from modelscope_plugin.trainers.mining import mine_negatives, write_negatives

@@ -61,12 +61,12 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--stages", type=positive, metavar="N", help="2 adds one with hard negatives, 3 a second one")
     group.add_argument("--epochs", dest="max_epochs", type=positive, metavar="N", help="passes over the mentions")
     group.add_argument(
-        "--stage-two-epochs", dest="stage_two_max_epochs", type=positive, metavar="N", help="the same for later stages"
+        "--stage-two-epochs", dest="stage_two_max_epochs", type=int, metavar="N", help="the same for later stages"
     )
     group.add_argument("--batch-size", type=positive, metavar="N", help="mentions in a batch of one process")
     group.add_argument(
         "--mini-batch-size",
-        type=positive,
+        type=int,
         metavar="N",
         help="texts encoded at once: gradient caching for large batches",
     )

@@ -10,7 +10,7 @@ import numpy as np
 
 from modelscope_plugin.data.identity import unique_ids
 from modelscope_plugin.data.records import Entity
-from modelscope_plugin.errors import IndexFolderError, IndexMismatchError, InputError
+from modelscope_plugin.errors import IndexFolderError, IndexMismatchError, InputError, NotFiniteError
 from modelscope_plugin.files import check_output_folder, replace_folder
 from modelscope_plugin.index.entity_store import STORE_FILES, StoredEntities, write_entities
 from modelscope_plugin.index.manifest import MANIFEST_FILE, check_files, read_manifest, write_manifest
@@ -198,7 +198,7 @@ class EntityIndex:
         with np.errstate(over="ignore"):
             checked = np.array(vectors, dtype=np.float32, order="C", copy=copy or None)
         if not np.isfinite(checked).all():
-            raise InputError("a vector holds NaN or infinity; the model that made it is damaged or overflowed")
+            raise NotFiniteError("a vector holds NaN or infinity; the model that made it is damaged or overflowed")
         return checked
 
     def save(self, folder: str | Path) -> None:

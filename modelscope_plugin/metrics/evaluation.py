@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from modelscope_plugin.data.golds import with_all_golds
 from modelscope_plugin.data.names import normalized_name, shared_names
 from modelscope_plugin.data.records import Mention
 from modelscope_plugin.encoding.encoder import DEFAULT_BATCH_SIZE, EntityEncoder
@@ -106,7 +107,8 @@ def evaluate(
     Args:
         encoder: The dual encoder.
         index: Its index of the knowledge base.
-        mentions: Mentions with gold entities; those without, and NIL mentions, are counted and left out.
+        mentions: Mentions with gold entities; those without, and NIL mentions, are counted and left out. Gold
+            entities of one span that stand in several records count for each of them.
         ks: The values of k.
         seen: Ids of the gold entities of training, to measure entities seen and unseen there apart.
         by_ambiguity: Whether to measure mentions whose words name several entities apart, which reads the
@@ -122,7 +124,7 @@ def evaluate(
         InputError: If no mention has a gold entity.
     """
     index.check_model(encoder.fingerprint, encoder.name)
-    given = list(mentions)
+    given = with_all_golds(mentions)
     labelled = [mention for mention in given if mention.entity_ids]
     if not labelled:
         raise InputError(f"none of the {len(given)} mentions has a gold entity; recall needs labelled mentions")

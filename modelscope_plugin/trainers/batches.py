@@ -34,10 +34,12 @@ class Batch:
     pairs: torch.Tensor
     golds: torch.Tensor
 
-    @property
-    def guessing(self) -> float:
-        """The loss of a model that knows nothing: the mean over the mentions of ln(1 + negatives)."""
-        return float((1 + len(self.candidates) - self.golds.sum(1)).float().log().mean())
+    def guessing(self, symmetric: bool) -> float:
+        """The loss of a model that knows nothing: the mean over the pairs of ln(1 + negatives)."""
+        loss = (1 + (~self.golds).sum(1)[self.pairs[:, 0]]).float().log().mean()
+        if symmetric:
+            loss = (loss + (1 + (~self.golds).sum(0)[self.pairs[:, 1]]).float().log().mean()) / 2
+        return float(loss)
 
 
 class Batches:

@@ -94,10 +94,10 @@ class EntityEmbeddingTrainer(BaseTrainer):
         """Train all stages, write the model folder, and measure recall where there is an evaluation dataset.
 
         Args:
-            *args: Not used.
+            *args: None.
             resume: Go on with an interrupted run of the same call.
             tensorboard: Folder for TensorBoard's files.
-            **kwargs: Not used.
+            **kwargs: None; an unknown argument is refused.
 
         Returns:
             ``losses`` of the epochs of the stage whose model was kept, ``stages`` with what each gave and, where
@@ -107,6 +107,11 @@ class EntityEmbeddingTrainer(BaseTrainer):
             InputError: If there is no training dataset, or an interrupted run is there and ``resume`` is false.
             TrainingError: If no training mention is usable or the knowledge base lacks an entity.
         """
+        if args or kwargs:
+            raise InputError(
+                f"unknown argument {min(kwargs, default=args[:1])!r} of train; to go on with an interrupted run give "
+                "resume=True"
+            )
         if self._train_dataset is None and not self.settings.kb_mentions:
             raise InputError("no train_dataset; give a file of mentions or the mentions, or set train.kb_mentions")
         result = train(

@@ -52,7 +52,7 @@ _LOOKS = 20
 
 
 class DivergedError(TrainingError):
-    """The loss or the weights are no numbers any more; the same run would come there again."""
+    """Loss, weights or vectors are no numbers any more; the same run would come there again."""
 
 
 class Loop:
@@ -148,6 +148,13 @@ class Loop:
             load_weights(self._model, self._folder / _BEST)
         self._check_weights()
 
+    def restore(self) -> bool:
+        """Put the weights of the latest checkpoint into the model; False where there is none."""
+        if (self._folder / _CHECKPOINT).exists():
+            load_checkpoint(self._folder / _CHECKPOINT, self._model)
+            return True
+        return False
+
     @property
     def guessing(self) -> float:
         """The last epoch's loss for a model that knows nothing; 0 where no mention had a negative."""
@@ -197,7 +204,7 @@ class Loop:
         """One step of the optimiser; the mean loss of its batches."""
         scaler = self._scaler
         losses = [self._gradients.backward(batch, lambda grad: scaler.scale(grad / len(batches))) for batch in batches]
-        self.progress.guessing += [batch.guessing for batch in batches]
+        self.progress.guessing += [batch.guessing(self._settings.symmetric) for batch in batches]
         self._workers.sum_gradients(self._parameters)
         scaler.unscale_(self._optimizer)
         if self._settings.max_grad_norm:
@@ -244,23 +251,17 @@ class Loop:
         progress = self.progress
         if self._settings.eval_steps and self._evaluate is not None:
             self._measure(self._evaluate)
-        if progress.step < self._steps:
-            randomness = self._workers.collect(_random_state(self._workers.device))
-            state = {
-                "optimizer": self._optimizer.state_dict(),
-                "schedule": self._schedule.state_dict(),
-                "scaler": self._scaler.state_dict(),
-                "randomness": randomness,
-            }
-            self._workers.on_main(lambda: save_checkpoint(self._folder / _CHECKPOINT, self._model, state, progress))
+        state = {
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "scaler": self._scaler.state_dict(),
+            "randomness": self._workers.collect(_random_state(self._workers.device)),
+        }
+        self._workers.on_main(lambda: save_checkpoint(self._folder / _CHECKPOINT, self._model, state, progress))
 
     def _measure(self, evaluate: Callable[[], Evaluation]) -> None:
         progress = self.progress
-        try:
-            evaluation = self._workers.on_main(evaluate)
-        except InputError as error:
-            # Weights that are numbers but no model any more give vectors that are none.
-            raise DivergedError(f"{error}, at step {progress.step}; lower the learning rate") from error
+        evaluation = self._workers.on_main(evaluate)
         for name, value in evaluation.figures().items():
             self._write(f"stage_{self._stage}/{name}", value, progress.step)
         self._log(logging.INFO, "step %d of %d: %s", progress.step, self._steps, evaluation)

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from modelscope_plugin.data.golds import with_all_golds
+from modelscope_plugin.data.entity_text import entity_text
 from modelscope_plugin.data.names import names_of, normalized_name
-from modelscope_plugin.data.records import Mention
+from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.encoding.encoder import DEFAULT_BATCH_SIZE, EntityEncoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.files import replace_file
@@ -29,7 +29,7 @@ _CHUNK = 1024
 # Entities with the very text of a gold one that are allowed for; there are rarely any.
 _DOUBLES = 8
 # Scores of one vector differ by no more than this, whatever it was multiplied together with.
-_SAME = 1e-5
+_SAME = 1e-4
 
 
 class Negative(NamedTuple):
@@ -77,7 +77,8 @@ class Mined:
     """Mentions with their hard negatives.
 
     Attributes:
-        mentions: The mentions with a gold entity in the index, with what was found as their ``negatives``.
+        mentions: The mentions with a gold entity in the index; what was found is among their ``negatives``,
+            behind those they had.
         places: Where each of them stood among the mentions given.
         found: For each of them the negatives with score and rank, best first.
         gold_scores: For each of them the score of its best gold entity.
@@ -115,8 +116,7 @@ def mine_negatives(
 
     Returns:
         The mentions with their negatives; a mention can have fewer than wanted, or none. An entity with the very
-        vector of a gold entity, which has its text, is none; nor is a gold entity that the same span of the same
-        text has in another record.
+        text of a gold entity is none.
 
     Raises:
         IndexMismatchError: If the index was built with another model.
@@ -124,7 +124,7 @@ def mine_negatives(
     """
     index.check_model(encoder.fingerprint, encoder.name)
     rows = {one: row for row, one in enumerate(index.ids)}
-    given = with_all_golds(mentions)
+    given = list(mentions)
     places = [place for place, mention in enumerate(given) if any(one in rows for one in mention.entity_ids)]
     if not places:
         raise InputError(f"none of the {len(given)} mentions has a gold entity in the index; use the files it is of")
@@ -141,17 +141,17 @@ def mine_negatives(
             most = settings.range_max + max(map(len, golds)) + _DOUBLES
             scores, ranked = index.search_rows(queries, most)
             for mention, query, own, row_scores, row_ranked in zip(part, queries, golds, scores, ranked, strict=True):
-                own_rows = sorted(own)
-                own_scores = index.vectors[own_rows] @ query
+                own_scores = index.vectors[sorted(own)] @ query
                 gold_score = float(own_scores.max())
-                others = _others(index, own_rows, own_scores, row_scores, row_ranked)
+                doubles = _doubles(index, own, own_scores, row_scores, row_ranked)
+                others = _ranked(row_scores, row_ranked, own | doubles)
                 alike = [] if namesakes is None else namesakes.of(mention, own)
                 draw = random.Random(f"{settings.seed} {len(found)}")
                 found.append(_chosen(index, query, gold_score, others, alike, settings, draw))
                 gold_scores.append(gold_score)
             bar.update(len(part))
     filled = [
-        replace(mention, negatives=tuple(index.ids[one.row] for one in chosen))
+        replace(mention, negatives=tuple(dict.fromkeys((*mention.negatives, *(index.ids[one.row] for one in chosen)))))
         for mention, chosen in zip(usable, found, strict=True)
     ]
     return Mined(filled, places, found, gold_scores, _report(found, gold_scores))
@@ -160,7 +160,8 @@ def mine_negatives(
 def write_negatives(path: str | Path, mined: Mined, index: EntityIndex) -> None:
     """Write mentions with their hard negatives as a file that training reads.
 
-    Each line is a mention in this package's own form, with ``negatives``: id, name, score and rank of each.
+    Each line is a mention in this package's own form, with ``negatives``: id, name, score and rank of each that was
+    found, behind the ids of those the mention had before.
 
     Args:
         path: The JSON-lines file to write, whole or not at all.
@@ -172,7 +173,8 @@ def write_negatives(path: str | Path, mined: Mined, index: EntityIndex) -> None:
             record: dict[str, Any] = {"text_id": mention.text_id} if mention.text_id else {}
             record |= {"text": mention.text, "mention": mention.surface, "start": mention.start, "end": mention.end}
             record |= {"entity_ids": list(mention.entity_ids), "gold_score": round(gold_score, 4)}
-            record["negatives"] = [
+            ids = {index.ids[one.row] for one in chosen}
+            record["negatives"] = [{"id": one} for one in mention.negatives if one not in ids] + [
                 {
                     "id": index.ids[one.row],
                     "name": index[one.row].name,
@@ -190,30 +192,37 @@ class _Namesakes:
     def __init__(self, index: EntityIndex, mentions: Sequence[Mention]) -> None:
         golds = {one for mention in mentions for one in mention.entity_ids}
         self._rows: defaultdict[str, list[int]] = defaultdict(list)
-        self._names: dict[str, set[str]] = {}
+        self._golds: dict[str, Entity] = {}
+        self._index = index
         for row, entity in enumerate(index):
-            names = names_of(entity)
-            for name in names:
+            for name in names_of(entity):
                 self._rows[name].append(row)
             if entity.id in golds:
-                self._names[entity.id] = names
+                self._golds[entity.id] = entity
 
     def of(self, mention: Mention, golds: set[int]) -> list[int]:
-        names = {normalized_name(mention.surface)}.union(*(self._names.get(one, set()) for one in mention.entity_ids))
-        return sorted({row for name in names for row in self._rows.get(name, ())} - golds)
+        """Their rows, without the gold entities and what has the very text of one."""
+        own = [self._golds[one] for one in mention.entity_ids if one in self._golds]
+        names = {normalized_name(mention.surface)}.union(*map(names_of, own))
+        rows = {row for name in names for row in self._rows.get(name, ())} - golds
+        texts = set(map(entity_text, own))
+        return sorted(row for row in rows if entity_text(self._index[row]) not in texts)
 
 
-def _others(
-    index: EntityIndex, golds: list[int], gold_scores: Vectors, scores: Vectors, ranked: Rows
-) -> list[Negative]:
-    """The entities found that are neither gold nor doubles of a gold, with their ranks."""
-    others: list[Negative] = []
-    for row, score in zip(ranked.tolist(), scores.tolist(), strict=True):
-        near = np.flatnonzero(np.abs(gold_scores - score) <= _SAME * max(1.0, abs(score)))
-        double = any(np.array_equal(index.vectors[golds[place]], index.vectors[row]) for place in near)
-        if row not in golds and not double:
-            others.append(Negative(row, score, len(others) + 1))
-    return others
+def _doubles(index: EntityIndex, golds: set[int], gold_scores: Vectors, scores: Vectors, ranked: Rows) -> set[int]:
+    """The entities found whose text is that of a gold entity; their scores differ in the last digits only."""
+    near = np.abs(scores[:, None] - gold_scores) <= _SAME * np.maximum(1.0, np.abs(gold_scores))
+    rows = set(ranked[near.any(axis=1)].tolist()) - golds
+    if not rows:
+        return set()
+    texts = {entity_text(index[row]) for row in golds}
+    return {row for row in rows if entity_text(index[row]) in texts}
+
+
+def _ranked(scores: Vectors, ranked: Rows, golds: set[int]) -> list[Negative]:
+    """The entities found that are no gold, with their ranks."""
+    found = [(row, score) for row, score in zip(ranked.tolist(), scores.tolist(), strict=True) if row not in golds]
+    return [Negative(row, score, rank) for rank, (row, score) in enumerate(found, 1)]
 
 
 def _chosen(

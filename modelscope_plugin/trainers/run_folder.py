@@ -37,31 +37,53 @@ class RunFolder:
         """Whether an earlier run is there."""
         return (self.path / _RUN_FILE).exists()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether this run has begun to use the folder."""
+        return bool(self._identity)
+
     def check(self, resume: bool) -> None:
-        """Raise `InputError` where the folder is not ours, or holds a run that is not to be gone on with."""
+        """Take hold of the folder, where it is there.
+
+        Args:
+            resume: Whether an interrupted run may be gone on with.
+
+        Raises:
+            InputError: If the folder is not ours, or holds a run that is not to be gone on with.
+            TrainingError: If a run is going on there.
+        """
+        if not self.path.exists():
+            return
+        if not self.path.is_dir() or (not self.is_started and any(map(_is_foreign, self.path.iterdir()))):
+            raise InputError(f"{self.path} is needed for checkpoints and holds something else; move it away")
+        self._lock = _locked(self.path / _LOCK_FILE)
         if self.is_started and not resume:
+            self.close()
             raise InputError(
                 f"{self.path} holds an interrupted training; go on with it (resume=True, --resume), or delete it"
             )
-        if not self.is_started and self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
-            raise InputError(f"{self.path} is needed for checkpoints and holds something else; move it away")
 
-    def open(self, identity: Mapping[str, Any]) -> None:
+    def open(self, identity: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Start, or go on where an earlier run has stopped.
 
         Args:
             identity: All that decides the result: settings, checksums of the data, the base model.
 
+        Returns:
+            Records of the stages that are finished.
+
         Raises:
-            TrainingError: If the earlier run was another one, or is still going on.
+            TrainingError: If the earlier run was another one.
         """
         self._identity = json.loads(json.dumps(identity))
         self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = _locked(self.path / _LOCK_FILE)
+        if self._lock is None:
+            self._lock = _locked(self.path / _LOCK_FILE)
+        self._sweep()
         file = self.path / _RUN_FILE
         if not file.exists():
             self._write()
-            return
+            return self.stages
         try:
             run = json.loads(file.read_text(encoding="utf-8"))
             earlier, self.stages = run["identity"], run["stages"]
@@ -73,6 +95,7 @@ class RunFolder:
                 f"{self.path} holds a training with other {', '.join(different)}; repeat the call as it was, or delete "
                 "the folder to start anew"
             )
+        return self.stages
 
     def finish_stage(self, record: Mapping[str, Any]) -> None:
         """Note that a stage is finished, and drop its checkpoints."""
@@ -87,6 +110,10 @@ class RunFolder:
     def negatives(self, stage: int) -> Path:
         """The file with the hard negatives that a stage trains with."""
         return self.path / f"negatives-{stage}.json"
+
+    def rescued(self, stage: int) -> Path:
+        """The model folder of the latest checkpoint of a stage that came to no end."""
+        return self.path / f"stage-{stage}-unfinished"
 
     def checkpoints(self, stage: int) -> Path:
         """The folder for the checkpoints of a stage."""
@@ -115,6 +142,15 @@ class RunFolder:
             os.rename(self.path, gone)
             shutil.rmtree(gone, ignore_errors=True)
 
+    def _sweep(self) -> None:
+        """Remove what a killed process was about to write or to delete."""
+        left = [*self.path.rglob("*.part"), *self.path.parent.glob(f".{self.path.name}.*.gone")]
+        for entry in left:
+            if entry.is_dir():
+                shutil.rmtree(entry, ignore_errors=True)
+            else:
+                entry.unlink(missing_ok=True)
+
     def _write(self) -> None:
         with disk_errors(self.path):
             write_json(self.path / _RUN_FILE, {"identity": self._identity, "stages": self.stages})
@@ -130,6 +166,10 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Sequence[st
         elif mine != yours:
             names.append(key)
     return names
+
+
+def _is_foreign(entry: Path) -> bool:
+    return entry.name != _LOCK_FILE and entry.suffix != ".part"
 
 
 def _locked(file: Path) -> int | None:

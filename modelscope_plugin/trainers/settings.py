@@ -229,6 +229,8 @@ class TrainingSettings(_Settings):
         for name in ("learning_rate", "temperature"):
             if getattr(self, name) == 0:
                 raise InputError(f"{self._place(name)}=0 must be above 0")
+        if self.seed >= 2**31:
+            raise InputError(f"{self._place('seed')}={self.seed} must be below 2**31")
         if self.warmup_ratio > 1:
             raise InputError(f"{self._place('warmup_ratio')}={self.warmup_ratio} must be at most 1")
         if self.dropout is not None and self.dropout >= 1:
@@ -314,6 +316,9 @@ _KNOWN_KEYS = {*_OTHER_KEYS, *TrainingSettings.places.values(), *MiningSettings.
 def training_configuration(folder: Path) -> dict[str, Any]:
     """The shipped configuration with what a model folder's own says about the model and its training."""
     own = read_configuration(folder)
+    for key, value in own.items():
+        if key in ("model", "preprocessor", "train", "evaluation") and not isinstance(value, Mapping | None):
+            raise InputError(f"{folder}/configuration.json: {key} must be an object, not {value!r}")
     sections = ["model", "preprocessor"]
     if (own.get("model") or {}).get("type") == Models.entity_embedding:
         # What others write into these sections is for their trainers.

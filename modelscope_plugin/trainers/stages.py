@@ -23,7 +23,7 @@ from modelscope_plugin.data.golds import with_all_golds
 from modelscope_plugin.data.kb_mentions import mentions_of_entity
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.encoding.encoder import EntityEncoder
-from modelscope_plugin.errors import InputError, TrainingError
+from modelscope_plugin.errors import InputError, NotFiniteError, TrainingError
 from modelscope_plugin.files import replace_folder, write_json
 from modelscope_plugin.index.building import build_index
 from modelscope_plugin.index.entity_index import EntityIndex
@@ -45,9 +45,9 @@ from modelscope_plugin.trainers.workers import Workers
 
 logger = logging.getLogger(__name__)
 
-# Copies of the weights that a run has on disk at once, beside a model for each stage: two checkpoints with both moments
-# of AdamW, the best weights, the model folder.
-_COPIES = 8
+# Copies of the weights that a run has on disk at once, beside the models of stages: two checkpoints with both moments
+# of AdamW and the best weights.
+_COPIES = 7
 
 
 class Stages:
@@ -104,14 +104,27 @@ class Stages:
         Returns:
             What each stage gave.
         """
+        try:
+            return self._train(mentions, output, resume)
+        except BaseException:
+            if self._workers.is_main:
+                self._stopped()
+            raise
+        finally:
+            self._folder.close()
+
+    def _train(self, mentions: Iterable[Mention], output: Path, resume: bool) -> TrainingResult:
         settings, folder = self._settings, self._folder
         self._workers.on_main(lambda: folder.check(resume))
         encoder = self._prepared(resolve_model(self._base))
         given = with_all_golds(mentions)
         self._golds = {one for mention in given for one in mention.entity_ids}
         if settings.kb_mentions:
-            for entity in self._entities():
-                given += mentions_of_entity(entity, settings.kb_mentions, settings.seed)
+            given += with_all_golds(
+                mention
+                for entity in self._entities()
+                for mention in mentions_of_entity(entity, settings.kb_mentions, settings.seed)
+            )
         examples, data = self._read(encoder, given)
         identity = self._identity(encoder, data)
         finished = self._workers.on_main(
@@ -120,25 +133,20 @@ class Stages:
         if finished is not None:
             self._log(logging.INFO, "%s is the finished model of this very training", output)
             return TrainingResult(output, *finished, self._workers.is_main)
-        self._workers.on_main(lambda: folder.open(identity))
-        folder.stages = self._workers.on_main(lambda: folder.stages)
-        try:
-            for stage in range(len(folder.stages) + 1, settings.stages + 1):
-                mining = None
-                if stage > 1:
-                    encoder = self._prepared(folder.model(stage - 1))
-                    mined, mining = self._mined(encoder, given, stage)
-                    if not mining["negatives"]:
-                        self._log(
-                            logging.WARNING, "mining found no hard negative; the stages from %d on are left out", stage
-                        )
-                        break
-                    examples = self._examples(encoder, self._entities(), mined)
-                self._stage(stage, encoder, examples, mining)
-        except BaseException as error:
-            if self._workers.is_main:
-                self._stopped(error)
-            raise
+        folder.stages = self._workers.on_main(lambda: folder.open(identity))
+        self._workers.on_main(lambda: self._check_disk(encoder))
+        for stage in range(len(folder.stages) + 1, settings.stages + 1):
+            mining = None
+            if stage > 1:
+                encoder = self._prepared(folder.model(stage - 1))
+                mined, mining = self._mined(encoder, given, stage)
+                if not mining["negatives"]:
+                    self._log(
+                        logging.WARNING, "mining found no hard negative; the stages from %d on are left out", stage
+                    )
+                    break
+                examples = self._examples(encoder, self._entities(), mined)
+            self._stage(stage, encoder, examples, mining)
         stages = [StageResult(**record) for record in folder.stages]
         best = max(reversed(stages), key=lambda stage: stage.mean_recall)
         self._workers.on_main(lambda: self._publish(best, output, identity))
@@ -165,7 +173,7 @@ class Stages:
             pass
         self._entities_in_all = knowledge_base.count
         self._check_golds(wanted, known)
-        self._check_size(encoder, examples)
+        self._check_batch(examples)
         data: dict[str, Any] = {
             "knowledge_base": knowledge_base.to_record(),
             "train": {**trained.to_record(), **examples.counts},
@@ -186,22 +194,21 @@ class Stages:
             "versions": versions(),
         }
 
-    def _stopped(self, error: BaseException) -> None:
+    def _stopped(self) -> None:
         """Leave the folder of the run in a state from which one can go on, and say so."""
-        done = len(self._folder.stages)
-        if isinstance(error, DivergedError):
-            shutil.rmtree(self._folder.checkpoints(done + 1), ignore_errors=True)
-        self._folder.discard_if_empty()
-        self._folder.close()
-        if not self._folder.path.exists():
+        folder = self._folder
+        if not folder.is_open:
             return
-        if isinstance(error, DivergedError):
+        folder.discard_if_empty()
+        unfinished = folder.rescued(len(folder.stages) + 1)
+        if unfinished.exists():
             logger.warning(
-                "the model of stage %d is in %s; train it further from there, or delete %s",
-                done, self._folder.model(done), self._folder.path,
+                "the latest checkpoint is saved as the model %s; train it further from there, or delete %s and start "
+                "anew",
+                unfinished, folder.path,
             )  # fmt: skip
-        else:
-            logger.warning("what was finished is in %s; go on with resume=True (--resume)", self._folder.path)
+        elif folder.path.exists():
+            logger.warning("what was finished is in %s; go on with resume=True (--resume)", folder.path)
 
     def _prepared(self, folder: Path) -> EntityEncoder:
         """Load a checkpoint with everything that training needs: markers, embeddings for them, towers, dropout."""
@@ -248,8 +255,8 @@ class Stages:
                 len(missing), len(wanted), min(missing),
             )  # fmt: skip
 
-    def _check_size(self, encoder: EntityEncoder, examples: Examples) -> None:
-        """Say before hours are spent what would go wrong at their end."""
+    def _check_batch(self, examples: Examples) -> None:
+        """Say what is trained on, and where it is less than the settings ask for."""
         batch, counts = self._settings.batch_size * self._workers.size, examples.counts
         self._log(
             logging.WARNING if counts["unknown"] else logging.INFO,
@@ -261,14 +268,17 @@ class Stages:
                 logging.WARNING,
                 "a batch of %d is more than the %d training mentions; one batch holds all", batch, len(examples),
             )  # fmt: skip
-        parent = self._folder.path.parent
-        parent.mkdir(parents=True, exist_ok=True)
-        copies = _COPIES + self._settings.stages
+
+    def _check_disk(self, encoder: EntityEncoder) -> None:
+        """What is still to be written has to fit."""
+        to_train = self._settings.stages - len(self._folder.stages)
+        copies = 1 + (to_train + _COPIES if to_train else 0)
         needed = copies * sum(p.numel() * p.element_size() for p in encoder.model.parameters())
-        free = shutil.disk_usage(parent).free + self._folder.size()
+        parent = self._folder.path.parent
+        free = shutil.disk_usage(parent).free + (self._folder.size() if to_train else 0)
         if free < needed:
             raise TrainingError(
-                f"{parent} has {free / 1e9:.1f} GB free and the checkpoints of a run need {needed / 1e9:.1f} GB; "
+                f"{parent} has {free / 1e6:,.0f} MB free and the checkpoints of a run need {needed / 1e6:,.0f} MB; "
                 "make room or write to another disk"
             )
 
@@ -295,11 +305,7 @@ class Stages:
         self._workers.on_main(mine)
         self._index = None
         record = json.loads(file.read_text(encoding="utf-8"))
-        # What the data says itself stays beside what was mined.
-        filled = [
-            replace(mentions[place], negatives=tuple(dict.fromkeys((*mentions[place].negatives, *negatives))))
-            for place, negatives in record["negatives"]
-        ]
+        filled = [replace(mentions[place], negatives=tuple(negatives)) for place, negatives in record["negatives"]]
         return filled, record["report"]
 
     def _stage(self, stage: int, encoder: EntityEncoder, examples: Examples, mining: dict[str, Any] | None) -> None:
@@ -315,12 +321,30 @@ class Stages:
             write=self._write,
             show_progress_bar=self._show,
         )
-        loop.run()
-        self._workers.on_main(lambda: self._finish(stage, encoder, loop, mining))
-        self._folder.stages = self._workers.on_main(lambda: self._folder.stages)
+        try:
+            loop.run()
+        except DivergedError:
+            self._workers.on_main(lambda: self._rescue(stage, encoder, loop))
+            raise
+        # All have read the best weights before the checkpoints go.
+        self._workers.on_main(lambda: None)
+        self._folder.stages = self._workers.on_main(lambda: self._finish(stage, encoder, loop, mining))
 
-    def _finish(self, stage: int, encoder: EntityEncoder, loop: Loop, mining: dict[str, Any] | None) -> None:
-        """Save the model of a stage, then measure it."""
+    def _rescue(self, stage: int, encoder: EntityEncoder, loop: Loop) -> None:
+        """Make a model of the latest checkpoint; going on from it would lead to where the run has come."""
+        if loop.restore():
+            self._save(self._folder.rescued(stage), encoder)
+        shutil.rmtree(self._folder.checkpoints(stage), ignore_errors=True)
+
+    def _save(self, folder: Path, encoder: EntityEncoder) -> None:
+        with disk_errors(folder), replace_folder(folder) as draft:
+            sections = merged(self._settings.to_sections(), self._mining.to_sections())
+            write_model_folder(draft, encoder.model, encoder.tokenizer, sections)
+
+    def _finish(
+        self, stage: int, encoder: EntityEncoder, loop: Loop, mining: dict[str, Any] | None
+    ) -> list[dict[str, Any]]:
+        """Save the model of a stage, then measure it; the records of all stages so far."""
         progress, model = loop.progress, self._folder.model(stage)
         if not loop.guessing:
             logger.warning("no batch held a negative; raise batch_size or random_negatives")
@@ -330,9 +354,7 @@ class Stages:
                 "a higher learning rate or more epochs",
                 progress.losses[-1],
             )
-        with disk_errors(model), replace_folder(model) as draft:
-            sections = merged(self._settings.to_sections(), self._mining.to_sections())
-            write_model_folder(draft, encoder.model, encoder.tokenizer, sections)
+        self._save(model, encoder)
         # The model is safe on disk before anything is done with it.
         trained = EntityEncoder(encoder.model, encoder.tokenizer, str(model))
         evaluation: Evaluation | None = None
@@ -355,10 +377,15 @@ class Stages:
             evaluation=None if evaluation is None else evaluation.to_record(),
         )
         self._folder.finish_stage(asdict(result))
+        return self._folder.stages
 
     def _indexed(self, encoder: EntityEncoder, entities: Iterable[Entity] | None = None) -> EntityIndex:
         entities = self._entities() if entities is None else entities
-        return build_index(_fresh(encoder), entities, show_progress_bar=self._show)
+        try:
+            return build_index(_fresh(encoder), entities, show_progress_bar=self._show)
+        except NotFiniteError as error:
+            # Weights that are numbers but no model any more give vectors that are none.
+            raise DivergedError(f"{error}; lower the learning rate") from error
 
     def _measured(self, encoder: EntityEncoder, index: EntityIndex, by_ambiguity: bool = False) -> Evaluation:
         return evaluate(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -78,12 +79,25 @@ def train(
         raise InputError(
             "train.eval_steps needs evaluation mentions (eval_dataset, --dev); or set it to 0 (--eval-steps 0)"
         )
+    folder = RunFolder(output)
+    if tensorboard is not None:
+        _check_tensorboard(Path(tensorboard), output, folder.path)
     with joined_workers(device) as workers:
         check_mixed_precision(settings.mixed_precision, workers.device)
         with _written(tensorboard if workers.is_main else None) as write:
-            folder = RunFolder(output)
             stages = Stages(model, entities, settings, mining, held_out, ks, folder, workers, write, show_progress_bar)
             return stages.train(mentions, output, resume)
+
+
+def _check_tensorboard(folder: Path, *replaced: Path) -> None:
+    """Raise `InputError` where TensorBoard cannot write, or would write into a folder that is replaced as a whole."""
+    if importlib.util.find_spec("tensorboard") is None:
+        raise InputError("TensorBoard is not installed; install it with: pip install 'modelscope_plugin[tensorboard]'")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"{folder} is a file; name a folder for TensorBoard")
+    for other in replaced:
+        if folder.resolve().is_relative_to(other.resolve()):
+            raise InputError(f"{folder} lies in {other}, which is replaced as a whole; name a folder elsewhere")
 
 
 @contextmanager
@@ -92,13 +106,7 @@ def _written(folder: str | Path | None) -> Iterator[Writer | None]:
     if folder is None:
         yield None
         return
-    if Path(folder).exists() and not Path(folder).is_dir():
-        raise InputError(f"{folder} is a file; name a folder for TensorBoard")
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise InputError(
-            "TensorBoard is not installed; install it with: pip install 'modelscope_plugin[tensorboard]'"
-        ) from None
+    from torch.utils.tensorboard import SummaryWriter
+
     with SummaryWriter(str(folder)) as writer:
         yield writer.add_scalar

@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -140,11 +141,12 @@ def test_batches_hold_texts_of_similar_length() -> None:
     assert sum(spread) / len(spread) < 10
 
 
-def test_guessing_is_the_loss_of_equal_scores() -> None:
+@pytest.mark.parametrize("symmetric", [False, True])
+def test_guessing_is_the_loss_of_equal_scores(symmetric: bool) -> None:
     for batch in _batches(_Examples([[0, 1], [2], [3], [1, 4]], [[5], [], [6], []]), 3, hard=1).epoch(0):
         vectors = torch.ones(len(batch.mentions), 2), torch.ones(len(batch.candidates), 2)
-        loss = contrastive_loss(*vectors, batch.pairs, batch.golds, 1.0)
-        assert math.isclose(loss.item(), batch.guessing, rel_tol=1e-5)
+        loss = contrastive_loss(*vectors, batch.pairs, batch.golds, 1.0, symmetric)
+        assert math.isclose(loss.item(), batch.guessing(symmetric), rel_tol=1e-5)
 
 
 def test_texts_of_a_batch_are_sorted_by_length() -> None:

@@ -104,6 +104,12 @@ def test_bad_argument_raises(base_folder: Path, tmp_path: Path, change: dict[str
         build_trainer(NAME, default_args=_arguments(base_folder, tmp_path, **change))
 
 
+def test_unknown_argument_of_train_is_refused(base_folder: Path, tmp_path: Path) -> None:
+    trainer = build_trainer(NAME, default_args=_arguments(base_folder, tmp_path))
+    with pytest.raises(InputError, match=r"unknown argument 'checkpoint_path' of train; .* resume=True"):
+        trainer.train(checkpoint_path="x")
+
+
 def test_training_without_data_raises(base_folder: Path, tmp_path: Path) -> None:
     trainer = build_trainer(NAME, default_args=_arguments(base_folder, tmp_path, train_dataset=None))
     with pytest.raises(InputError, match="no train_dataset"):

@@ -96,12 +96,29 @@ def test_entity_with_the_text_of_a_gold_is_no_negative(encoder: EntityEncoder) -
     assert len(mined.mentions[0].negatives) == 5
     assert "double" not in mined.mentions[0].negatives
     assert [one.rank for one in mined.found[0]] == [1, 2, 3, 4, 5]
+    named = _mine(encoder, doubled, MENTIONS[5:], name_negatives=2)
+    assert "double" not in named.mentions[0].negatives
 
 
-def test_golds_of_other_records_of_the_mention_are_no_negatives(encoder: EntityEncoder, index: EntityIndex) -> None:
-    records = [Mention("苹果很好", 0, 2, (one,)) for one in ("apple-inc", "apple-fruit")]
-    for mention in _mine(encoder, index, records).mentions:
-        assert not {"apple-inc", "apple-fruit"} & set(mention.negatives)
+def test_double_whose_vector_differs_in_its_last_digits_is_no_negative(encoder: EntityEncoder) -> None:
+    entities = [*ENTITIES, replace(ENTITIES[5], id="double")]
+    vectors = encoder.encode_document(entities)
+    vectors[6] *= 1 + 1e-6
+    index = EntityIndex(encoder.dimension, encoder.fingerprint)
+    index.add(entities, vectors)
+    assert "double" not in _mine(encoder, index, MENTIONS[5:]).mentions[0].negatives
+
+
+def test_negatives_of_the_data_stay_before_those_found(
+    encoder: EntityEncoder, index: EntityIndex, tmp_path: Path
+) -> None:
+    own = replace(MENTIONS[0], negatives=("river", "Q404"))
+    mined = _mine(encoder, index, [own], num_negatives=5)
+    assert mined.mentions[0].negatives[:2] == ("river", "Q404")
+    assert set(mined.mentions[0].negatives[2:]) == {"apple-fruit", "apple-film", "dapeng", "roc"}
+    write_negatives(tmp_path / "negatives.jsonl", mined, index)
+    (read,) = read_mentions(tmp_path / "negatives.jsonl")
+    assert set(read.negatives) == set(mined.mentions[0].negatives)
 
 
 def test_report_counts_what_was_found(encoder: EntityEncoder, index: EntityIndex) -> None:

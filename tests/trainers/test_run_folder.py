@@ -68,13 +68,26 @@ def test_folder_of_something_else_is_left_alone(tmp_path: Path) -> None:
             RunFolder(tmp_path / "model").check(resume)
 
 
-def test_run_that_is_going_on_is_not_disturbed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("resume", [False, True])
+def test_run_that_is_going_on_is_not_disturbed(tmp_path: Path, resume: bool) -> None:
     run = RunFolder(tmp_path / "model")
     run.open(IDENTITY)
     with pytest.raises(TrainingError, match="is in use: another process trains there"):
-        RunFolder(tmp_path / "model").open(IDENTITY)
+        RunFolder(tmp_path / "model").check(resume)
     run.close()
-    RunFolder(tmp_path / "model").open(IDENTITY)
+    RunFolder(tmp_path / "model").check(resume=True)
+
+
+def test_killed_drafts_are_no_run_and_are_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "model.training"
+    folder.mkdir()
+    (folder / "lock").touch()
+    (folder / ".run.json.7.part").write_text("{")
+    (tmp_path / ".model.training.7.gone").mkdir()
+    run = RunFolder(tmp_path / "model")
+    run.check(resume=False)
+    run.open(IDENTITY)
+    assert sorted(entry.name for entry in tmp_path.rglob("*")) == ["lock", "model.training", "run.json"]
 
 
 def test_folder_is_discarded_only_while_nothing_is_in_it(tmp_path: Path) -> None:

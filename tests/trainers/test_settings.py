@@ -82,6 +82,7 @@ def test_to_sections_round_trip() -> None:
         ({"temperature": 0}, "train.temperature=0 must be above 0"),
         ({"warmup_ratio": 1.5}, "warmup_ratio=1.5"),
         ({"towers": 3}, "model.towers=3"),
+        ({"seed": 2**31}, "train.seed=2147483648 must be below"),
         ({"stages": 0}, "train.stages=0"),
         ({"stage_two_learning_rate": -1.0}, "train.stage_two.lr=-1.0"),
         ({"mini_batch_size": -1}, "train.mini_batch_size=-1"),
@@ -131,3 +132,14 @@ def test_training_of_other_trainers_is_not_taken_over(
     settings, _ = training_settings(training_configuration(tmp_path))
     assert (settings.emb_pooler_type, settings.max_epochs, settings.max_length) == ("avg", 3, 128)
     assert caplog.text == ""
+
+
+def test_section_that_is_no_object_is_said(tmp_path: Path) -> None:
+    (tmp_path / "configuration.json").write_text('{"train": "fast"}')
+    with pytest.raises(InputError, match=r"configuration\.json: train must be an object, not 'fast'"):
+        training_configuration(tmp_path)
+
+
+def test_null_section_changes_nothing() -> None:
+    configuration = merged(default_configuration(), {"train": {"optimizer": {"options": {"grad_clip": None}}}})
+    assert training_settings(configuration)[0].max_grad_norm == 1.0

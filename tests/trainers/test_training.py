@@ -27,7 +27,7 @@ from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.index import EntityIndex
 from modelscope_plugin.index.building import build_index
 from modelscope_plugin.trainers import stages
-from modelscope_plugin.trainers.loop import set_dropout
+from modelscope_plugin.trainers.loop import Loop, set_dropout
 from modelscope_plugin.trainers.mining import mine_negatives
 from modelscope_plugin.trainers.record import RECORD_FILE
 from modelscope_plugin.trainers.results import TrainingResult
@@ -161,16 +161,33 @@ def test_collapse_is_said(base_folder: Path, tmp_path: Path, caplog: pytest.LogC
 def test_loss_that_is_no_number_stops_and_keeps_the_earlier_model(base_folder: Path, tmp_path: Path) -> None:
     _train(base_folder, tmp_path / "out", max_epochs=1)
     before = (tmp_path / "out" / RECORD_FILE).read_text()
-    with pytest.raises(TrainingError, match="the loss is nan at step 3; lower the learning rate"):
+    with pytest.raises(TrainingError, match="the loss is nan at step 2; lower the learning rate"):
         _train(base_folder, tmp_path / "out", learning_rate=1e30, max_grad_norm=0.0)
     assert (tmp_path / "out" / RECORD_FILE).read_text() == before
-    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_divergence_leaves_the_latest_checkpoint_as_a_model(
+    base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = _train(base_folder, tmp_path / "whole", max_epochs=3, lr_scheduler_type="constant")
+    assert whole.best.steps == 3
+    step = Loop._step
+
+    def diverging(self: Loop, batches: list[Any]) -> torch.Tensor:
+        return step(self, batches) * (math.nan if self.progress.step == 3 else 1)
+
+    monkeypatch.setattr(Loop, "_step", diverging)
+    with pytest.raises(TrainingError, match="the loss is nan at step 4"):
+        _train(base_folder, tmp_path / "out", max_epochs=9, lr_scheduler_type="constant")
+    saved = tmp_path / "out.training" / "stage-1-unfinished"
+    assert f"the latest checkpoint is saved as the model {saved}" in caplog.text
+    for name, value in _weights(tmp_path / "whole").items():
+        assert torch.equal(_weights(saved)[name], value)
 
 
 def test_loss_that_is_no_number_stops_training(base_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="the loss is nan at step 3; lower the learning rate"):
-        _train(base_folder, tmp_path / "out", learning_rate=1e30, max_grad_norm=0.0, batch_size=3)
-    assert not any(tmp_path.iterdir())
+    with pytest.raises(TrainingError, match="the loss is nan at step 2; lower the learning rate"):
+        _train(base_folder, tmp_path / "out", learning_rate=1e30, max_grad_norm=0.0, batch_size=3, max_epochs=3)
 
 
 def test_batch_larger_than_the_data_is_said(
@@ -318,9 +335,36 @@ def test_too_small_a_disk_is_said_before_training(
     base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**6, 10**6, 10**5))
-    with pytest.raises(TrainingError, match=r"has 0\.0 GB free and the checkpoints of a run need .* make room"):
+    with pytest.raises(TrainingError, match=r"has 0 MB free and the checkpoints of a run need .* make room"):
         _train(base_folder, tmp_path / "out")
     assert not any(tmp_path.iterdir())
+
+
+def test_full_disk_at_the_end_can_be_resumed_with_room_for_the_model(
+    base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "copytree", lambda *_, **__: os.open("/dev/full/none", os.O_RDONLY))
+        with pytest.raises(TrainingError, match="make room on the disk and go on with resume"):
+            _train(base_folder, tmp_path / "out", max_epochs=1)
+    size = (base_folder / "model.safetensors").stat().st_size
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 2 * size))
+    _train(base_folder, tmp_path / "out", max_epochs=1, resume=True)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+
+
+def test_refused_resume_leaves_the_run_for_the_right_one(base_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError):
+        _train(base_folder, tmp_path / "out", stages=2, stage_two_learning_rate=1e30, max_grad_norm=0.0)
+    for _ in range(2):
+        with pytest.raises(TrainingError, match="holds a training with other ks, settings"):
+            _train(base_folder, tmp_path / "out", stages=2, ks=[1], max_grad_norm=0.0, resume=True)
+
+
+@pytest.mark.parametrize("place", ["out/runs", "out.training/runs", "out"])
+def test_tensorboard_in_a_folder_that_is_replaced_is_refused(base_folder: Path, tmp_path: Path, place: str) -> None:
+    with pytest.raises(InputError, match="is replaced as a whole; name a folder elsewhere"):
+        _train(base_folder, tmp_path / "out", tensorboard=tmp_path / place)
 
 
 def test_eval_steps_without_evaluation_mentions_is_refused(base_folder: Path, tmp_path: Path) -> None:
@@ -422,13 +466,10 @@ def test_divergence_keeps_the_best_weights_until_then(
     assert all(torch.isfinite(value).all() for value in _weights(tmp_path / "out").values())
 
 
-def test_divergence_of_stage_two_names_the_model_of_stage_one(
-    base_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_divergence_of_stage_two_keeps_the_model_of_stage_one(base_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="lower the learning rate"):
         _train(base_folder, tmp_path / "out", stages=2, stage_two_learning_rate=1e30, max_grad_norm=0.0)
     stage = tmp_path / "out.training" / "stage-1"
-    assert f"the model of stage 1 is in {stage}" in caplog.text
     assert EntityEncoder.from_pretrained(stage, device="cpu").dimension == 64
 
 
@@ -494,10 +535,3 @@ def test_left_out_mentions_are_counted(base_folder: Path, tmp_path: Path, caplog
 def test_batch_without_a_negative_is_said(base_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     _train(base_folder, tmp_path / "out", MENTIONS[:1], max_epochs=1, random_negatives=0)
     assert "no batch held a negative; raise batch_size or random_negatives" in caplog.text
-
-
-def test_resume_with_another_k_is_refused(base_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError):
-        _train(base_folder, tmp_path / "out", stages=2, stage_two_learning_rate=1e30, max_grad_norm=0.0)
-    with pytest.raises(TrainingError, match=r"holds a training with other ks, settings\.stage_two_learning_rate"):
-        _train(base_folder, tmp_path / "out", stages=2, ks=[1], max_grad_norm=0.0, resume=True)
