@@ -161,7 +161,7 @@ def test_collapse_is_said(base_folder: Path, tmp_path: Path, caplog: pytest.LogC
 def test_loss_that_is_no_number_stops_and_keeps_the_earlier_model(base_folder: Path, tmp_path: Path) -> None:
     _train(base_folder, tmp_path / "out", max_epochs=1)
     before = (tmp_path / "out" / RECORD_FILE).read_text()
-    with pytest.raises(TrainingError, match="the loss is nan at step 2; lower the learning rate"):
+    with pytest.raises(TrainingError, match="the loss is nan at step 3; lower the learning rate"):
         _train(base_folder, tmp_path / "out", learning_rate=1e30, max_grad_norm=0.0)
     assert (tmp_path / "out" / RECORD_FILE).read_text() == before
 
