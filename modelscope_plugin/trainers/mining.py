@@ -144,10 +144,11 @@ def mine_negatives(
                 own_scores = index.vectors[sorted(own)] @ query
                 gold_score = float(own_scores.max())
                 doubles = _doubles(index, own, own_scores, row_scores, row_ranked)
-                others = _ranked(row_scores, row_ranked, own | doubles)
+                others = ~np.isin(row_ranked, [*own, *doubles])
                 alike = [] if namesakes is None else namesakes.of(mention, own)
                 draw = random.Random(f"{settings.seed} {len(found)}")
-                found.append(_chosen(index, query, gold_score, others, alike, settings, draw))
+                ranking = row_scores[others], row_ranked[others]
+                found.append(_chosen(index, query, gold_score, *ranking, alike, settings, draw))
                 gold_scores.append(gold_score)
             bar.update(len(part))
     filled = [
@@ -219,39 +220,36 @@ def _doubles(index: EntityIndex, golds: set[int], gold_scores: Vectors, scores: 
     return {row for row in rows if entity_text(index[row]) in texts}
 
 
-def _ranked(scores: Vectors, ranked: Rows, golds: set[int]) -> list[Negative]:
-    """The entities found that are no gold, with their ranks."""
-    found = [(row, score) for row, score in zip(ranked.tolist(), scores.tolist(), strict=True) if row not in golds]
-    return [Negative(row, score, rank) for rank, (row, score) in enumerate(found, 1)]
-
-
 def _chosen(
     index: EntityIndex,
     query: Vectors,
     gold_score: float,
-    others: list[Negative],
+    scores: Vectors,
+    ranked: Rows,
     alike: list[int],
     settings: MiningSettings,
     draw: random.Random,
 ) -> list[Negative]:
-    """The negatives of one mention: first those of its name, the rest from the range."""
+    """The negatives of one mention: first those of its name, the rest from the range of the ranking."""
     highest = math.inf if settings.absolute_margin is None else gold_score - settings.absolute_margin
-    rank = {one.row: one.rank for one in others}
-    scores = (index.vectors[alike] @ query).tolist() if alike else []
-    named = [
-        Negative(row, score, rank.get(row, 0), by_name=True)
-        for row, score in zip(alike, scores, strict=True)
-        if score <= highest
-    ]
-    named = sorted(named, key=_best_first)[: min(settings.name_negatives, settings.num_negatives)]
-    taken = {one.row for one in named}
-    pool = [
-        one for one in others[settings.range_min : settings.range_max] if one.score <= highest and one.row not in taken
-    ]
+    named: list[Negative] = []
+    if alike:
+        rank = {row: rank for rank, row in enumerate(ranked.tolist(), 1)}
+        alike_scores = (index.vectors[alike] @ query).tolist()
+        named = [
+            Negative(row, score, rank.get(row, 0), by_name=True)
+            for row, score in zip(alike, alike_scores, strict=True)
+            if score <= highest
+        ]
+        named = sorted(named, key=_best_first)[: min(settings.name_negatives, settings.num_negatives)]
+    usable = (scores <= highest) & ~np.isin(ranked, [one.row for one in named])
+    usable[: settings.range_min] = usable[settings.range_max :] = False
+    places = np.flatnonzero(usable).tolist()
     wanted = settings.num_negatives - len(named)
     if settings.sampling_strategy == "random":
-        pool = draw.sample(pool, min(wanted, len(pool)))
-    return sorted(named + pool[:wanted], key=_best_first)
+        places = sorted(draw.sample(places, min(wanted, len(places))))
+    pool = [Negative(int(ranked[place]), float(scores[place]), place + 1) for place in places[:wanted]]
+    return sorted(named + pool, key=_best_first) if named else pool
 
 
 def _best_first(one: Negative) -> tuple[float, int]:
