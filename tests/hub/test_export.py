@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -139,17 +140,22 @@ def test_prefix_that_grows_together_leaves_sentence_transformers_out(base_folder
     assert "would give other vectors" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
 
 
-def test_model_of_the_hub_that_was_never_trained_here(
-    builtin_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MODELSCOPE_CACHE", str(tmp_path / "cache"))
+def test_model_of_the_hub_that_was_never_trained_here(builtin_folder: Path, tmp_path: Path) -> None:
     with serve_model(builtin_folder, "owner/old-model") as address:
-        monkeypatch.setenv("MODELSCOPE_DOMAIN", address)
-        result = export_model("owner/old-model", tmp_path / "out", language="en", license="mit")
-    assert not result.trained
-    assert not result.evaluated
-    assert "training.json" not in result.files
-    assert "pytorch_model.bin" not in result.files
+        places = {
+            "MODELSCOPE_DOMAIN": address,
+            "MODELSCOPE_ENDPOINT": address,
+            "MODELSCOPE_CACHE": str(tmp_path / "cache"),
+        }
+        arguments = ["--model", "owner/old-model", "--language", "en", "--license", "mit", "--json"]
+        done = subprocess.run(
+            [sys.executable, "-m", "modelscope_plugin", "export", "--out", tmp_path / "out", *arguments],
+            capture_output=True, text=True, timeout=300, check=False, env=os.environ | places | {"HOME": str(tmp_path)},
+        )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert (result["trained"], result["evaluated"], result["name"]) == (False, False, "out")
+    assert not {"training.json", "pytorch_model.bin"} & result["files"].keys()
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "has no record of a training run" in card
     assert 'license: "mit"' in card
