@@ -10,6 +10,7 @@ from setuptools.command.build_py import build_py
 HERE = Path(__file__).parent
 CONFIGURATION = "configuration.json"
 MATPLOTLIB = "matplotlib>=3.9"
+SENTENCE_TRANSFORMERS = "sentence-transformers>=5.1.2"
 TENSORBOARD = "tensorboard>=2.20"
 
 
@@ -56,7 +57,7 @@ setup(
     extras_require={
         "plot": [MATPLOTLIB],
         "tensorboard": [TENSORBOARD],
-        "test": ["pytest>=8", "hypothesis>=6.100", MATPLOTLIB, TENSORBOARD],
+        "test": ["pytest>=8", "hypothesis>=6.100", MATPLOTLIB, SENTENCE_TRANSFORMERS, TENSORBOARD],
         "dev": ["ruff", "mypy", "types-tqdm", "types-tabulate"],
     },
     entry_points={"modelscope_hub.cli_plugins": ["entity = modelscope_plugin.cli.plugin:EntityCommand"]},

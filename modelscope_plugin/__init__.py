@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from modelscope_plugin.data import Document, Entity, Mention, read_documents, read_entities, read_mentions
     from modelscope_plugin.encoding import EntityEncoder
     from modelscope_plugin.errors import PluginError
+    from modelscope_plugin.hub.export import export_model
     from modelscope_plugin.index import Candidate, EntityIndex
     from modelscope_plugin.index.building import build_index
     from modelscope_plugin.metrics.evaluation import evaluate
@@ -33,6 +34,7 @@ _PUBLIC = {
     "PluginError": "errors",
     "build_index": "index.building",
     "evaluate": "metrics.evaluation",
+    "export_model": "hub.export",
     "read_documents": "data",
     "read_entities": "data",
     "read_mentions": "data",
@@ -50,6 +52,7 @@ __all__ = [
     "__version__",
     "build_index",
     "evaluate",
+    "export_model",
     "read_documents",
     "read_entities",
     "read_mentions",

@@ -55,7 +55,9 @@ def test_modelscope_command_has_the_sub_command() -> None:
     command = Path(sys.executable).with_name("modelscope")
     result = subprocess.run([command, "entity", "--help"], capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode == 0
-    assert all(name in result.stdout for name in ("demo", "encode", "index", "link", "train", "mine", "evaluate"))
+    assert all(
+        name in result.stdout for name in ("demo", "encode", "index", "link", "train", "mine", "evaluate", "export")
+    )
 
 
 def test_modelscope_command_fails_with_one_line(tmp_path: Path) -> None:

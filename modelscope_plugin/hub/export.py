@@ -1,0 +1,187 @@
+"""A model folder to publish: everything that a reader needs, and nothing else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelscope_plugin.configuration import merged
+from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.errors import InputError
+from modelscope_plugin.files import check_output_folder, replace_folder, write_json
+from modelscope_plugin.hub.card_parts import CardFacts, is_hub_id, speaker
+from modelscope_plugin.hub.model_card import model_card
+from modelscope_plugin.hub.sentence_transformers_files import has_same_tokens, write_sentence_transformers_files
+from modelscope_plugin.hub.training_record import published_record
+from modelscope_plugin.metainfo import Metrics
+from modelscope_plugin.models.location import resolve_model
+from modelscope_plugin.models.model_folder import write_model_folder
+from modelscope_plugin.trainers.record import RECORD_FILE
+from modelscope_plugin.trainers.settings import evaluation_ks, training_configuration, training_settings
+from modelscope_plugin.version import __version__
+
+EXPORT_FILE = "export.json"
+"""File of an exported folder that names the others, so that a later export may replace them."""
+
+CARD_FILE = "README.md"
+"""The model card."""
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What `export_model` wrote.
+
+    Attributes:
+        folder: The folder.
+        name: The name of the model in its card.
+        fingerprint: Fingerprint of the model, the same as that of the source.
+        files: Size in bytes of every file, by its path in the folder.
+        sentence_transformers: Whether sentence-transformers opens the folder.
+        trained: Whether the record of a training run is in it.
+        evaluated: Whether the card has a table of recall.
+    """
+
+    folder: Path
+    name: str
+    fingerprint: str
+    files: dict[str, int]
+    sentence_transformers: bool
+    trained: bool
+    evaluated: bool
+
+    def to_record(self) -> dict[str, Any]:
+        """The result as a JSON object."""
+        return {
+            "folder": str(self.folder),
+            "name": self.name,
+            "fingerprint": self.fingerprint,
+            "sentence_transformers": self.sentence_transformers,
+            "trained": self.trained,
+            "evaluated": self.evaluated,
+            "files": self.files,
+        }
+
+
+def export_model(
+    model: str | Path,
+    output: str | Path,
+    *,
+    language: str = "zh",
+    license: str = "apache-2.0",
+    name: str | None = None,
+    revision: str | None = None,
+) -> ExportResult:
+    """Write a model as a folder to publish.
+
+    The folder opens in ``pipeline(Tasks.sentence_embedding, FOLDER)`` after ``import modelscope_plugin``, and in
+    ``SentenceTransformer(FOLDER)``. It is written whole or not at all, and an earlier export in its place is replaced.
+
+    Args:
+        model: A model folder, or a hub id.
+        output: The folder to write.
+        language: Language of the model card, ``zh`` or ``en``.
+        license: Licence of the model, for the card.
+        name: What the card calls the model and loads it by, a hub id such as ``owner/name``; by default the name of
+            the folder.
+        revision: Branch or tag of a hub model.
+
+    Returns:
+        What was written.
+
+    Raises:
+        InputError: If ``output`` is the model's own folder or holds other things, or a text for the card is not usable.
+        MissingFileError: If there is no such model.
+        ModelFolderError: If a file of it is missing or damaged.
+    """
+    speaker(language)
+    source, output = resolve_model(model, revision), Path(output)
+    if _holds(output, source):
+        raise InputError(f"{output} holds the model that is exported; name another folder")
+    check_output_folder(output, EXPORT_FILE)
+    title = _line("name", output.resolve().name if name is None else name)
+    if "/" in title and not is_hub_id(title):
+        raise InputError(f"name={title!r} is no hub id such as owner/name; a name of another kind has no slash")
+    terms = _line("license", license)
+    record = published_record(source)
+    encoder = EntityEncoder.from_pretrained(source, device="cpu")
+    facts = _facts(encoder, title, terms, record)
+    sections = _sections(source)
+    with replace_folder(output) as draft:
+        write_model_folder(draft, encoder.model, encoder.tokenizer, sections)
+        if facts.sentence_transformers:
+            write_sentence_transformers_files(draft, encoder)
+        if record is not None:
+            write_json(draft / RECORD_FILE, record)
+        (draft / CARD_FILE).write_text(model_card(facts, language), encoding="utf-8")
+        write_json(
+            draft / EXPORT_FILE,
+            {
+                "modelscope_plugin": __version__,
+                "name": title,
+                "fingerprint": encoder.fingerprint,
+                "files": sorted(path.name for path in draft.iterdir()),
+            },
+        )
+        files = {
+            path.relative_to(draft).as_posix(): path.stat().st_size
+            for path in sorted(draft.rglob("*"))
+            if path.is_file()
+        }
+    return ExportResult(
+        folder=output,
+        name=title,
+        fingerprint=encoder.fingerprint,
+        files=files,
+        sentence_transformers=facts.sentence_transformers,
+        trained=record is not None,
+        evaluated=bool(facts.evaluation),
+    )
+
+
+def _facts(encoder: EntityEncoder, name: str, license: str, record: dict[str, Any] | None) -> CardFacts:
+    model, tokenizer = encoder.model, encoder.tokenizer
+    config = model.mention_tower.config
+    return CardFacts(
+        name=name,
+        license=license,
+        architecture=str(config.model_type),
+        layers=int(config.num_hidden_layers),
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        dimension=model.dimension,
+        max_length=tokenizer.max_length,
+        emb_pooler_type=model.emb_pooler_type,
+        normalize=model.normalize,
+        towers=model.towers,
+        mention_prefix=tokenizer.mention_prefix,
+        entity_prefix=tokenizer.entity_prefix,
+        has_markers=tokenizer.has_markers,
+        sentence_transformers=has_same_tokens(encoder),
+        training=record,
+    )
+
+
+def _sections(source: Path) -> dict[str, Any]:
+    """How the model was trained and is evaluated, in the sections of configuration.json.
+
+    Only settings that this package knows: a folder of the machine, such as ``train.work_dir``, stays behind.
+    """
+    configuration = training_configuration(source)
+    settings, mining = training_settings(configuration)
+    metric = {"type": Metrics.entity_recall, "k": list(evaluation_ks(configuration))}
+    train = merged(settings.to_sections(), mining.to_sections())["train"]
+    return {"train": train, "evaluation": {"metrics": [metric]}}
+
+
+def _holds(folder: Path, other: Path) -> bool:
+    """Whether ``other`` is ``folder`` or lies in it."""
+    folder, other = folder.resolve(), other.resolve()
+    return folder == other or folder in other.parents
+
+
+def _line(what: str, text: str) -> str:
+    """A text that stands in one line of the card."""
+    line = text.strip()
+    if not line or not line.isprintable():
+        raise InputError(f"{what}={text!r} must be one line of text")
+    return line
