@@ -124,8 +124,7 @@ def run(args: argparse.Namespace) -> None:
     )
     from modelscope_plugin.trainers.training import train
 
-    folder = resolve_model(args.model)
-    configuration = training_configuration(folder)
+    configuration = training_configuration(resolve_model(args.model))
     if args.config:
         configuration = merged(configuration, read_configuration_file(Path(args.config)))
     given = {name: getattr(args, name, None) for name in (*TrainingSettings.places, *MiningSettings.places)}
@@ -133,7 +132,7 @@ def run(args: argparse.Namespace) -> None:
     if args.train is None and not settings.kb_mentions:
         raise UsageError("--train is needed, or --kb-mentions to train on the knowledge base alone")
     result = train(
-        folder,
+        args.model,
         knowledge_base(args.kb, args.encoding),
         read_mentions(args.train, encoding=args.encoding) if args.train else (),
         args.out,

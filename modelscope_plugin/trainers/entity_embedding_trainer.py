@@ -75,8 +75,8 @@ class EntityEmbeddingTrainer(BaseTrainer):
         if not isinstance(model, str | Path):
             raise InputTypeError(f"model must be a folder or a hub id, not {type(model).__name__}")
         super().__init__(str(default_configuration_file()))
-        self.model_dir = resolve_model(model, model_revision)
-        configuration = training_configuration(self.model_dir)
+        self._model, self._model_revision = model, model_revision
+        configuration = training_configuration(resolve_model(model, model_revision))
         if cfg_file is not None:
             configuration = merged(configuration, Config.from_file(str(cfg_file)).to_dict())
         self.cfg = Config(configuration)
@@ -115,7 +115,7 @@ class EntityEmbeddingTrainer(BaseTrainer):
         if self._train_dataset is None and not self.settings.kb_mentions:
             raise InputError("no train_dataset; give a file of mentions or the mentions, or set train.kb_mentions")
         result = train(
-            self.model_dir,
+            self._model,
             self._entities,
             () if self._train_dataset is None else _mentions(self._train_dataset),
             self.output_dir,
@@ -124,6 +124,7 @@ class EntityEmbeddingTrainer(BaseTrainer):
             eval_mentions=None if self._eval_dataset is None else _mentions(self._eval_dataset),
             ks=evaluation_ks(self.cfg.to_dict()),
             device=self.device,
+            revision=self._model_revision,
             resume=resume,
             tensorboard=tensorboard,
         )

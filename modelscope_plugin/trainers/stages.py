@@ -29,7 +29,6 @@ from modelscope_plugin.index.building import build_index
 from modelscope_plugin.index.entity_index import EntityIndex
 from modelscope_plugin.metrics.evaluation import Evaluation, evaluate
 from modelscope_plugin.models.dual_encoder import DualEncoder
-from modelscope_plugin.models.location import resolve_model
 from modelscope_plugin.models.model_folder import write_model_folder
 from modelscope_plugin.preprocessors.checkpoint_files import entity_tokenizer, load_tokenizer
 from modelscope_plugin.preprocessors.tokenization import declare_markers
@@ -54,7 +53,8 @@ class Stages:
     """A training run, as one of the processes that train together goes through it.
 
     Args:
-        base: Folder or hub id of the checkpoint to start from.
+        base: Folder of the checkpoint to start from.
+        base_name: What it is called in the record: a hub id, or its path.
         entities: Gives the knowledge base from its beginning each time it is called.
         settings: How to train.
         mining: How hard negatives are mined.
@@ -68,7 +68,8 @@ class Stages:
 
     def __init__(
         self,
-        base: str | Path,
+        base: Path,
+        base_name: str,
         entities: Callable[[], Iterable[Entity]],
         settings: TrainingSettings,
         mining: MiningSettings,
@@ -80,6 +81,7 @@ class Stages:
         show_progress_bar: bool | None,
     ) -> None:
         self._base = base
+        self._base_name = base_name
         self._entities = entities
         self._settings = settings
         self._mining = mining
@@ -116,7 +118,7 @@ class Stages:
     def _train(self, mentions: Iterable[Mention], output: Path, resume: bool) -> TrainingResult:
         settings, folder = self._settings, self._folder
         self._workers.on_main(lambda: folder.check(resume))
-        encoder = self._prepared(resolve_model(self._base))
+        encoder = self._prepared(self._base)
         given = with_all_golds(mentions)
         self._golds = {one for mention in given for one in mention.entity_ids}
         if settings.kb_mentions:
@@ -412,7 +414,7 @@ class Stages:
         """Put the model of the best stage, with the record of the run, into its place."""
         with disk_errors(output), replace_folder(output) as draft:
             shutil.copytree(self._folder.model(best.stage), draft, dirs_exist_ok=True)
-            write_record(draft, identity, str(self._base), best, self._folder.stages)
+            write_record(draft, identity, self._base_name, best, self._folder.stages)
         self._folder.remove()
 
 

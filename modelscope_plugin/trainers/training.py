@@ -12,6 +12,7 @@ from modelscope_plugin.errors import InputError
 from modelscope_plugin.files import check_output_folder
 from modelscope_plugin.metrics.evaluation import DEFAULT_KS
 from modelscope_plugin.metrics.recall import check_ks
+from modelscope_plugin.models.location import resolve_model
 from modelscope_plugin.trainers.loop import Writer, check_mixed_precision
 from modelscope_plugin.trainers.record import RECORD_FILE
 from modelscope_plugin.trainers.results import TrainingResult
@@ -32,6 +33,7 @@ def train(
     eval_mentions: Iterable[Mention] | None = None,
     ks: Iterable[int] = DEFAULT_KS,
     device: str | None = None,
+    revision: str | None = None,
     resume: bool = False,
     tensorboard: str | Path | None = None,
     show_progress_bar: bool | None = None,
@@ -54,6 +56,7 @@ def train(
         eval_mentions: Mentions to measure recall on after each stage, over the whole knowledge base.
         ks: The values of k to measure.
         device: As for `EntityEncoder.from_pretrained`; under ``torchrun`` each process takes a GPU of its own.
+        revision: Branch or tag of a hub model.
         resume: Go on with an interrupted run of the same call; the weights will be those of a run that was
             never interrupted. A run that has ended is not repeated.
         tensorboard: Folder for TensorBoard's files.
@@ -85,7 +88,12 @@ def train(
     with joined_workers(device) as workers:
         check_mixed_precision(settings.mixed_precision, workers.device)
         with _written(tensorboard if workers.is_main else None) as write:
-            stages = Stages(model, entities, settings, mining, held_out, ks, folder, workers, write, show_progress_bar)
+            base = resolve_model(model, revision)
+            # A folder by its whole path, so that the record cannot be taken for one of a hub id.
+            name = str(base.resolve()) if Path(model).is_dir() else str(model)
+            stages = Stages(
+                base, name, entities, settings, mining, held_out, ks, folder, workers, write, show_progress_bar
+            )
             return stages.train(mentions, output, resume)
 
 

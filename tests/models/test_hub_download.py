@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -54,3 +55,13 @@ def test_id_that_the_hub_does_not_know_is_one_line(model_folder: Path, kb_file: 
     assert result.returncode == 1
     assert "the hub does not give a model of that id" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_training_from_a_model_of_the_hub_records_its_id(
+    model_folder: Path, kb_file: Path, mentions_file: Path, tmp_path: Path
+) -> None:
+    with serve_model(model_folder, "owner/name") as address:
+        arguments = ["train", "--model", "owner/name", "--kb", kb_file, "--train", mentions_file, "--epochs", "1"]
+        result = _run(address, tmp_path / "cache", "-m", "modelscope_plugin", *arguments, "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert json.loads((tmp_path / "out" / "training.json").read_text())["base_model"] == "owner/name"

@@ -125,6 +125,14 @@ def test_record_holds_settings_versions_and_losses(base_folder: Path, tmp_path: 
     assert set(record["versions"]) == {"modelscope_plugin", "torch", "transformers", "python"}
 
 
+def test_record_names_the_base_by_its_whole_path(
+    base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(base_folder.parent)
+    _train(Path(base_folder.name), tmp_path / "out", max_epochs=1)
+    assert json.loads((tmp_path / "out" / RECORD_FILE).read_text())["base_model"] == str(base_folder.resolve())
+
+
 def test_evaluation_without_gold_is_refused_before_training(base_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="none of the 1 evaluation mentions has a gold entity"):
         _train(base_folder, tmp_path / "out", eval_mentions=[Mention("大鹏", 0, 2)])
