@@ -28,17 +28,17 @@ from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.metrics.evaluation import Evaluation
 from modelscope_plugin.progress import progress_bar
 from modelscope_plugin.trainers.batches import Batch, Batches
-from modelscope_plugin.trainers.checkpoint import (
+from modelscope_plugin.trainers.examples import Examples
+from modelscope_plugin.trainers.gradients import GradientComputer
+from modelscope_plugin.trainers.losses import contrastive_loss
+from modelscope_plugin.trainers.settings import TrainingSettings
+from modelscope_plugin.trainers.training_state import (
     Progress,
     load_checkpoint,
     load_weights,
     save_checkpoint,
     save_weights,
 )
-from modelscope_plugin.trainers.examples import Examples
-from modelscope_plugin.trainers.gradients import GradientComputer
-from modelscope_plugin.trainers.losses import contrastive_loss
-from modelscope_plugin.trainers.settings import TrainingSettings
 from modelscope_plugin.trainers.workers import Workers
 
 logger = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from typing import Any
 
 from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.files import write_json
-from modelscope_plugin.trainers.checkpoint import disk_errors
+from modelscope_plugin.trainers.training_state import disk_errors
 
 _RUN_FILE, _LOCK_FILE = "run.json", "lock"
 

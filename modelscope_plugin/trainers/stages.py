@@ -32,7 +32,6 @@ from modelscope_plugin.models.dual_encoder import DualEncoder
 from modelscope_plugin.models.model_folder import write_model_folder
 from modelscope_plugin.preprocessors.checkpoint_files import entity_tokenizer, load_tokenizer
 from modelscope_plugin.preprocessors.tokenization import declare_markers
-from modelscope_plugin.trainers.checkpoint import disk_errors
 from modelscope_plugin.trainers.examples import Examples
 from modelscope_plugin.trainers.loop import DivergedError, Loop, Writer, set_dropout
 from modelscope_plugin.trainers.mining import mine_negatives
@@ -40,6 +39,7 @@ from modelscope_plugin.trainers.record import finished_run, versions, write_reco
 from modelscope_plugin.trainers.results import StageResult, TrainingResult
 from modelscope_plugin.trainers.run_folder import RunFolder
 from modelscope_plugin.trainers.settings import MiningSettings, TrainingSettings
+from modelscope_plugin.trainers.training_state import disk_errors
 from modelscope_plugin.trainers.workers import Workers
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from modelscope_plugin.errors import TrainingError
-from modelscope_plugin.trainers.checkpoint import Progress, load_checkpoint, save_checkpoint
+from modelscope_plugin.trainers.training_state import Progress, load_checkpoint, save_checkpoint
 
 STATE = {"optimizer": {"state": {0: {"step": torch.tensor(3.0)}}, "lr": 0.1}, "randomness": [torch.get_rng_state()]}
 PROGRESS = Progress(step=3, losses=[1.5], epoch_losses=[1.0, 0.5], guessing=[2.0], best=0.25, best_step=2, measured=1)
