@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import resource
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,15 @@ def _model(size: int = 4) -> torch.nn.Module:
     return torch.nn.Linear(size, size)
 
 
-@pytest.fixture
-def no_room() -> Iterator[None]:
-    """No file can grow beyond a few bytes, as on a full disk."""
+@contextmanager
+def _no_room() -> Iterator[None]:
+    """No file can grow beyond a few bytes, as on a full disk; only around the call, or pytest cannot write either."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_checkpoint_round_trip(tmp_path: Path) -> None:
@@ -52,10 +55,10 @@ def test_damaged_checkpoint_is_said(tmp_path: Path, name: str) -> None:
         load_checkpoint(tmp_path / "c", _model())
 
 
-def test_full_disk_is_said_and_keeps_the_earlier_checkpoint(tmp_path: Path, request: pytest.FixtureRequest) -> None:
+def test_full_disk_is_said_and_keeps_the_earlier_checkpoint(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "c", _model(), STATE, PROGRESS)
-    request.getfixturevalue("no_room")
-    with pytest.raises(TrainingError, match=r"cannot be written .* make room on the disk and go on with resume"):
+    message = r"cannot be written .* make room on the disk and go on with resume"
+    with pytest.raises(TrainingError, match=message), _no_room():
         save_checkpoint(tmp_path / "c", _model(), STATE, Progress(step=9))
     assert load_checkpoint(tmp_path / "c", _model())[1] == PROGRESS
     assert [entry.name for entry in tmp_path.iterdir()] == ["c"]
