@@ -110,7 +110,8 @@ def main() -> None:
             seconds["ours"].append(our_seconds(base, Path(scratch, "ours"), pairs))
     figures = {f"{name}_pairs_per_second": [round(len(pairs) / s, 1) for s in times] for name, times in seconds.items()}
     ratio = statistics.median(b / o for b, o in zip(seconds["builtin"], seconds["ours"], strict=True))
-    write_results("builtin_trainer", {**vars(args), **figures, "ratio": round(ratio, 2)})
+    model = {"pairs": args.pairs, "layers": args.layers, "hidden_size": args.hidden_size}
+    write_results("builtin_trainer", {**model, **figures, "ratio": round(ratio, 2)})
 
 
 if __name__ == "__main__":
