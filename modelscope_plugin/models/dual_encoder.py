@@ -101,12 +101,6 @@ class DualEncoder(nn.Module):
         vectors = pool(states, attention_mask, self.emb_pooler_type)
         return functional.normalize(vectors, dim=-1) if self.normalize else vectors
 
-    def forward(
-        self, mentions: dict[str, torch.Tensor], entities: dict[str, torch.Tensor]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Embed a batch of mentions and a batch of entities; see `embed`."""
-        return self.embed("mention", **mentions), self.embed("entity", **entities)
-
     def resize_token_embeddings(self, size: int) -> None:
         """Grow the vocabulary of both towers to ``size`` tokens; never shrinks it."""
         for tower in {id(tower): tower for tower in (self.mention_tower, self.entity_tower)}.values():

@@ -140,7 +140,7 @@ class Loop:
             except DivergedError as error:
                 if self.progress.best is None:
                     raise
-                self._log(logging.WARNING, "%s; the best weights until then are kept", error)
+                self._workers.log(logger, logging.WARNING, "%s; the best weights until then are kept", error)
         self._close_epoch()
         self.progress.seconds = time.monotonic() - started
         self._model.eval()
@@ -183,7 +183,9 @@ class Loop:
                 recent = []
             if last:
                 self._close_epoch()
-                self._log(logging.INFO, "epoch %d of %d: loss %.4f", epoch + 1, self._epochs, progress.losses[-1])
+                self._workers.log(
+                    logger, logging.INFO, "epoch %d of %d: loss %.4f", epoch + 1, self._epochs, progress.losses[-1]
+                )
             progress.seconds = time.monotonic() - started
             if self._is_due() or (last and not (self._settings.eval_steps or self._settings.save_steps)):
                 self._measure_and_save()
@@ -195,10 +197,6 @@ class Loop:
         if self.progress.epoch_losses:
             self.progress.losses.append(sum(self.progress.epoch_losses) / len(self.progress.epoch_losses))
             self.progress.epoch_losses = []
-
-    def _log(self, level: int, message: str, *values: object) -> None:
-        if self._workers.is_main:
-            logger.log(level, message, *values)
 
     def _step(self, batches: list[Batch]) -> torch.Tensor:
         """One step of the optimiser; the mean loss of its batches."""
@@ -264,7 +262,7 @@ class Loop:
         evaluation = self._workers.on_main(evaluate)
         for name, value in evaluation.figures().items():
             self._write(f"stage_{self._stage}/{name}", value, progress.step)
-        self._log(logging.INFO, "step %d of %d: %s", progress.step, self._steps, evaluation)
+        self._workers.log(logger, logging.INFO, "step %d of %d: %s", progress.step, self._steps, evaluation)
         if progress.best is not None and evaluation.mean_recall <= progress.best:
             progress.measured += 1
             return
@@ -277,7 +275,9 @@ class Loop:
         self._schedule.load_state_dict(state["schedule"])
         self._scaler.load_state_dict(state["scaler"])
         _set_random_state(state["randomness"][self._workers.rank], self._workers.device)
-        self._log(logging.INFO, "stage %d goes on from step %d of %d", self._stage, self.progress.step, self._steps)
+        self._workers.log(
+            logger, logging.INFO, "stage %d goes on from step %d of %d", self._stage, self.progress.step, self._steps
+        )
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self._settings.mixed_precision == "no":

@@ -133,7 +133,7 @@ class Stages:
             lambda: finished_run(output, identity) if resume and not folder.is_started else None
         )
         if finished is not None:
-            self._log(logging.INFO, "%s is the finished model of this very training", output)
+            self._workers.log(logger, logging.INFO, "%s is the finished model of this very training", output)
             return TrainingResult(output, *finished, self._workers.is_main)
         folder.stages = self._workers.on_main(lambda: folder.open(identity))
         self._workers.on_main(lambda: self._check_disk(encoder))
@@ -143,8 +143,11 @@ class Stages:
                 encoder = self._prepared(folder.model(stage - 1))
                 mined, mining = self._mined(encoder, given, stage)
                 if not mining["negatives"]:
-                    self._log(
-                        logging.WARNING, "mining found no hard negative; the stages from %d on are left out", stage
+                    self._workers.log(
+                        logger,
+                        logging.WARNING,
+                        "mining found no hard negative; the stages from %d on are left out",
+                        stage,
                     )
                     break
                 examples = self._examples(encoder, self._entities(), mined)
@@ -153,10 +156,6 @@ class Stages:
         best = max(reversed(stages), key=lambda stage: stage.mean_recall)
         self._workers.on_main(lambda: self._publish(best, output, identity))
         return TrainingResult(output, stages, best, self._workers.is_main)
-
-    def _log(self, level: int, message: str, *values: object) -> None:
-        if self._workers.is_main:
-            logger.log(level, message, *values)
 
     def _read(self, encoder: EntityEncoder, mentions: list[Mention]) -> tuple[Examples, dict[str, Any]]:
         """Make the first examples, and check what can be known beforehand."""
@@ -250,8 +249,8 @@ class Stages:
                 "check that both files belong together"
             )
         if missing:
-            self._log(
-                logging.WARNING,
+            self._workers.log(
+                logger, logging.WARNING,
                 "the knowledge base lacks %d of %d gold entities of the evaluation mentions (%r, for one); their "
                 "mentions count as missed",
                 len(missing), len(wanted), min(missing),
@@ -260,14 +259,15 @@ class Stages:
     def _check_batch(self, examples: Examples) -> None:
         """Say what is trained on, and where it is less than the settings ask for."""
         batch, counts = self._settings.batch_size * self._workers.size, examples.counts
-        self._log(
+        self._workers.log(
+            logger,
             logging.WARNING if counts["unknown"] else logging.INFO,
             "training on %d mentions of %d entities; left out: %d NIL, %d unlabelled, %d of unknown entities",
             *(counts[name] for name in ("mentions", "entities", "nil", "unlabelled", "unknown")),
         )
         if len(examples) < batch:
-            self._log(
-                logging.WARNING,
+            self._workers.log(
+                logger, logging.WARNING,
                 "a batch of %d is more than the %d training mentions; one batch holds all", batch, len(examples),
             )  # fmt: skip
 
@@ -319,7 +319,7 @@ class Stages:
             stage,
             self._workers,
             self._folder.checkpoints(stage),
-            evaluate=lambda: self._measured(encoder, self._indexed(encoder, self._sample())),
+            evaluate=lambda: self._measured_on_the_way(encoder),
             write=self._write,
             show_progress_bar=self._show,
         )
@@ -384,14 +384,19 @@ class Stages:
     def _indexed(self, encoder: EntityEncoder, entities: Iterable[Entity] | None = None) -> EntityIndex:
         entities = self._entities() if entities is None else entities
         try:
-            return build_index(_fresh(encoder), entities, show_progress_bar=self._show)
+            return build_index(encoder, entities, show_progress_bar=self._show)
         except NotFiniteError as error:
             # Weights that are numbers but no model any more give vectors that are none.
             raise DivergedError(f"{error}; lower the learning rate") from error
 
+    def _measured_on_the_way(self, encoder: EntityEncoder) -> Evaluation:
+        # An encoder keeps its fingerprint, and the weights have changed since the last time.
+        current = EntityEncoder(encoder.model, encoder.tokenizer, encoder.name)
+        return self._measured(current, self._indexed(current, self._sample()))
+
     def _measured(self, encoder: EntityEncoder, index: EntityIndex, by_ambiguity: bool = False) -> Evaluation:
         return evaluate(
-            _fresh(encoder),
+            encoder,
             index,
             self._held_out or (),
             ks=self._ks,
@@ -416,8 +421,3 @@ class Stages:
             shutil.copytree(self._folder.model(best.stage), draft, dirs_exist_ok=True)
             write_record(draft, identity, self._base_name, best, self._folder.stages)
         self._folder.remove()
-
-
-def _fresh(encoder: EntityEncoder) -> EntityEncoder:
-    """The encoder without its fingerprint, which is kept with it and changes with the weights."""
-    return EntityEncoder(encoder.model, encoder.tokenizer, encoder.name)

@@ -7,6 +7,7 @@ processes that is the gradient of one process with the whole batch.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -43,6 +44,11 @@ class Workers:
     def is_main(self) -> bool:
         """Whether this process writes files and talks to the user."""
         return self.rank == 0
+
+    def log(self, logger: logging.Logger, level: int, message: str, *values: object) -> None:
+        """Log a message once, not on every process."""
+        if self.is_main:
+            logger.log(level, message, *values)
 
     def share(self, total: int) -> range:
         """The places of ``total`` texts that this process encodes; every n-th, so that lengths spread evenly."""
