@@ -8,22 +8,24 @@ from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
-CONFIGURATION = "configuration.json"
+# What stands at the top of the repository and is read by the installed package.
+TOP_FILES = ("configuration.json", "LICENSE")
 MATPLOTLIB = "matplotlib>=3.9"
 SENTENCE_TRANSFORMERS = "sentence-transformers>=5.1.2"
 TENSORBOARD = "tensorboard>=2.20"
 
 
-class BuildWithConfiguration(build_py):
-    """Puts configuration.json, which stands at the top of the repository, into the package."""
+class BuildWithTopFiles(build_py):
+    """Puts the files at the top of the repository into the package."""
 
     def run(self) -> None:
-        """Build, then copy the file, except for an editable install, which sees the repository."""
+        """Build, then copy the files, except for an editable install, which sees the repository."""
         super().run()
         if not self.editable_mode:
-            target = Path(self.build_lib) / "modelscope_plugin" / CONFIGURATION
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(HERE / CONFIGURATION, target)
+            target = Path(self.build_lib) / "modelscope_plugin"
+            target.mkdir(parents=True, exist_ok=True)
+            for name in TOP_FILES:
+                shutil.copyfile(HERE / name, target / name)
 
 
 def version() -> str:
@@ -34,17 +36,23 @@ def version() -> str:
     return found.group(1)
 
 
+def description() -> str:
+    """The README without the model hub's metadata in front of it."""
+    text = (HERE / "README.md").read_text(encoding="utf-8")
+    return re.sub(r"\A---\n.*?\n---\n+", "", text, flags=re.DOTALL)
+
+
 setup(
     name="modelscope_plugin",
     version=version(),
     description="Entity retrieval for ModelScope: link mentions in Chinese text to your own knowledge base",
-    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description=description(),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["modelscope_plugin", "modelscope_plugin.*"]),
     package_data={"modelscope_plugin": ["py.typed", "data/sample/*.jsonl", "data/sample/LICENSE"]},
-    cmdclass={"build_py": BuildWithConfiguration},
+    cmdclass={"build_py": BuildWithTopFiles},
     install_requires=[
         "modelscope[framework]>=1.40.2",
         "torch>=2.6",
@@ -56,6 +64,7 @@ setup(
     ],
     extras_require={
         "plot": [MATPLOTLIB],
+        "publish": [SENTENCE_TRANSFORMERS],
         "tensorboard": [TENSORBOARD],
         "test": ["pytest>=8", "hypothesis>=6.100", MATPLOTLIB, SENTENCE_TRANSFORMERS, TENSORBOARD],
         "dev": ["ruff", "mypy", "types-tqdm", "types-tabulate"],

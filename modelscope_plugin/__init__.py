@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from modelscope_plugin.encoding import EntityEncoder
     from modelscope_plugin.errors import PluginError
     from modelscope_plugin.hub.export import export_model
+    from modelscope_plugin.hub.publish import publish_model
     from modelscope_plugin.index import Candidate, EntityIndex
     from modelscope_plugin.index.building import build_index
     from modelscope_plugin.metrics.evaluation import evaluate
@@ -35,6 +36,7 @@ _PUBLIC = {
     "build_index": "index.building",
     "evaluate": "metrics.evaluation",
     "export_model": "hub.export",
+    "publish_model": "hub.publish",
     "read_documents": "data",
     "read_entities": "data",
     "read_mentions": "data",
@@ -53,6 +55,7 @@ __all__ = [
     "build_index",
     "evaluate",
     "export_model",
+    "publish_model",
     "read_documents",
     "read_entities",
     "read_mentions",

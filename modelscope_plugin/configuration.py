@@ -16,12 +16,17 @@ CONFIGURATION_FILE = "configuration.json"
 
 def default_configuration_file() -> Path:
     """The configuration.json that ships with this package."""
-    # Installed, the file lies inside the package; in a checkout it stands at the top, beside setup.py.
+    return shipped_file(CONFIGURATION_FILE)
+
+
+def shipped_file(name: str) -> Path:
+    """A file that ships with this package: configuration.json or LICENSE."""
+    # Installed, it lies inside the package; in a checkout it stands at the top, beside setup.py.
     package = Path(__file__).parent
     for folder in (package, package.parent):
-        if (folder / CONFIGURATION_FILE).is_file():
-            return folder / CONFIGURATION_FILE
-    raise MissingFileError(f"{package / CONFIGURATION_FILE} is missing; install the package again")
+        if (folder / name).is_file():
+            return folder / name
+    raise MissingFileError(f"{package / name} is missing; install the package again")
 
 
 @cache

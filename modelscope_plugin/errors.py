@@ -48,5 +48,9 @@ class IndexMismatchError(PluginError, ValueError):
     """An index and the model or vectors used with it do not belong together."""
 
 
+class FolderCheckError(PluginError, RuntimeError):
+    """A folder to publish does not open in a way that its card promises, or gives other vectors there."""
+
+
 class TrainingError(PluginError, RuntimeError):
     """Training cannot start or go on with the data and settings given."""

@@ -67,7 +67,7 @@ def check_output_folder(path: Path, record: str) -> None:
 
     Args:
         path: The folder to be written.
-        record: The JSON file that an earlier result has in it; its ``files`` names all the others.
+        record: The JSON file that an earlier result has in it; its ``files`` are the paths of all the others.
 
     Raises:
         InputError: If ``path`` is a file, or a folder with other things in it.
@@ -81,8 +81,9 @@ def check_output_folder(path: Path, record: str) -> None:
     if not path.is_dir():
         raise InputError(f"{path} is a file; name a folder")
     try:
-        known = {record, *json.loads((path / record).read_text(encoding="utf-8"))["files"]}
-    except (OSError, ValueError, KeyError, TypeError):
+        files = json.loads((path / record).read_text(encoding="utf-8"))["files"]
+        known = {record, *(name.split("/")[0] for name in files)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         known = set()
     foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in known)
     if foreign:

@@ -7,6 +7,10 @@ types that are "not found in ast index file".
 
 The index belongs to ``modelscope.utils.import_utils``. If that is loaded already, the entries are made at
 once, otherwise right after it has been loaded.
+
+This module also runs as part of the copy of the code that a standalone model folder carries. There it steps back
+where the package is installed, and where the copy of another folder came first: one and the same code serves all
+models of a process.
 """
 
 from __future__ import annotations
@@ -14,14 +18,16 @@ from __future__ import annotations
 import importlib.abc
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
+from typing import Any, TypeVar
 
 from modelscope_plugin.metainfo import Metrics, Models, Pipelines, Preprocessors, Tasks, Trainers
 
 _MODELSCOPE_MODULE = "modelscope.utils.import_utils"
-_PACKAGE = __package__
+_INSTALLED = "modelscope_plugin"
+_PACKAGE = __package__ or _INSTALLED
 
 # (registry, group, name): module that registers it when it is imported.
 _MODULES = {
@@ -39,23 +45,69 @@ _MODULES = {
     ("PIPELINES", Tasks.sentence_embedding, "sentence-embedding"): "builtin",
 }
 
+PUBLISHED_MODULES = (
+    "models.entity_embedding_model",
+    "preprocessors.entity_embedding_preprocessor",
+    "pipelines.entity_embedding_pipeline",
+)
+"""Of these modules, those that a standalone model folder carries."""
+
+_Class = TypeVar("_Class", bound=type)
+
 
 def register() -> None:
     """Make ModelScope aware of this package, now or as soon as ModelScope is imported."""
-    if _MODELSCOPE_MODULE in sys.modules:
+    if _PACKAGE != _INSTALLED and importlib.util.find_spec(_INSTALLED) is not None:
+        importlib.import_module(_INSTALLED)
+    elif _MODELSCOPE_MODULE in sys.modules:
         _fill_index(sys.modules[_MODELSCOPE_MODULE])
     elif not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
         sys.meta_path.insert(0, _AfterImport())
 
 
+def registers(registry: Any, group: str, name: str) -> Callable[[_Class], _Class]:
+    """Class decorator that puts a class into one of ModelScope's registries, like ``registry.register_module``.
+
+    Args:
+        registry: ``MODELS``, ``PIPELINES``, ...
+        group: The task, or another group of that registry.
+        name: The type that configuration.json names.
+
+    Returns:
+        The decorator. It leaves the registry alone where ModelScope's index names another module for the type, as it
+        does in a copy of this code that has stepped back.
+    """
+
+    def decorate(cls: _Class) -> _Class:
+        entry = _entries(sys.modules[_MODELSCOPE_MODULE]).get((registry.name.upper(), group, name))
+        if entry is None or entry["module"] == cls.__module__:
+            registry.register_module(group, module_name=name, module_cls=cls)
+        return cls
+
+    return decorate
+
+
 def _fill_index(import_utils: ModuleType) -> None:
+    entries = _entries(import_utils)
+    if _PACKAGE != _INSTALLED:
+        for signature, module in _MODULES.items():
+            if module in PUBLISHED_MODULES:
+                entries.setdefault(signature, _entry(module))
+        return
+    entries |= {signature: _entry(module) for signature, module in _MODULES.items()}
     from modelscope.metainfo import DEFAULT_MODEL_FOR_PIPELINE
 
-    entries = import_utils.LazyImportModule.get_ast_index()["index"]
-    for signature, module in _MODULES.items():
-        entries[signature] = {"filepath": "", "imports": [], "module": f"{_PACKAGE}.{module}"}
     # pipeline('entity-linking', index=...) without a model: the index names it.
     DEFAULT_MODEL_FOR_PIPELINE.setdefault(Tasks.entity_linking, (Pipelines.entity_linking, None))
+
+
+def _entries(import_utils: ModuleType) -> dict[tuple[str, str, str], dict[str, Any]]:
+    entries: dict[tuple[str, str, str], dict[str, Any]] = import_utils.LazyImportModule.get_ast_index()["index"]
+    return entries
+
+
+def _entry(module: str) -> dict[str, Any]:
+    return {"filepath": "", "imports": [], "module": f"{_PACKAGE}.{module}"}
 
 
 class _AfterImport(importlib.abc.MetaPathFinder):

@@ -6,16 +6,18 @@ import argparse
 from typing import Any
 
 from modelscope_plugin.cli.arguments import add_command, add_json
-from modelscope_plugin.cli.output import print_json
+from modelscope_plugin.cli.output import print_files, print_json
 
 _EXAMPLES = """\
 The folder holds weights, tokenizer, configuration.json, a model card made from what the training run
 recorded, and what sentence-transformers needs to open it. An earlier export is replaced; a folder
-with anything else in it is not touched.
+with anything else in it is not touched. A plain folder opens after "import modelscope_plugin"; a
+standalone one carries the code it needs and opens with trust_remote_code=True, without this package.
 
 examples:
   modelscope entity export --model DIR --out FOLDER
   modelscope entity export --model DIR --out FOLDER --name owner/name --language en --license mit
+  modelscope entity export --model DIR --out FOLDER --standalone --index INDEX
 """
 
 
@@ -25,29 +27,42 @@ def register(commands: Any) -> None:
     parser.add_argument("--model", required=True, metavar="DIR|ID", help="the model to export")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="folder to write")
     parser.add_argument(
-        "--language", choices=("zh", "en"), default="zh", help="language of the model card (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--license", default="apache-2.0", metavar="NAME", help="licence of the model (default: %(default)s)"
-    )
-    parser.add_argument(
         "--name",
         metavar="NAME",
         help="what the card loads the model by, such as owner/name (default: the folder's name)",
     )
+    add_export_options(parser, standalone=False)
     add_json(parser, "print the result as JSON")
+
+
+def add_export_options(parser: argparse.ArgumentParser, *, standalone: bool) -> None:
+    """Add the options of an exported folder; ``standalone`` is what it is where nobody says."""
+    kind = "standalone" if standalone else "plain"
+    parser.add_argument(
+        "--standalone",
+        action=argparse.BooleanOptionalAction,
+        help=f"whether the folder carries the code it needs and opens without this package (default: {kind})",
+    )
+    parser.add_argument("--index", metavar="INDEX", help="index of this model to go along, for whoever links with it")
+    parser.add_argument("--language", choices=("zh", "en"), help="language of the model card (default: zh)")
+    parser.add_argument("--license", metavar="NAME", help="licence of the model (default: apache-2.0)")
+
+
+def export_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Those of `add_export_options` that were given."""
+    options = {name: getattr(args, name) for name in ("standalone", "index", "language", "license")}
+    return {name: value for name, value in options.items() if value is not None}
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
     from modelscope_plugin.hub.export import export_model
 
-    result = export_model(args.model, args.out, language=args.language, license=args.license, name=args.name)
+    result = export_model(args.model, args.out, name=args.name, **export_options(args))
     if args.json:
         print_json(result.to_record())
         return
-    for path, size in result.files.items():
-        print(f"{size:>13,}  {path}")
+    print_files(result.files)
     print(f"{args.out}: {len(result.files)} files, {sum(result.files.values()):,} bytes")
     if not result.sentence_transformers:
         print("sentence-transformers would make other tokens of prefix and text; the files it needs are left out")

@@ -30,6 +30,7 @@ examples:
   modelscope entity link --index INDEX --text "… [ENT_S] 大鹏 [ENT_E] …"
   modelscope entity link mentions.jsonl --index INDEX --json > linked.jsonl
   cat marked.txt | modelscope entity link - --index INDEX
+  modelscope entity link --model owner/name --text "…"   (a published model that brings an index along)
 """
 
 
@@ -45,7 +46,9 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--text", action="append", default=[], metavar="TEXT", help="a text with a marked mention; can be repeated"
     )
-    parser.add_argument("--index", required=True, metavar="INDEX", help="folder of the index")
+    parser.add_argument(
+        "--index", metavar="INDEX", help="folder of the index (default: the one that a published model brings along)"
+    )
     parser.add_argument(
         "--top-k", type=positive, default=5, metavar="K", help="candidates per mention (default: %(default)s)"
     )

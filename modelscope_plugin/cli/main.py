@@ -9,11 +9,11 @@ import os
 import sys
 from collections.abc import Sequence
 
-from modelscope_plugin.cli import demo, encode, evaluate, export, index, link, mine, train
+from modelscope_plugin.cli import demo, encode, evaluate, export, index, link, mine, publish, train
 from modelscope_plugin.errors import PluginError, UsageError
 from modelscope_plugin.version import __version__
 
-_COMMANDS = (demo, index, link, encode, train, mine, evaluate, export)
+_COMMANDS = (demo, index, link, encode, train, mine, evaluate, export, publish)
 DESCRIPTION = "Entity retrieval: link mentions in text to your own knowledge base."
 
 EXIT_FAILED = 1

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
 def print_json(value: Any) -> None:
     """Print a value as one line of JSON."""
     print(json.dumps(value, ensure_ascii=False))
+
+
+def print_files(files: Mapping[str, int]) -> None:
+    """Print sizes in bytes and paths."""
+    for path, size in files.items():
+        print(f"{size:>13,}  {path}")
 
 
 def print_table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> None:

@@ -37,6 +37,8 @@ class CardFacts:
         entity_prefix: Text put in front of every entity text.
         has_markers: Whether the vocabulary holds the markers around a mention.
         sentence_transformers: Whether sentence-transformers opens the folder.
+        standalone: Whether the folder carries the code it needs.
+        indexed: Number of entities in the index that the folder carries, 0 without one.
         training: The record of the training run, where there is one.
     """
 
@@ -54,6 +56,8 @@ class CardFacts:
     entity_prefix: str
     has_markers: bool
     sentence_transformers: bool
+    standalone: bool
+    indexed: int
     training: dict[str, Any] | None
 
     @property

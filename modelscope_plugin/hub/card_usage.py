@@ -6,6 +6,7 @@ import json
 import shlex
 
 from modelscope_plugin.hub.card_parts import CardFacts, Say, table
+from modelscope_plugin.hub.carried_code import CODE_FOLDER
 
 SOURCE = "宋小宝小品《美人鱼》， [ENT_S] 大鹏 [ENT_E] 上演生死离别，关键时刻美人鱼登场"
 CANDIDATES = (
@@ -14,26 +15,23 @@ CANDIDATES = (
 )
 """The example of the card and of the widget."""
 
+PLUGIN_IMPORT = "import modelscope_plugin\n"
+"""What the snippet of a plain folder begins with."""
+
 
 def usage(facts: CardFacts, say: Say) -> str:
     """The snippet that everybody starts with."""
+    trust = ", trust_remote_code=True" if facts.standalone else ""
     return f"""\
 ## {say("怎么用", "How to use it")}
 
-{
-        say(
-            "先从源码安装 modelscope_plugin（在它的仓库里运行 `pip install -c constraints.txt .`），再运行：",
-            "Install modelscope_plugin from its source (in its repository: `pip install -c constraints.txt .`), then "
-            "run:",
-        )
-    }
+{_needed(facts, say)}
 
 ```python
-import modelscope_plugin
-from modelscope.pipelines import pipeline
+{"" if facts.standalone else PLUGIN_IMPORT}from modelscope.pipelines import pipeline
 from modelscope.utils.constant import Tasks
 
-pipe = pipeline(Tasks.sentence_embedding, model={_quoted(facts.name)})
+pipe = pipeline(Tasks.sentence_embedding, model={_quoted(facts.name)}{trust})
 result = pipe(
     {{
         "source_sentence": [{_quoted(SOURCE)}],
@@ -50,14 +48,44 @@ print(result["scores"])
 {
         say(
             f"`text_embedding` 是 float32 数组，每行 {facts.dimension} 维，源句在前、候选在后；"
-            "`scores` 是源句与各候选的点积，有几个源句时每句一个列表。`import modelscope_plugin` 不能省略："
-            "它向 ModelScope 注册本模型的类型；不需要 `trust_remote_code`。",
+            "`scores` 是源句与各候选的点积，有几个源句时每句一个列表。",
             f"`text_embedding` is a float32 array of {facts.dimension} columns, sources first, then candidates; "
             "`scores` are the dot products of the source with each candidate, one list for each source where there are "
-            "several. `import modelscope_plugin` is needed: it registers the types of this model with ModelScope; "
-            "`trust_remote_code` is not.",
+            "several. ",
         )
-    }"""
+    }{_why(facts, say)}"""
+
+
+def _needed(facts: CardFacts, say: Say) -> str:
+    if facts.standalone:
+        return say(
+            "只需要 ModelScope（`pip install 'modelscope[framework]'`）、torch 和 transformers：",
+            "It needs nothing but ModelScope (`pip install 'modelscope[framework]'`), torch and transformers:",
+        )
+    return _install(say) + say("，再运行：", ", then run:")
+
+
+def _why(facts: CardFacts, say: Say) -> str:
+    if facts.standalone:
+        return say(
+            f"`trust_remote_code=True` 不能省略：模型的代码在文件夹的 `{CODE_FOLDER}` 里，由 ModelScope 执行，"
+            "请先看过再信任。如果已经安装并导入了 modelscope_plugin，用的就是安装的代码。",
+            "`trust_remote_code=True` is needed: the code of the model is in its folder "
+            f"`{CODE_FOLDER}` and ModelScope runs it; read it before you trust it. Where modelscope_plugin is "
+            "installed, the installed code is used.",
+        )
+    return say(
+        "`import modelscope_plugin` 不能省略：它向 ModelScope 注册本模型的类型；不需要 `trust_remote_code`。",
+        "`import modelscope_plugin` is needed: it registers the types of this model with ModelScope; "
+        "`trust_remote_code` is not.",
+    )
+
+
+def _install(say: Say) -> str:
+    return say(
+        "先从源码安装 modelscope_plugin（在它的仓库里运行 `pip install -c constraints.txt .`）",
+        "Install modelscope_plugin from its source (in its repository: `pip install -c constraints.txt .`)",
+    )
 
 
 def inputs(facts: CardFacts, say: Say) -> str:
@@ -114,10 +142,11 @@ def inputs(facts: CardFacts, say: Say) -> str:
 def linking(facts: CardFacts, say: Say) -> str:
     """How mentions are linked to a knowledge base."""
     name = _quoted(facts.name)
+    needed = _install(say) + say("。", ". ") if facts.standalone else ""
     return f"""\
 ## {say("链接到自己的知识库", "Linking against your own knowledge base")}
 
-{
+{needed}{
         say(
             "知识库每行一个 JSON：`id`、`name`，以及可选的 `aliases`、`types`、`description`、`facts`。",
             "The knowledge base has one JSON object a line: `id`, `name`, and optionally `aliases`, `types`, "
@@ -130,7 +159,7 @@ modelscope entity index kb.jsonl --model {shlex.quote(facts.name)} --out INDEX
 modelscope entity link --index INDEX --text "小品里 [ENT_S] 大鹏 [ENT_E] 很好笑"
 ```
 
-{say("或者在 Python 里：", "Or in Python:")}
+{_brought_along(facts, say)}{say("或者在 Python 里：", "Or in Python:")}
 
 ```python
 from modelscope_plugin import Entity, EntityEncoder, EntityLinker, Mention, build_index
@@ -143,6 +172,18 @@ entities = [
 linker = EntityLinker(encoder, build_index(encoder, entities))
 print(linker.link([Mention("小品里大鹏很好笑", 3, 5)], top_k=2))
 ```"""
+
+
+def _brought_along(facts: CardFacts, say: Say) -> str:
+    """That the folder has an index of its own, if it has."""
+    if not facts.indexed:
+        return ""
+    told = say(
+        f"模型附带一个有 {facts.indexed} 个实体的索引，不给 `--index` 时就用它：",
+        f"The model brings an index of {facts.indexed} entities along, which is used without `--index`:",
+    )
+    command = f'modelscope entity link --model {shlex.quote(facts.name)} --text "小品里 [ENT_S] 大鹏 [ENT_E] 很好笑"'
+    return f"{told}\n\n```bash\n{command}\n```\n\n"
 
 
 def other_libraries(facts: CardFacts, say: Say) -> str:

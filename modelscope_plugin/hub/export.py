@@ -6,26 +6,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelscope_plugin.configuration import merged
+from modelscope_plugin.configuration import default_configuration, merged
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.files import check_output_folder, replace_folder, write_json
 from modelscope_plugin.hub.card_parts import CardFacts, is_hub_id, speaker
+from modelscope_plugin.hub.carried_code import carried_code
+from modelscope_plugin.hub.export_record import CARD_FILE, EXPORT_FILE, file_sizes, write_export_record
 from modelscope_plugin.hub.model_card import model_card
 from modelscope_plugin.hub.sentence_transformers_files import has_same_tokens, write_sentence_transformers_files
 from modelscope_plugin.hub.training_record import published_record
+from modelscope_plugin.index.entity_index import EntityIndex
 from modelscope_plugin.metainfo import Metrics
 from modelscope_plugin.models.location import resolve_model
-from modelscope_plugin.models.model_folder import write_model_folder
+from modelscope_plugin.models.model_folder import INDEX_FOLDER, write_model_folder
 from modelscope_plugin.trainers.record import RECORD_FILE
 from modelscope_plugin.trainers.settings import evaluation_ks, training_configuration, training_settings
-from modelscope_plugin.version import __version__
-
-EXPORT_FILE = "export.json"
-"""File of an exported folder that names the others, so that a later export may replace them."""
-
-CARD_FILE = "README.md"
-"""The model card."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +33,7 @@ class ExportResult:
         name: The name of the model in its card.
         fingerprint: Fingerprint of the model, the same as that of the source.
         files: Size in bytes of every file, by its path in the folder.
+        standalone: Whether the folder carries the code it needs.
         sentence_transformers: Whether sentence-transformers opens the folder.
         trained: Whether the record of a training run is in it.
         evaluated: Whether the card has a table of recall.
@@ -46,6 +43,7 @@ class ExportResult:
     name: str
     fingerprint: str
     files: dict[str, int]
+    standalone: bool
     sentence_transformers: bool
     trained: bool
     evaluated: bool
@@ -56,6 +54,7 @@ class ExportResult:
             "folder": str(self.folder),
             "name": self.name,
             "fingerprint": self.fingerprint,
+            "standalone": self.standalone,
             "sentence_transformers": self.sentence_transformers,
             "trained": self.trained,
             "evaluated": self.evaluated,
@@ -67,6 +66,8 @@ def export_model(
     model: str | Path,
     output: str | Path,
     *,
+    standalone: bool = False,
+    index: str | Path | None = None,
     language: str = "zh",
     license: str = "apache-2.0",
     name: str | None = None,
@@ -74,12 +75,16 @@ def export_model(
 ) -> ExportResult:
     """Write a model as a folder to publish.
 
-    The folder opens in ``pipeline(Tasks.sentence_embedding, FOLDER)`` after ``import modelscope_plugin``, and in
+    The folder opens in ``pipeline(Tasks.sentence_embedding, FOLDER)`` after ``import modelscope_plugin`` (a plain
+    folder) or with ``trust_remote_code=True`` and no need for this package (a standalone one), and in
     ``SentenceTransformer(FOLDER)``. It is written whole or not at all, and an earlier export in its place is replaced.
 
     Args:
         model: A model folder, or a hub id.
         output: The folder to write.
+        standalone: Whether the folder carries the code it needs. ModelScope then wants ``trust_remote_code=True`` of
+            every reader, also where this package is installed.
+        index: Folder of an index of this model to go along; whoever links with the model finds it by itself.
         language: Language of the model card, ``zh`` or ``en``.
         license: Licence of the model, for the card.
         name: What the card calls the model and loads it by, a hub id such as ``owner/name``; by default the name of
@@ -91,7 +96,8 @@ def export_model(
 
     Raises:
         InputError: If ``output`` is the model's own folder or holds other things, or a text for the card is not usable.
-        MissingFileError: If there is no such model.
+        IndexMismatchError: If the index was built with another model.
+        MissingFileError: If there is no such model or index.
         ModelFolderError: If a file of it is missing or damaged.
     """
     speaker(language)
@@ -105,41 +111,43 @@ def export_model(
     terms = _line("license", license)
     record = published_record(source)
     encoder = EntityEncoder.from_pretrained(source, device="cpu")
-    facts = _facts(encoder, title, terms, record)
-    sections = _sections(source)
+    opened = None if index is None else _index(Path(index), encoder, output, title)
+    facts = _facts(encoder, title, terms, record, standalone, opened)
+    configuration = _configuration(source, standalone)
     with replace_folder(output) as draft:
-        write_model_folder(draft, encoder.model, encoder.tokenizer, sections)
+        write_model_folder(draft, encoder.model, encoder.tokenizer, configuration)
         if facts.sentence_transformers:
             write_sentence_transformers_files(draft, encoder)
         if record is not None:
             write_json(draft / RECORD_FILE, record)
+        if opened is not None:
+            opened.save(draft / INDEX_FOLDER)
+        for path, text in carried_code().items() if standalone else ():
+            (draft / path).parent.mkdir(parents=True, exist_ok=True)
+            (draft / path).write_text(text, encoding="utf-8")
         (draft / CARD_FILE).write_text(model_card(facts, language), encoding="utf-8")
-        write_json(
-            draft / EXPORT_FILE,
-            {
-                "modelscope_plugin": __version__,
-                "name": title,
-                "fingerprint": encoder.fingerprint,
-                "files": sorted(path.name for path in draft.iterdir()),
-            },
-        )
-        files = {
-            path.relative_to(draft).as_posix(): path.stat().st_size
-            for path in sorted(draft.rglob("*"))
-            if path.is_file()
-        }
+        write_export_record(draft, title, encoder.fingerprint, standalone)
+        files = file_sizes(draft)
     return ExportResult(
         folder=output,
         name=title,
         fingerprint=encoder.fingerprint,
         files=files,
+        standalone=standalone,
         sentence_transformers=facts.sentence_transformers,
         trained=record is not None,
         evaluated=bool(facts.evaluation),
     )
 
 
-def _facts(encoder: EntityEncoder, name: str, license: str, record: dict[str, Any] | None) -> CardFacts:
+def _facts(
+    encoder: EntityEncoder,
+    name: str,
+    license: str,
+    record: dict[str, Any] | None,
+    standalone: bool,
+    index: EntityIndex | None,
+) -> CardFacts:
     model, tokenizer = encoder.model, encoder.tokenizer
     config = model.mention_tower.config
     return CardFacts(
@@ -157,12 +165,25 @@ def _facts(encoder: EntityEncoder, name: str, license: str, record: dict[str, An
         entity_prefix=tokenizer.entity_prefix,
         has_markers=tokenizer.has_markers,
         sentence_transformers=has_same_tokens(encoder),
+        standalone=standalone,
+        indexed=0 if index is None else len(index),
         training=record,
     )
 
 
-def _sections(source: Path) -> dict[str, Any]:
-    """How the model was trained and is evaluated, in the sections of configuration.json.
+def _index(folder: Path, encoder: EntityEncoder, output: Path, title: str) -> EntityIndex:
+    """The index of a knowledge base, made one of the published model."""
+    if _holds(output, folder):
+        raise InputError(f"{output} holds the index that is exported with it; name another folder")
+    index = EntityIndex.load(folder)
+    index.check_model(encoder.fingerprint)
+    # It stands inside its model's folder, wherever that will be; a name is of use only where the hub knows it.
+    index.model = title if is_hub_id(title) else ""
+    return index
+
+
+def _configuration(source: Path, standalone: bool) -> dict[str, Any]:
+    """The shipped configuration.json with how the model was trained and is evaluated.
 
     Only settings that this package knows: a folder of the machine, such as ``train.work_dir``, stays behind.
     """
@@ -170,7 +191,9 @@ def _sections(source: Path) -> dict[str, Any]:
     settings, mining = training_settings(configuration)
     metric = {"type": Metrics.entity_recall, "k": list(evaluation_ks(configuration))}
     train = merged(settings.to_sections(), mining.to_sections())["train"]
-    return {"train": train, "evaluation": {"metrics": [metric]}}
+    sections = {"train": train, "evaluation": {"metrics": [metric]}}
+    # ModelScope's own key: the folder's Python files are imported, if the reader trusts them.
+    return merged(default_configuration(), sections | ({"allow_remote": True} if standalone else {}))
 
 
 def _holds(folder: Path, other: Path) -> bool:

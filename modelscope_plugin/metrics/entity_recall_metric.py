@@ -12,9 +12,10 @@ from modelscope_plugin.errors import InputError
 from modelscope_plugin.metainfo import Metrics
 from modelscope_plugin.metrics.evaluation import DEFAULT_KS
 from modelscope_plugin.metrics.recall import check_ks, first_hit, mean_reciprocal_rank, recall_at_k
+from modelscope_plugin.registration import registers
 
 
-@METRICS.register_module(module_name=Metrics.entity_recall)
+@registers(METRICS, "default", Metrics.entity_recall)
 class EntityRecallMetric(Metric):
     """Recall@k and MRR, fed batch by batch with rankings and gold entities.
 

@@ -11,13 +11,15 @@ from modelscope.models.builder import MODELS
 from modelscope.outputs import SentencEmbeddingModelOutput
 from torch.nn import functional
 
+from modelscope_plugin.configuration import read_configuration
 from modelscope_plugin.metainfo import Models, Tasks
 from modelscope_plugin.models.dual_encoder import DualEncoder
 from modelscope_plugin.models.model_folder import write_model_folder
 from modelscope_plugin.preprocessors.checkpoint_files import load_entity_tokenizer
+from modelscope_plugin.registration import registers
 
 
-@MODELS.register_module(Tasks.sentence_embedding, module_name=Models.entity_embedding)
+@registers(MODELS, Tasks.sentence_embedding, Models.entity_embedding)
 class EntityEmbeddingModel(TorchModel):
     """ModelScope's face of `DualEncoder`, called like the built-in sentence-embedding model.
 
@@ -75,4 +77,9 @@ class EntityEmbeddingModel(TorchModel):
             *args: Not used; what ModelScope's own models take is accepted.
             **kwargs: Not used.
         """
-        write_model_folder(Path(target_folder), self.dual_encoder, load_entity_tokenizer(self._folder))
+        own = read_configuration(self._folder)
+        # The code of a standalone folder stays there.
+        own.pop("allow_remote", None)
+        ours = (own.get("model") or {}).get("type") == Models.entity_embedding
+        tokenizer = load_entity_tokenizer(self._folder)
+        write_model_folder(Path(target_folder), self.dual_encoder, tokenizer, own if ours else None)

@@ -11,12 +11,15 @@ from modelscope_plugin.files import write_json
 from modelscope_plugin.models.dual_encoder import DualEncoder
 from modelscope_plugin.preprocessors.tokenization import EntityTokenizer
 
+INDEX_FOLDER = "index"
+"""Sub-folder of a published model with a ready index of a knowledge base."""
+
 
 def write_model_folder(
     folder: Path,
     model: DualEncoder,
     tokenizer: EntityTokenizer,
-    sections: Mapping[str, Any] | None = None,
+    configuration: Mapping[str, Any] | None = None,
 ) -> None:
     """Write a folder that goes straight into ``pipeline(Tasks.sentence_embedding, ...)``.
 
@@ -25,19 +28,19 @@ def write_model_folder(
             `modelscope_plugin.files.replace_folder` to replace a folder as a whole.
         model: The dual encoder.
         tokenizer: Its tokenizer with window and prefixes.
-        sections: Sections of configuration.json that differ from the shipped one, such as ``train``.
+        configuration: What configuration.json says beside the model and the window; by default what the shipped one
+            does.
     """
     folder.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(folder)
     tokenizer.tokenizer.save_pretrained(folder)
-    configuration = merged(default_configuration(), sections or {})
-    configuration["model"] |= {
-        "emb_pooler_type": model.emb_pooler_type,
-        "normalize": model.normalize,
-        "towers": model.towers,
+    prefixes = {"boq": tokenizer.mention_prefix, "bod": tokenizer.entity_prefix}
+    own = {
+        "model": {"emb_pooler_type": model.emb_pooler_type, "normalize": model.normalize, "towers": model.towers},
+        "preprocessor": {
+            "max_length": tokenizer.max_length,
+            **{key: prefix for key, prefix in prefixes.items() if prefix},
+        },
     }
-    configuration["preprocessor"]["max_length"] = tokenizer.max_length
-    for key, prefix in (("boq", tokenizer.mention_prefix), ("bod", tokenizer.entity_prefix)):
-        if prefix:
-            configuration["preprocessor"][key] = prefix
-    write_json(folder / CONFIGURATION_FILE, configuration)
+    base = default_configuration() if configuration is None else configuration
+    write_json(folder / CONFIGURATION_FILE, merged(base, own))

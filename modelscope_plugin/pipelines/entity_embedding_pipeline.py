@@ -12,9 +12,10 @@ from modelscope_plugin.encoding.encoder import Vectors
 from modelscope_plugin.metainfo import Pipelines, Tasks
 from modelscope_plugin.pipelines.base import EntityPipeline, read_each
 from modelscope_plugin.preprocessors.requests import EmbeddingRequest
+from modelscope_plugin.registration import registers
 
 
-@PIPELINES.register_module(Tasks.sentence_embedding, module_name=Pipelines.entity_embedding)
+@registers(PIPELINES, Tasks.sentence_embedding, Pipelines.entity_embedding)
 class EntityEmbeddingPipeline(EntityPipeline):
     """``pipeline(Tasks.sentence_embedding, model)``.
 

@@ -15,8 +15,9 @@ from modelscope_plugin.index.entity_index import EntityIndex
 from modelscope_plugin.metainfo import Pipelines, Tasks
 from modelscope_plugin.models.entity_embedding_model import EntityEmbeddingModel
 from modelscope_plugin.pipelines.base import EntityPipeline, read_each
-from modelscope_plugin.pipelines.linker import DEFAULT_TOP_K, EntityLinker
+from modelscope_plugin.pipelines.linker import DEFAULT_TOP_K, EntityLinker, find_index
 from modelscope_plugin.preprocessors.requests import linking_document
+from modelscope_plugin.registration import registers
 
 TASK_INPUTS.setdefault(Tasks.entity_linking, [InputType.TEXT, {"text": InputType.TEXT, "mentions": InputType.LIST}])
 TASK_OUTPUTS.setdefault(Tasks.entity_linking, ["text", "mentions"])
@@ -33,7 +34,7 @@ class EntityLinkingPipeline(EntityPipeline):
 
     Args:
         model: A model folder, a hub id or a loaded model; by default the one that the index names.
-        index: Folder of the index, or an `EntityIndex`.
+        index: Folder of the index, or an `EntityIndex`; by default the one that a published model brings along.
         top_k: Candidates per mention, where the call does not say otherwise.
         **kwargs: As for `EntityPipeline`.
 
@@ -52,9 +53,8 @@ class EntityLinkingPipeline(EntityPipeline):
         **kwargs: Any,
     ) -> None:
         if index is None:
-            raise InputError(
-                "no index; give index=FOLDER, made with: modelscope entity index KB --model DIR --out FOLDER"
-            )
+            place = model.model_dir if isinstance(model, EntityEmbeddingModel) else model
+            index = find_index(place, kwargs.get("model_revision"))
         opened = index if isinstance(index, EntityIndex) else EntityIndex.load(index)
         if model is None and not opened.model:
             raise InputError("the index does not name its model; give model=FOLDER")
@@ -77,4 +77,4 @@ class EntityLinkingPipeline(EntityPipeline):
 
 # ModelScope takes the pipeline's type from configuration.json, which describes the embedding pipeline.
 for _name in (Pipelines.entity_linking, Pipelines.entity_embedding, "sentence-embedding"):
-    PIPELINES.register_module(Tasks.entity_linking, module_name=_name, module_cls=EntityLinkingPipeline)
+    registers(PIPELINES, Tasks.entity_linking, _name)(EntityLinkingPipeline)

@@ -10,6 +10,8 @@ from modelscope_plugin.data.records import Document, Mention
 from modelscope_plugin.encoding.encoder import DEFAULT_BATCH_SIZE, EntityEncoder
 from modelscope_plugin.errors import InputError, MissingFileError
 from modelscope_plugin.index.entity_index import Candidate, EntityIndex
+from modelscope_plugin.models.location import resolve_model
+from modelscope_plugin.models.model_folder import INDEX_FOLDER
 
 DEFAULT_TOP_K = 10
 
@@ -32,13 +34,18 @@ class EntityLinker:
 
     @classmethod
     def from_pretrained(
-        cls, model: str | Path | None, index: str | Path, *, device: str | None = None, max_length: int | None = None
+        cls,
+        model: str | Path | None,
+        index: str | Path | None = None,
+        *,
+        device: str | None = None,
+        max_length: int | None = None,
     ) -> EntityLinker:
         """Open an index and the model it was built with.
 
         Args:
             model: Folder or hub id; None for the model that the index names.
-            index: Folder of the index.
+            index: Folder of the index; None for the one that a published model brings along.
             device: As for `EntityEncoder.from_pretrained`.
             max_length: Tokens of a window.
 
@@ -47,8 +54,11 @@ class EntityLinker:
 
         Raises:
             MissingFileError: If there is no such model or index.
+            InputError: If the model brings no index along, or the index does not name its model.
             IndexMismatchError: If they do not belong together.
         """
+        if index is None:
+            index = find_index(model)
         opened = EntityIndex.load(index)
         if model is None and not opened.model:
             raise InputError(f"the index {index} does not name its model; give the model")
@@ -96,6 +106,29 @@ class EntityLinker:
         documents = list(documents)
         candidates = iter(self.link([mention for document in documents for mention in document.mentions], **options))
         return [_linked(document, [next(candidates) for _ in document.mentions]) for document in documents]
+
+
+def find_index(model: str | Path | None, revision: str | None = None) -> Path:
+    """Find the index that a published model brings along.
+
+    Args:
+        model: A model folder or a hub id.
+        revision: Branch or tag of a hub model.
+
+    Returns:
+        The folder of the index.
+
+    Raises:
+        InputError: If there is no model, or no index in its folder.
+        MissingFileError: If there is no such model.
+    """
+    folder = None if model is None else resolve_model(model, revision)
+    if folder is None or not (folder / INDEX_FOLDER).is_dir():
+        where = "" if folder is None else f", and {folder} brings none along"
+        raise InputError(
+            f"no index{where}; give index=FOLDER, made with: modelscope entity index KB --model DIR --out FOLDER"
+        )
+    return folder / INDEX_FOLDER
 
 
 def _linked(document: Document, candidates: Iterable[list[Candidate]]) -> dict[str, Any]:

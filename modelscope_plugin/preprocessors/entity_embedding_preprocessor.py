@@ -14,9 +14,10 @@ from modelscope_plugin.metainfo import Preprocessors
 from modelscope_plugin.preprocessors.checkpoint_files import load_entity_tokenizer
 from modelscope_plugin.preprocessors.requests import CANDIDATES_KEY, SOURCE_KEY, EmbeddingRequest, embedding_request
 from modelscope_plugin.preprocessors.tokenization import TokenIds
+from modelscope_plugin.registration import registers
 
 
-@PREPROCESSORS.register_module(Fields.nlp, module_name=Preprocessors.entity_embedding)
+@registers(PREPROCESSORS, Fields.nlp, Preprocessors.entity_embedding)
 class EntityEmbeddingPreprocessor(Preprocessor):
     """ModelScope's face of `EntityTokenizer`, called like the built-in sentence-embedding preprocessor.
 

@@ -20,6 +20,7 @@ from modelscope_plugin.index.building import build_index
 from modelscope_plugin.metainfo import Trainers
 from modelscope_plugin.metrics.evaluation import evaluate
 from modelscope_plugin.models.location import resolve_model
+from modelscope_plugin.registration import registers
 from modelscope_plugin.trainers.settings import evaluation_ks, training_configuration, training_settings
 from modelscope_plugin.trainers.training import train
 
@@ -30,7 +31,7 @@ OUTPUT_FOLDER = "output"
 """Sub-folder of the work folder with the trained model, as ModelScope's own trainers have it."""
 
 
-@TRAINERS.register_module(module_name=Trainers.entity_embedding)
+@registers(TRAINERS, "default", Trainers.entity_embedding)
 class EntityEmbeddingTrainer(BaseTrainer):
     """``build_trainer('entity-embedding-trainer', default_args={...})``.
 

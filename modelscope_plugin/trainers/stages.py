@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from transformers import set_seed
 
-from modelscope_plugin.configuration import merged
+from modelscope_plugin.configuration import default_configuration, merged
 from modelscope_plugin.data.checksum import Checksum
 from modelscope_plugin.data.golds import with_all_golds
 from modelscope_plugin.data.kb_mentions import mentions_of_entity
@@ -341,7 +341,8 @@ class Stages:
     def _save(self, folder: Path, encoder: EntityEncoder) -> None:
         with disk_errors(folder), replace_folder(folder) as draft:
             sections = merged(self._settings.to_sections(), self._mining.to_sections())
-            write_model_folder(draft, encoder.model, encoder.tokenizer, sections)
+            configuration = merged(default_configuration(), sections)
+            write_model_folder(draft, encoder.model, encoder.tokenizer, configuration)
 
     def _finish(
         self, stage: int, encoder: EntityEncoder, loop: Loop, mining: dict[str, Any] | None

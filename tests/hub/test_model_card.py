@@ -28,6 +28,8 @@ UNTRAINED = CardFacts(
     entity_prefix="",
     has_markers=True,
     sentence_transformers=True,
+    standalone=False,
+    indexed=0,
     training=None,
 )
 

@@ -1,0 +1,77 @@
+"""One way of opening a published folder, as a process of its own: vectors of texts, then the Python of the card.
+
+This file is run by its path and not as a module: where a standalone folder is opened, the package is not to be found.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+def _plugin(job: dict[str, Any]) -> Any:
+    __import__("modelscope_plugin")
+    return _pipeline(job)
+
+
+def _standalone(job: dict[str, Any]) -> Any:
+    # As if the package was not installed.
+    sys.modules["modelscope_plugin"] = None  # type: ignore[assignment]
+    return _pipeline(job)
+
+
+def _pipeline(job: dict[str, Any]) -> Any:
+    from modelscope.pipelines import pipeline
+
+    pipe = pipeline("sentence-embedding", job["folder"], device="cpu", trust_remote_code=job["standalone"])
+    inputs = {"source_sentence": job["mentions"], "sentences_to_compare": job["entities"]}
+    return pipe(inputs)["text_embedding"]
+
+
+def _sentence_transformers(job: dict[str, Any]) -> Any:
+    import modelscope
+    import numpy as np
+    from sentence_transformers import SentenceTransformer
+
+    # What the card downloads before it opens it is not on the hub yet.
+    modelscope.snapshot_download = lambda *_, **__: job["folder"]
+    model = SentenceTransformer(job["folder"], device="cpu")
+    return np.concatenate([model.encode_query(job["mentions"]), model.encode_document(job["entities"])])
+
+
+WAYS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "plugin": _plugin,
+    "standalone": _standalone,
+    "sentence-transformers": _sentence_transformers,
+}
+"""The ways of opening a folder; each gives the vectors of the job's mentions, then of its entities."""
+
+
+def _main(way: str, job_file: str, vectors_file: str) -> int:
+    import numpy as np
+
+    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    step = "opening the folder"
+    try:
+        np.save(vectors_file, WAYS[way](job))
+        for number, block in job["blocks"]:
+            step = f"Python block {number} of the card"
+            exec(compile(block, step, "exec"), {"__name__": "__main__"})
+    except Exception as error:
+        traceback.print_exc()
+        reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+        Path(vectors_file).with_suffix(".txt").write_text(
+            f"{step} failed ({type(error).__name__}: {reason})", encoding="utf-8"
+        )
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    # The folder of this file is no place to import from.
+    del sys.path[0]
+    sys.exit(_main(*sys.argv[1:]))

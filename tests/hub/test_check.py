@@ -1,0 +1,140 @@
+"""The check before an upload, on folders that are whole and on folders that were spoilt."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from modelscope_plugin.encoding import EntityEncoder
+from modelscope_plugin.errors import FolderCheckError, InputError, ModelFolderError
+from modelscope_plugin.hub import check
+from modelscope_plugin.hub.check import check_folder
+from modelscope_plugin.hub.export import export_model
+from modelscope_plugin.hub.export_record import read_export
+from modelscope_plugin.models.dual_encoder import DualEncoder
+from modelscope_plugin.models.model_folder import write_model_folder
+from modelscope_plugin.preprocessors.checkpoint_files import load_tokenizer
+from modelscope_plugin.preprocessors.tokenization import EntityTokenizer
+
+
+@pytest.fixture(scope="module")
+def source(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model of two towers with a narrow window and a pooler of its own."""
+    model = DualEncoder.from_pretrained(base_folder, emb_pooler_type="avg_first_last", normalize=True)
+    model.separate_towers()
+    with torch.no_grad():
+        for parameter in model.entity_tower.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+    folder = tmp_path_factory.mktemp("source") / "model"
+    write_model_folder(folder, model, EntityTokenizer(load_tokenizer(base_folder), 24))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def standalone(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return export_model(source, tmp_path_factory.mktemp("hub") / "m", name="owner/name", standalone=True).folder
+
+
+def _check(folder: Path, source: Path) -> dict[str, float]:
+    found = read_export(folder)
+    assert found is not None
+    return check_folder(folder, found[0], EntityEncoder.from_pretrained(source, device="cpu"))
+
+
+def test_standalone_folder_opens_in_three_ways(standalone: Path, source: Path) -> None:
+    before = set(standalone.rglob("*"))
+    differences = _check(standalone, source)
+    assert list(differences) == ["plugin", "standalone", "sentence-transformers"]
+    assert max(differences.values()) < 1e-5
+    assert set(standalone.rglob("*")) == before
+
+
+def test_plain_folder_that_prefixes_keep_from_sentence_transformers_opens_in_one(
+    base_folder: Path, tmp_path: Path
+) -> None:
+    model = DualEncoder.from_pretrained(base_folder)
+    write_model_folder(tmp_path / "m", model, EntityTokenizer(load_tokenizer(base_folder), 48, "query"))
+    folder = export_model(tmp_path / "m", tmp_path / "out", name="demo").folder
+    assert list(_check(folder, tmp_path / "m")) == ["plugin"]
+
+
+def _other_weights(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    save_file({name: value + 0.01 for name, value in weights.items()}, folder / "model.safetensors", {"format": "pt"})
+
+
+def _break_snippet(folder: Path) -> None:
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    (folder / "README.md").write_text(card.replace('result["scores"]', 'result["score"]'), encoding="utf-8")
+
+
+def _break_code(folder: Path) -> None:
+    (folder / "entity_embedding" / "data" / "markers.py").write_text("import no_such_library\n")
+
+
+def _change_code(folder: Path) -> None:
+    path = folder / "entity_embedding" / "encoding" / "encoder.py"
+    path.write_text(path.read_text(encoding="utf-8").replace("return vectors\n", "return vectors + 1\n"))
+
+
+def _other_pooling(folder: Path) -> None:
+    path = folder / "2_Pooling" / "config.json"
+    settings = json.loads(path.read_text()) | {"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}
+    path.write_text(json.dumps(settings))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_other_weights, "its weights were changed; export it again"),
+        (_break_snippet, r"plugin: Python block 1 of the card failed \(KeyError: 'score'\)"),
+        (_break_code, "plugin: opening the folder failed .*no_such_library"),
+        (_change_code, "standalone: .* gives other vectors than the source model"),
+        (_other_pooling, "sentence-transformers: .* gives other vectors than the source model"),
+    ],
+)
+def test_spoilt_folder_is_refused(
+    spoil: Callable[[Path], None], message: str, standalone: Path, source: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(standalone, tmp_path / "m")
+    spoil(tmp_path / "m")
+    with pytest.raises(FolderCheckError, match=message):
+        _check(tmp_path / "m", tmp_path / "m" if spoil is _other_weights else source)
+
+
+def test_missing_sentence_transformers_is_named(
+    standalone: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FolderCheckError, match=r"pip install 'modelscope_plugin\[publish\]'"):
+        _check(standalone, source)
+
+
+def test_record_of_a_folder_that_is_no_export(model_folder: Path) -> None:
+    assert read_export(model_folder) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        (lambda m: (m / "train.jsonl").write_text("{}"), InputError, "train.jsonl is not of the export"),
+        (lambda m: (m / "1_WeightedLayerPooling" / "x").write_text("{}"), InputError, "x is not of the export"),
+        (lambda m: (m / "link").symlink_to("/etc/hostname"), InputError, "is a link"),
+        (lambda m: (m / "tokenizer.json").unlink(), ModelFolderError, "lacks tokenizer.json"),
+        (lambda m: (m / "export.json").write_text("{"), ModelFolderError, "is damaged"),
+        (lambda m: (m / "export.json").write_text('{"files": []}'), ModelFolderError, "is damaged"),
+    ],
+)
+def test_folder_with_other_files_is_no_export(
+    change: Callable[[Path], None], error: type[Exception], message: str, standalone: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(standalone, tmp_path / "m")
+    change(tmp_path / "m")
+    with pytest.raises(error, match=message):
+        read_export(tmp_path / "m")

@@ -1,0 +1,37 @@
+"""The top of the repository is itself in the form of a model of the hub: metadata, card, configuration.json."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from modelscope_plugin.configuration import CONFIGURATION_FILE, default_configuration
+from modelscope_plugin.metainfo import Models, Pipelines, Preprocessors, Tasks
+
+TOP = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def readme() -> tuple[dict[str, object], str]:
+    _, metadata, text = (TOP / "README.md").read_text(encoding="utf-8").split("---\n", 2)
+    return yaml.safe_load(metadata), text
+
+
+def test_readme_carries_the_metadata_of_the_hub(readme: tuple[dict[str, object], str]) -> None:
+    metadata, text = readme
+    assert metadata["tasks"] == [Tasks.sentence_embedding]
+    assert metadata["license"] == "apache-2.0"
+    assert metadata["frameworks"] == ["pytorch"]
+    assert len(text) > 200
+
+
+def test_configuration_at_the_top_is_the_one_that_models_are_made_from() -> None:
+    configuration = json.loads((TOP / CONFIGURATION_FILE).read_text(encoding="utf-8"))
+    assert configuration == default_configuration()
+    assert configuration["task"] == Tasks.sentence_embedding
+    assert configuration["framework"] == "pytorch"
+    kinds = [configuration[section]["type"] for section in ("model", "preprocessor", "pipeline")]
+    assert kinds == [Models.entity_embedding, Preprocessors.entity_embedding, Pipelines.entity_embedding]
