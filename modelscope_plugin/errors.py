@@ -50,3 +50,7 @@ class IndexMismatchError(PluginError, ValueError):
 
 class TrainingError(PluginError, RuntimeError):
     """Training cannot start or go on with the data and settings given."""
+
+
+class HubError(PluginError, OSError):
+    """The model hub cannot be reached, or refuses what is asked of it."""
