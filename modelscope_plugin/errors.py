@@ -54,3 +54,7 @@ class FolderCheckError(PluginError, RuntimeError):
 
 class TrainingError(PluginError, RuntimeError):
     """Training cannot start or go on with the data and settings given."""
+
+
+class HubError(PluginError, OSError):
+    """The model hub cannot be reached, or refuses what is asked of it."""
