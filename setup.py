@@ -55,6 +55,7 @@ setup(
     cmdclass={"build_py": BuildWithTopFiles},
     install_requires=[
         "modelscope[framework]>=1.40.2",
+        "modelscope-hub>=0.5.1",
         "torch>=2.6",
         "transformers>=4.57.1",
         "faiss-cpu>=1.10",

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ _MENTIONS = (SOURCE, "小品里 [ENT_S] 大鹏 [ENT_E] 很好笑", "[ENT_S] 大 
 _ENTITIES = (*CANDIDATES, "大鹏;")
 _WIDE = 1 << 16
 _SECONDS = 1800
+_OFFLINE = {"HF_HUB_OFFLINE": "1", "MODELSCOPE_DOMAIN": "127.0.0.1:9", "MODELSCOPE_ENDPOINT": "http://127.0.0.1:9"}
 
 
 def check_folder(folder: Path, record: ExportRecord, source: EntityEncoder) -> dict[str, float]:
@@ -72,12 +74,10 @@ def check_folder(folder: Path, record: ExportRecord, source: EntityEncoder) -> d
         place = Path(work) / record.name
         place.parent.mkdir(exist_ok=True)
         place.symlink_to(folder.resolve(), target_is_directory=True)
-        return {
-            way: _difference(
-                way, folder, _vectors(way, job | {"blocks": list(_meant_for(way, blocks))}, work), expected
-            )
-            for way in ways
-        }
+        jobs = [job | {"blocks": list(_meant_for(way, blocks))} for way in ways]
+        with ThreadPoolExecutor(len(ways)) as pool:
+            vectors = list(pool.map(_vectors, ways, jobs, [work] * len(ways)))
+    return {way: _difference(way, folder, found, expected) for way, found in zip(ways, vectors, strict=True)}
 
 
 def _samples(tokenizer: EntityTokenizer) -> tuple[list[str], list[str]]:
@@ -112,8 +112,8 @@ def _vectors(way: str, job: dict[str, Any], work: str) -> Vectors:
     job_file, vectors_file = Path(work) / f"{way}.json", Path(work) / f"{way}.npy"
     job_file.write_text(json.dumps(job, ensure_ascii=False), encoding="utf-8")
     command = [sys.executable, check_process.__file__, way, str(job_file), str(vectors_file)]
-    # What ModelScope copies to run it goes with the work folder.
-    environment = os.environ | {"MODELSCOPE_CACHE": str(Path(work) / "cache"), "HF_HUB_OFFLINE": "1"}
+    # What ModelScope copies to run it goes with the work folder, and no hub is asked for the name.
+    environment = os.environ | _OFFLINE | {"MODELSCOPE_CACHE": str(Path(work) / way)}
     try:
         done = subprocess.run(
             command, cwd=work, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False

@@ -126,7 +126,7 @@ def export_model(
             (draft / path).parent.mkdir(parents=True, exist_ok=True)
             (draft / path).write_text(text, encoding="utf-8")
         (draft / CARD_FILE).write_text(model_card(facts, language), encoding="utf-8")
-        write_export_record(draft, title, encoder.fingerprint, standalone)
+        write_export_record(draft, title, terms, encoder.fingerprint, standalone)
         files = file_sizes(draft)
     return ExportResult(
         folder=output,

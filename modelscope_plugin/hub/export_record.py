@@ -24,6 +24,7 @@ class ExportRecord:
     Attributes:
         modelscope_plugin: Version of this package that wrote it.
         name: The name of the model in its card.
+        license: Its licence.
         fingerprint: Fingerprint of the model.
         standalone: Whether the folder carries the code it needs.
         files: Paths of the other files in it.
@@ -31,14 +32,15 @@ class ExportRecord:
 
     modelscope_plugin: str
     name: str
+    license: str
     fingerprint: str
     standalone: bool
     files: list[str]
 
 
-def write_export_record(folder: Path, name: str, fingerprint: str, standalone: bool) -> None:
+def write_export_record(folder: Path, name: str, license: str, fingerprint: str, standalone: bool) -> None:
     """Write the record of a folder whose other files are all there."""
-    record = ExportRecord(__version__, name, fingerprint, standalone, list(file_sizes(folder)))
+    record = ExportRecord(__version__, name, license, fingerprint, standalone, list(file_sizes(folder)))
     write_json(folder / EXPORT_FILE, asdict(record))
 
 

@@ -93,5 +93,7 @@ def _publish(
     checked = check_folder(folder, record, EntityEncoder.from_pretrained(source, device="cpu"))
     if dry_run:
         return PublishResult(repo_id, "", files, checked)
-    done = upload_folder(folder, sorted(files), repo_id, private=private, revision=revision, token=token)
+    done = upload_folder(
+        folder, sorted(files), repo_id, private=private, license=record.license, revision=revision, token=token
+    )
     return PublishResult(repo_id, done.url, files, checked)
