@@ -9,8 +9,11 @@ from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 CONFIGURATION = "configuration.json"
+LANGCHAIN = "langchain-community>=0.4.2"
 MATPLOTLIB = "matplotlib>=3.9"
 SENTENCE_TRANSFORMERS = "sentence-transformers>=5.1.2"
+# ModelScope's server calls a method of FastAPI that went with starlette 1.
+SERVER = ["modelscope[server]>=1.40.2", "starlette<1"]
 TENSORBOARD = "tensorboard>=2.20"
 
 
@@ -56,8 +59,17 @@ setup(
     ],
     extras_require={
         "plot": [MATPLOTLIB],
+        "server": SERVER,
         "tensorboard": [TENSORBOARD],
-        "test": ["pytest>=8", "hypothesis>=6.100", MATPLOTLIB, SENTENCE_TRANSFORMERS, TENSORBOARD],
+        "test": [
+            "pytest>=8",
+            "hypothesis>=6.100",
+            LANGCHAIN,
+            MATPLOTLIB,
+            SENTENCE_TRANSFORMERS,
+            TENSORBOARD,
+            *SERVER,
+        ],
         "dev": ["ruff", "mypy", "types-tqdm", "types-tabulate"],
     },
     entry_points={"modelscope_hub.cli_plugins": ["entity = modelscope_plugin.cli.plugin:EntityCommand"]},

@@ -6,7 +6,7 @@ modules to that index: nothing heavy is imported before it is used, and ModelSco
 types that are "not found in ast index file".
 
 The index belongs to ``modelscope.utils.import_utils``. If that is loaded already, the entries are made at
-once, otherwise right after it has been loaded.
+once, otherwise right after it has been loaded. The same way ModelScope's server learns to open a folder.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from __future__ import annotations
 import importlib.abc
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
+from modelscope_plugin.local_server import read_folders_locally
 from modelscope_plugin.metainfo import Metrics, Models, Pipelines, Preprocessors, Tasks, Trainers
 
-_MODELSCOPE_MODULE = "modelscope.utils.import_utils"
 _PACKAGE = __package__
 
 # (registry, group, name): module that registers it when it is imported.
@@ -40,14 +40,6 @@ _MODULES = {
 }
 
 
-def register() -> None:
-    """Make ModelScope aware of this package, now or as soon as ModelScope is imported."""
-    if _MODELSCOPE_MODULE in sys.modules:
-        _fill_index(sys.modules[_MODELSCOPE_MODULE])
-    elif not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _AfterImport())
-
-
 def _fill_index(import_utils: ModuleType) -> None:
     from modelscope.metainfo import DEFAULT_MODEL_FOR_PIPELINE
 
@@ -58,30 +50,51 @@ def _fill_index(import_utils: ModuleType) -> None:
     DEFAULT_MODEL_FOR_PIPELINE.setdefault(Tasks.entity_linking, (Pipelines.entity_linking, None))
 
 
+_AFTER_IMPORT: dict[str, Callable[[ModuleType], None]] = {
+    "modelscope.utils.import_utils": _fill_index,
+    "modelscope.utils.input_output": read_folders_locally,
+}
+
+
+def register() -> None:
+    """Make ModelScope aware of this package, now or as soon as ModelScope is imported."""
+    waiting = {finder.name for finder in sys.meta_path if isinstance(finder, _AfterImport)}
+    for name, action in _AFTER_IMPORT.items():
+        if name in sys.modules:
+            action(sys.modules[name])
+        elif name not in waiting:
+            sys.meta_path.insert(0, _AfterImport(name, action))
+
+
 class _AfterImport(importlib.abc.MetaPathFinder):
-    """Runs `_fill_index` once ModelScope's module has been loaded, then steps out of the way."""
+    """Runs an action once a module of ModelScope has been loaded, then steps out of the way."""
+
+    def __init__(self, name: str, action: Callable[[ModuleType], None]) -> None:
+        self.name = name
+        self._action = action
 
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname != _MODELSCOPE_MODULE:
+        if fullname != self.name:
             return None
         sys.meta_path.remove(self)
         spec = importlib.util.find_spec(fullname)
         if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)
+            spec.loader = _Loader(spec.loader, self._action)
         return spec
 
 
 class _Loader(importlib.abc.Loader):
     """Wraps the loader of ModelScope's module."""
 
-    def __init__(self, loader: importlib.abc.Loader) -> None:
+    def __init__(self, loader: importlib.abc.Loader, action: Callable[[ModuleType], None]) -> None:
         self._loader = loader
+        self._action = action
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
         return self._loader.create_module(spec)
 
     def exec_module(self, module: ModuleType) -> None:
         self._loader.exec_module(module)
-        _fill_index(module)
+        self._action(module)
