@@ -10,8 +10,11 @@ from setuptools.command.build_py import build_py
 HERE = Path(__file__).parent
 # What stands at the top of the repository and is read by the installed package.
 TOP_FILES = ("configuration.json", "LICENSE")
+LANGCHAIN = "langchain-community>=0.4.2"
 MATPLOTLIB = "matplotlib>=3.9"
 SENTENCE_TRANSFORMERS = "sentence-transformers>=5.1.2"
+# ModelScope's server calls a method of FastAPI that went with starlette 1.
+SERVER = ["modelscope[server]>=1.40.2", "starlette<1"]
 TENSORBOARD = "tensorboard>=2.20"
 
 
@@ -48,7 +51,7 @@ setup(
     description="Entity retrieval for ModelScope: link mentions in Chinese text to your own knowledge base",
     long_description=description(),
     long_description_content_type="text/markdown",
-    license="Apache-2.0",
+    license_expression="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["modelscope_plugin", "modelscope_plugin.*"]),
     package_data={"modelscope_plugin": ["py.typed", "data/sample/*.jsonl", "data/sample/LICENSE"]},
@@ -66,13 +69,21 @@ setup(
     extras_require={
         "plot": [MATPLOTLIB],
         "publish": [SENTENCE_TRANSFORMERS],
+        "server": SERVER,
         "tensorboard": [TENSORBOARD],
-        "test": ["pytest>=8", "hypothesis>=6.100", MATPLOTLIB, SENTENCE_TRANSFORMERS, TENSORBOARD],
-        "dev": ["ruff", "mypy", "types-tqdm", "types-tabulate"],
+        "test": [
+            "pytest>=8",
+            "hypothesis>=6.100",
+            LANGCHAIN,
+            MATPLOTLIB,
+            SENTENCE_TRANSFORMERS,
+            TENSORBOARD,
+            *SERVER,
+        ],
+        "dev": ["build", "ruff", "mypy", "types-tqdm", "types-tabulate"],
     },
     entry_points={"modelscope_hub.cli_plugins": ["entity = modelscope_plugin.cli.plugin:EntityCommand"]},
     classifiers=[
-        "License :: OSI Approved :: Apache Software License",
         "Natural Language :: Chinese (Simplified)",
         "Programming Language :: Python :: 3",
         "Topic :: Text Processing :: Linguistic",

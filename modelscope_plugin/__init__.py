@@ -10,6 +10,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from modelscope_plugin.after_import import after_import
+from modelscope_plugin.local_server import read_folders_locally
 from modelscope_plugin.registration import register
 from modelscope_plugin.version import __version__
 
@@ -73,3 +75,4 @@ def __dir__() -> list[str]:
 
 
 register()
+after_import("modelscope.utils.input_output", read_folders_locally)

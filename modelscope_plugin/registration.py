@@ -15,14 +15,13 @@ models of a process.
 
 from __future__ import annotations
 
-import importlib.abc
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
-from importlib.machinery import ModuleSpec
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, TypeVar
 
+from modelscope_plugin.after_import import after_import
 from modelscope_plugin.metainfo import Metrics, Models, Pipelines, Preprocessors, Tasks, Trainers
 
 _MODELSCOPE_MODULE = "modelscope.utils.import_utils"
@@ -59,10 +58,8 @@ def register() -> None:
     """Make ModelScope aware of this package, now or as soon as ModelScope is imported."""
     if _PACKAGE != _INSTALLED and importlib.util.find_spec(_INSTALLED) is not None:
         importlib.import_module(_INSTALLED)
-    elif _MODELSCOPE_MODULE in sys.modules:
-        _fill_index(sys.modules[_MODELSCOPE_MODULE])
-    elif not any(isinstance(finder, _AfterImport) for finder in sys.meta_path):
-        sys.meta_path.insert(0, _AfterImport())
+    else:
+        after_import(_MODELSCOPE_MODULE, _fill_index)
 
 
 def registers(registry: Any, group: str, name: str) -> Callable[[_Class], _Class]:
@@ -108,32 +105,3 @@ def _entries(import_utils: ModuleType) -> dict[tuple[str, str, str], dict[str, A
 
 def _entry(module: str) -> dict[str, Any]:
     return {"filepath": "", "imports": [], "module": f"{_PACKAGE}.{module}"}
-
-
-class _AfterImport(importlib.abc.MetaPathFinder):
-    """Runs `_fill_index` once ModelScope's module has been loaded, then steps out of the way."""
-
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        if fullname != _MODELSCOPE_MODULE:
-            return None
-        sys.meta_path.remove(self)
-        spec = importlib.util.find_spec(fullname)
-        if spec is not None and spec.loader is not None:
-            spec.loader = _Loader(spec.loader)
-        return spec
-
-
-class _Loader(importlib.abc.Loader):
-    """Wraps the loader of ModelScope's module."""
-
-    def __init__(self, loader: importlib.abc.Loader) -> None:
-        self._loader = loader
-
-    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
-        return self._loader.create_module(spec)
-
-    def exec_module(self, module: ModuleType) -> None:
-        self._loader.exec_module(module)
-        _fill_index(module)
