@@ -95,7 +95,7 @@ def _demo(folder: Path, model: str | None, device: str | None, say: Any) -> dict
                     "start": mention.start,
                     "end": mention.end,
                     "entity_id": mention.entity_ids[0],
-                    "candidates": [candidate._asdict() for candidate in found[place][:_CANDIDATES_SHOWN]],
+                    "candidates": [candidate.to_record() for candidate in found[place][:_CANDIDATES_SHOWN]],
                 }
             ],
         }

@@ -10,16 +10,19 @@ import numpy as np
 
 from modelscope_plugin.data.identity import unique_ids
 from modelscope_plugin.data.records import Entity
+from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.errors import IndexFolderError, IndexMismatchError, InputError, NotFiniteError
 from modelscope_plugin.files import check_output_folder, replace_folder
 from modelscope_plugin.index.entity_store import STORE_FILES, StoredEntities, write_entities
 from modelscope_plugin.index.manifest import MANIFEST_FILE, check_files, read_manifest, write_manifest
 from modelscope_plugin.index.vector_index import FlatIndex, Rows, VectorIndex, Vectors
+from modelscope_plugin.index.view_search import search_views
+from modelscope_plugin.index.view_table import VIEW_FILES, Views, ViewTable, check_views
 
 _VECTORS_FILE = "vectors.npy"
 _FILES = (_VECTORS_FILE, *STORE_FILES)
 # Reading these to check them would take as long as reading the whole index.
-_LARGE_FILES = (_VECTORS_FILE, STORE_FILES[0])
+_LARGE_FILES = (_VECTORS_FILE, STORE_FILES[0], VIEW_FILES[0])
 
 # Rows looked at beyond k, so that equal scores around the k-th place are seen and ordered by id.
 _MARGIN = 8
@@ -35,12 +38,18 @@ class Candidate(NamedTuple):
         name: Its name.
         score: Dot product of the two vectors.
         rank: Its place among the candidates, from 1.
+        view: Where entities have several vectors: the text of the view that was nearest.
     """
 
     id: str
     name: str
     score: float
     rank: int
+    view: str | None = None
+
+    def to_record(self) -> dict[str, Any]:
+        """The candidate as a JSON object, without what is not known."""
+        return {key: value for key, value in self._asdict().items() if value is not None}
 
 
 class EntityIndex:
@@ -51,15 +60,19 @@ class EntityIndex:
         fingerprint: Fingerprint of the model that makes the vectors (`EntityEncoder.fingerprint`).
         model: Where that model is, a folder or a hub id; ``link`` loads it from there.
         max_length: Tokens of the window that the entity texts were cut to; 0 where it is not known.
+        views: How many vectors an entity has; the score of an entity is that of its best one.
     """
 
-    def __init__(self, dimension: int, fingerprint: str, model: str = "", max_length: int = 0) -> None:
+    def __init__(
+        self, dimension: int, fingerprint: str, model: str = "", max_length: int = 0, views: ViewSettings | None = None
+    ) -> None:
         self.dimension = dimension
         self.fingerprint = fingerprint
         self.model = model
         self.max_length = max_length
         self._vectors: VectorIndex = FlatIndex(np.empty((0, dimension), dtype=np.float32))
         self._entities: _Entities = _Entities(None, [], [])
+        self._views = ViewTable(views) if views is not None and views.max_views > 1 else None
 
     def __len__(self) -> int:
         return len(self._entities)
@@ -76,24 +89,37 @@ class EntityIndex:
         """Ids of the entities, by row."""
         return self._entities.ids
 
-    def add(self, entities: Sequence[Entity], vectors: Vectors) -> None:
+    @property
+    def view_settings(self) -> ViewSettings:
+        """How many vectors an entity has."""
+        return ViewSettings() if self._views is None else self._views.settings
+
+    def add(self, entities: Sequence[Entity], vectors: Vectors, views: Views | None = None) -> None:
         """Add entities; those of an id that is already there are replaced.
 
         Args:
             entities: The entities.
-            vectors: Their vectors, float32 (n, dim).
+            vectors: Their vectors, float32 (n, dim); those of their views in an index that has several of an entity.
+            views: There the views: place of the entity among ``entities``, and the span of its parts, int32 (n, 3).
 
         Raises:
             IndexMismatchError: If the vectors have another dimension.
-            InputError: If there are not as many vectors as entities, an id stands twice among them, or
+            InputError: If there are not as many vectors as entities or views, an id stands twice among them, or
                 a vector holds a value that is not finite.
         """
         vectors = self._checked(vectors, copy=True)
-        if len(entities) != len(vectors):
-            raise InputError(f"{len(entities)} entities and {len(vectors)} vectors; each entity needs one")
+        if (views is None) != (self._views is None):
+            raise InputError("views are needed for an index of several vectors per entity, and for no other")
+        if len(entities if views is None else views) != len(vectors):
+            kind, count = ("entities", len(entities)) if views is None else ("views", len(views))
+            raise InputError(f"{count} {kind} and {len(vectors)} vectors; each needs one")
+        if views is not None:
+            check_views(views, len(entities))
         new = [entity.id for entity in unique_ids(entities)]
         self._remove([one for one in new if one in self._entities.rows])
         self._vectors.add(vectors)
+        if self._views is not None and views is not None:
+            self._views.add(views)
         self._entities.extend(entities)
 
     def remove(self, ids: Iterable[str]) -> None:
@@ -114,7 +140,7 @@ class EntityIndex:
     def _remove(self, ids: list[str]) -> None:
         if ids:
             rows = np.array(sorted(self._entities.rows[one] for one in ids), dtype=np.int64)
-            self._vectors.remove(rows)
+            self._vectors.remove(rows if self._views is None else self._views.remove(rows))
             self._entities.delete(rows)
 
     def search(self, queries: Vectors, top_k: int) -> list[list[Candidate]]:
@@ -131,14 +157,16 @@ class EntityIndex:
             IndexMismatchError: If the queries have another dimension.
             InputError: If ``top_k`` is not positive.
         """
-        scores, rows = self.search_rows(queries, top_k)
+        scores, rows, views = self._search(queries, top_k)
         return [
-            [
-                Candidate(self.ids[row], self[row].name, float(score), rank)
-                for rank, (score, row) in enumerate(zip(found_scores, found_rows, strict=True), 1)
-            ]
-            for found_scores, found_rows in zip(scores, rows.tolist(), strict=True)
+            [self._candidate(*found, rank) for rank, found in enumerate(zip(*columns, strict=True), 1)]
+            for columns in zip(scores.tolist(), rows.tolist(), views.tolist(), strict=True)
         ]
+
+    def _candidate(self, score: float, row: int, view: int, rank: int) -> Candidate:
+        entity = self[row]
+        text = None if self._views is None else self._views.text(entity, view)
+        return Candidate(entity.id, entity.name, score, rank, text)
 
     def search_rows(self, queries: Vectors, top_k: int) -> tuple[Vectors, Rows]:
         """As `search`, but as arrays.
@@ -146,10 +174,17 @@ class EntityIndex:
         Returns:
             Scores (float32) and rows (int64), both of shape (n, min(top_k, entities)).
         """
+        scores, rows, _ = self._search(queries, top_k)
+        return scores, rows
+
+    def _search(self, queries: Vectors, top_k: int) -> tuple[Vectors, Rows, Rows]:
+        """Scores, rows of entities, and rows of the vectors that were nearest."""
         queries = self._checked(queries)
         if not hasattr(top_k, "__index__") or top_k < 1:
             raise InputError(f"top_k={top_k!r} must be at least 1")
         k = min(top_k, len(self))
+        if self._views is not None:
+            return search_views(self._vectors, self.vectors, self._views, self.ids, queries, k)
         scores = np.empty((len(queries), k), dtype=np.float32)
         rows = np.empty((len(queries), k), dtype=np.int64)
         waiting = np.arange(len(queries))
@@ -165,7 +200,7 @@ class EntityIndex:
                 else:
                     scores[query], rows[query] = self._ordered(queries[query], found_rows[place], k)
             waiting, wide = np.array(unsure, dtype=np.int64), min(4 * wide, len(self))
-        return scores, rows
+        return scores, rows, rows
 
     def _ordered(self, query: Vectors, rows: Rows, k: int) -> tuple[Vectors, Rows]:
         """The best ``k`` of the rows found, scored one by one so that equal vectors have equal scores."""
@@ -176,9 +211,25 @@ class EntityIndex:
 
     @property
     def vectors(self) -> Vectors:
-        """The vectors of the entities, float32 (entities, dim), by row."""
+        """The vectors of the entities, float32 (entities, dim), by row; those of all views where they have several."""
         assert isinstance(self._vectors, FlatIndex)
         return self._vectors.vectors
+
+    def scores(self, query: Vectors, rows: Sequence[int]) -> Vectors:
+        """The scores of some entities.
+
+        Args:
+            query: A mention vector, float32 (dim,).
+            rows: Rows of the entities.
+
+        Returns:
+            Float32 (n,), of each entity that of its best view.
+        """
+        if self._views is None or not rows:
+            return self.vectors[rows] @ query
+        views = [self._views.rows(row) for row in rows]
+        starts = np.cumsum([0, *map(len, views[:-1])])
+        return np.maximum.reduceat(self.vectors[np.concatenate(views)] @ query, starts)
 
     def check_model(self, fingerprint: str, name: str = "the model") -> None:
         """Raise `IndexMismatchError` unless the vectors were made by the model of that fingerprint."""
@@ -215,7 +266,10 @@ class EntityIndex:
         with replace_folder(folder) as draft:
             np.save(draft / _VECTORS_FILE, self.vectors)
             write_entities(draft, self)
-            write_manifest(draft, len(self), self.dimension, self.model, self.fingerprint, self.max_length, _FILES)
+            if self._views is not None:
+                self._views.save(draft)
+            files = (*_FILES, *(() if self._views is None else VIEW_FILES))
+            write_manifest(draft, len(self), self.dimension, self.model, self.fingerprint, self.max_length, files)
 
     @classmethod
     def load(cls, folder: str | Path, *, verify: bool = False) -> EntityIndex:
@@ -234,16 +288,19 @@ class EntityIndex:
             IndexFolderError: If a file of it is missing or damaged, or was written by a newer version.
         """
         folder = Path(folder)
-        manifest = read_manifest(folder, _FILES)
+        manifest = read_manifest(folder, _FILES, VIEW_FILES)
         check_files(folder, manifest, unread=() if verify else _LARGE_FILES)
         index = cls(manifest.dimension, manifest.fingerprint, manifest.model, manifest.max_length)
         try:
             vectors = np.load(folder / _VECTORS_FILE, mmap_mode="r")
             stored = StoredEntities(folder)
+            index._views = ViewTable.load(folder) if VIEW_FILES[0] in manifest.files else None
         except Exception as error:  # whatever numpy and json say of damaged bytes, a syntax error among it
             raise IndexFolderError(f"{folder} is damaged ({error}); build the index again") from None
         usable = vectors.dtype == np.float32 and vectors.flags.c_contiguous
-        shapes = vectors.shape == (manifest.entities, index.dimension) and len(stored) == manifest.entities
+        table = index._views
+        rows, owned = (manifest.entities,) * 2 if table is None else (len(table), table.entities)
+        shapes = vectors.shape == (rows, index.dimension) and len(stored) == manifest.entities == owned
         if not usable or not shapes:
             raise IndexFolderError(
                 f"{folder}: vectors and entities do not match {MANIFEST_FILE}; build the index again"

@@ -54,12 +54,13 @@ def write_manifest(
     )
 
 
-def read_manifest(folder: Path, files: Iterable[str]) -> Manifest:
+def read_manifest(folder: Path, files: Iterable[str], optional: Iterable[str] = ()) -> Manifest:
     """Read a manifest.
 
     Args:
         folder: The index folder.
         files: Names of the files that a sound index has.
+        optional: Names of those that it may have.
 
     Returns:
         The manifest.
@@ -76,7 +77,7 @@ def read_manifest(folder: Path, files: Iterable[str]) -> Manifest:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         version = values["version"]
-        reason = "" if version != _VERSION else _fault(values, set(files))
+        reason = "" if version != _VERSION else _fault(values, set(files), set(optional))
     except KeyError as error:
         reason = f"no {error}"
     except (ValueError, TypeError, AttributeError) as error:
@@ -108,7 +109,7 @@ def check_files(folder: Path, manifest: Manifest, unread: Iterable[str] = ()) ->
             raise IndexFolderError(f"{path} is damaged: its checksum is another; build the index again")
 
 
-def _fault(values: dict[str, Any], files: set[str]) -> str:
+def _fault(values: dict[str, Any], files: set[str], optional: set[str]) -> str:
     """What is wrong with a manifest of this version; nothing where it is sound."""
     for key in ("model", "fingerprint", "created"):
         if not isinstance(values[key], str):
@@ -116,7 +117,7 @@ def _fault(values: dict[str, Any], files: set[str]) -> str:
     for key in ("entities", "dimension", "max_length"):
         if type(values[key]) is not int or values[key] < 0:
             return f"{key} is no count"
-    if set(values["files"]) != files:
+    if not files <= set(values["files"]) <= files | optional:
         return "files are others"
     if any(set(record) != {"bytes", "sha256"} for record in values["files"].values()):
         return "files lack sizes or checksums"

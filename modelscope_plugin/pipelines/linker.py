@@ -101,7 +101,8 @@ class EntityLinker:
 
         Returns:
             For each text ``{"text": ..., "mentions": [{"mention", "start", "end", "candidates"}, ...]}``,
-            candidates as dicts with ``id``, ``name``, ``score`` and ``rank``; ``text_id`` where there is one.
+            candidates as dicts with ``id``, ``name``, ``score`` and ``rank``, and ``view`` where entities have
+            several; ``text_id`` where there is one.
         """
         documents = list(documents)
         candidates = iter(self.link([mention for document in documents for mention in document.mentions], **options))
@@ -139,7 +140,7 @@ def _linked(document: Document, candidates: Iterable[list[Candidate]]) -> dict[s
             "mention": mention.surface,
             "start": mention.start,
             "end": mention.end,
-            "candidates": [candidate._asdict() for candidate in found],
+            "candidates": [candidate.to_record() for candidate in found],
         }
         for mention, found in zip(document.mentions, candidates, strict=True)
     ]
