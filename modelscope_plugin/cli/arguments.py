@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelscope_plugin.data.readers import read_entities
 from modelscope_plugin.data.records import Entity
+from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,7 +58,16 @@ def open_source(args: argparse.Namespace) -> tuple[EntityEncoder, EntityIndex]:
         linker = EntityLinker.from_pretrained(args.model, args.index, device=args.device, max_length=args.max_length)
         return linker.encoder, linker.index
     encoder = EntityEncoder.from_pretrained(args.model, device=args.device, max_length=args.max_length)
-    return encoder, build_index(encoder, read_entities(args.kb, encoding=args.encoding), batch_size=args.batch_size)
+    entities = read_entities(args.kb, encoding=args.encoding)
+    return encoder, build_index(encoder, entities, views=view_settings(encoder.name), batch_size=args.batch_size)
+
+
+def view_settings(model: str, **changes: Any) -> ViewSettings:
+    """The views of an entity that a model's configuration.json asks for, with settings that go before it."""
+    from modelscope_plugin.models.location import resolve_model
+    from modelscope_plugin.trainers.settings import training_configuration
+
+    return ViewSettings.from_configuration(training_configuration(resolve_model(model)), **changes)
 
 
 def add_encoding(parser: argparse.ArgumentParser) -> None:

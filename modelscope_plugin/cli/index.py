@@ -13,6 +13,8 @@ from modelscope_plugin.cli.arguments import (
     add_json,
     add_model,
     knowledge_base,
+    positive,
+    view_settings,
 )
 from modelscope_plugin.cli.output import print_json
 from modelscope_plugin.errors import UsageError
@@ -21,6 +23,7 @@ from modelscope_plugin.files import check_output_folder
 _EXAMPLES = """\
 examples:
   modelscope entity index kb.jsonl --model DIR --out INDEX
+  modelscope entity index kb.jsonl --model DIR --out INDEX --views 8 --merge-views 2
   modelscope entity index new.jsonl --add --out INDEX
   modelscope entity index --remove Q1 Q2 --out INDEX
 """
@@ -40,6 +43,20 @@ def register(commands: Any) -> None:
         "--remove", nargs="+", default=[], metavar="ID", help="take entities out of the index that is there"
     )
     add_model(parser, "the model to encode with (with --add: by default the one of the index)", required=False)
+    parser.add_argument(
+        "--views",
+        dest="max_views",
+        type=positive,
+        metavar="N",
+        help="vectors of an entity at most: itself, and its name with each sentence and fact (default: as in training)",
+    )
+    parser.add_argument(
+        "--merge-views",
+        dest="merge_rounds",
+        type=int,
+        metavar="ROUNDS",
+        help="merge neighbouring views that are far apart into longer ones, on top, for so many rounds",
+    )
     add_encoding(parser)
     add_file_encoding(parser)
     add_json(parser, "print the result as JSON")
@@ -53,6 +70,8 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError("--remove takes ids alone; run the command twice to add and to remove")
     if args.file is not None and not args.add and args.model is None:
         raise UsageError("--model is needed to build an index")
+    if (args.add or args.remove) and (args.max_views or args.merge_rounds is not None):
+        raise UsageError("--views and --merge-views are for building an index; what is added gets the views it has")
     from modelscope_plugin.index.entity_index import EntityIndex
     from modelscope_plugin.index.manifest import MANIFEST_FILE
 
@@ -64,9 +83,13 @@ def run(args: argparse.Namespace) -> None:
         index = _add(args, index)
     index.save(args.out)
     if args.json:
-        print_json({"index": args.out, "entities": len(index), "dimension": index.dimension, "model": index.model})
-    else:
-        print(f"{args.out}: {len(index)} entities, {index.dimension} dimensions, model {index.model}")
+        facts = {"index": args.out, "entities": len(index), "dimension": index.dimension, "model": index.model}
+        print_json(facts | index.view_facts)
+        return
+    print(f"{args.out}: {len(index)} entities, {index.dimension} dimensions, model {index.model}")
+    if facts := index.view_facts:
+        took = f", {1000 * facts['seconds_per_view']:.2f} ms to encode" if "seconds_per_view" in facts else ""
+        print(f"{facts['views']} views, each {facts['bytes_per_view']} bytes{took}")
 
 
 def _add(args: argparse.Namespace, index: Any) -> Any:
@@ -78,4 +101,7 @@ def _add(args: argparse.Namespace, index: Any) -> Any:
     total = sum(1 for _ in entities())
     max_length = args.max_length or (index.max_length if index is not None else None)
     encoder = EntityEncoder.from_pretrained(args.model or index.model, device=args.device, max_length=max_length)
-    return build_index(encoder, entities(), index=index, batch_size=args.batch_size, total=total)
+    views = None
+    if index is None:
+        views = view_settings(encoder.name, max_views=args.max_views, merge_rounds=args.merge_rounds)
+    return build_index(encoder, entities(), index=index, views=views, batch_size=args.batch_size, total=total)

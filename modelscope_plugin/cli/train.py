@@ -93,6 +93,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--hard-negatives", type=int, metavar="N", help="hard negatives of a mention in a batch")
     group.add_argument(
+        "--views", type=positive, metavar="N", help="texts an entity is written as, at most; the best is its score"
+    )
+    group.add_argument(
         "--kb-mentions", type=int, metavar="N", help="mentions to make from every name in the knowledge base"
     )
     group.add_argument(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from modelscope_plugin.data.entity_text import MAX_CHARACTERS, entity_text
 from modelscope_plugin.data.records import Entity
@@ -38,6 +39,22 @@ class ViewSettings:
     max_views: int = 1
     merge_rounds: int = 0
     merge_share: float = 0.4
+
+    @classmethod
+    def from_configuration(cls, configuration: Mapping[str, Any], **changes: Any) -> ViewSettings:
+        """Read the settings from a whole configuration.json: as many views as in training, merged as ``index`` says.
+
+        Args:
+            configuration: The configuration.
+            **changes: Settings by name that go before it; None changes nothing.
+        """
+        train, index = (configuration.get(name) or {} for name in ("train", "index"))
+        values = {
+            "max_views": train.get("views"),
+            **{name: index.get(name) for name in ("merge_rounds", "merge_share")},
+        }
+        values |= {name: value for name, value in changes.items() if value is not None}
+        return cls(**{name: value for name, value in values.items() if value is not None})
 
     def __post_init__(self) -> None:
         for name, low in (("max_views", 1), ("merge_rounds", 0)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from functools import partial
 
@@ -58,9 +59,12 @@ def build_index(
     with progress_bar(total, "Indexing", "entity", show_progress_bar) as bar:
         if settings.max_views > 1:
             encode = partial(encoder.encode_document, batch_size=batch_size)
+            started, count = time.monotonic(), 0
             for chunk, vectors, places in iterate_views(entities, settings, encode):
                 index.add(chunk, vectors, places)
+                count += len(places)
                 bar.update(len(chunk))
+            index.seconds_per_view = (time.monotonic() - started) / count if count else None
             return index
         for chunk, vectors in encoder.iterate_documents(entities, batch_size=batch_size):
             index.add(chunk, vectors)

@@ -61,6 +61,9 @@ class EntityIndex:
         model: Where that model is, a folder or a hub id; ``link`` loads it from there.
         max_length: Tokens of the window that the entity texts were cut to; 0 where it is not known.
         views: How many vectors an entity has; the score of an entity is that of its best one.
+
+    Attributes:
+        seconds_per_view: What encoding a vector took, where entities have several and some were added just now.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class EntityIndex:
         self._vectors: VectorIndex = FlatIndex(np.empty((0, dimension), dtype=np.float32))
         self._entities: _Entities = _Entities(None, [], [])
         self._views = ViewTable(views) if views is not None and views.max_views > 1 else None
+        self.seconds_per_view: float | None = None
 
     def __len__(self) -> int:
         return len(self._entities)
@@ -93,6 +97,14 @@ class EntityIndex:
     def view_settings(self) -> ViewSettings:
         """How many vectors an entity has."""
         return ViewSettings() if self._views is None else self._views.settings
+
+    @property
+    def view_facts(self) -> dict[str, Any]:
+        """Where entities have several vectors: ``views``, ``bytes_per_view``, just built also ``seconds_per_view``."""
+        if self._views is None:
+            return {}
+        facts = {"views": len(self._views), "bytes_per_view": 4 * self.dimension + self._views.bytes_per_view}
+        return facts if self.seconds_per_view is None else {**facts, "seconds_per_view": self.seconds_per_view}
 
     def add(self, entities: Sequence[Entity], vectors: Vectors, views: Views | None = None) -> None:
         """Add entities; those of an id that is already there are replaced.

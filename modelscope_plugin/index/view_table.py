@@ -50,6 +50,11 @@ class ViewTable:
         """How many entities there are."""
         return int(self._views[-1, 0]) + 1 if len(self) else 0
 
+    @property
+    def bytes_per_view(self) -> int:
+        """What a view takes beside its vector."""
+        return int(self._views.itemsize) * 3
+
     def rows(self, entity: int) -> range:
         """The rows of the views of an entity."""
         if self._starts is None:

@@ -30,7 +30,8 @@ class EntityLinkingPipeline(EntityPipeline):
     ``start`` and ``end`` beside the text, or CCKS's ``mention_data``), or a list of either.
 
     Output: ``{'text': ..., 'mentions': [{'mention', 'start', 'end', 'candidates': [{'id', 'name', 'score',
-    'rank'}, ...]}, ...]}``, offsets counted in the text without markers.
+    'rank'}, ...]}, ...]}``, offsets counted in the text without markers. Where entities have several vectors, a
+    candidate also has the text of the one that won: ``view``.
 
     Args:
         model: A model folder, a hub id or a loaded model; by default the one that the index names.

@@ -14,6 +14,7 @@ from modelscope_plugin.configuration import default_configuration_file, merged
 from modelscope_plugin.data.parsing import parse_document, parse_entity
 from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.data.records import Entity, Mention
+from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.index.building import build_index
@@ -149,7 +150,7 @@ class EntityEmbeddingTrainer(BaseTrainer):
         if self._eval_dataset is None:
             raise InputError("no eval_dataset; give a file of mentions or the mentions")
         encoder = EntityEncoder.from_pretrained(checkpoint_path or self.output_dir, device=self.device)
-        index = build_index(encoder, self._entities())
+        index = build_index(encoder, self._entities(), views=ViewSettings(self.settings.views))
         trained = () if self._train_dataset is None else _mentions(self._train_dataset)
         return evaluate(
             encoder,

@@ -11,11 +11,14 @@ from conftest import ENTITIES, MENTIONS
 from modelscope.pipelines import pipeline
 
 import modelscope_plugin  # noqa: F401  (registers the plugin)
+from modelscope_plugin.data.views import ViewSettings, entity_views
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import IndexMismatchError, InputError, InputTypeError
 from modelscope_plugin.index import EntityIndex
+from modelscope_plugin.index.building import build_index
 
 TEXT = "小品里大鹏很好笑，苹果也好吃"
+TEXT_MARKED = "小品里 [ENT_S] 大鹏 [ENT_E] 很好笑"
 
 
 @pytest.fixture(scope="module")
@@ -118,3 +121,14 @@ def test_bad_input_raises(pipe: Any, value: Any, error: type[Exception], message
 def test_bad_top_k_raises(pipe: Any) -> None:
     with pytest.raises(InputError, match="top_k=-1 must be at least 1"):
         pipe("[ENT_S]大鹏[ENT_E]", top_k=-1)
+
+
+def test_candidates_of_an_index_with_views_say_which_view_won(encoder: EntityEncoder, model_folder: Path) -> None:
+    index = build_index(encoder, ENTITIES, views=ViewSettings(4))
+    result = pipeline("entity-linking", model=str(model_folder), index=index, device="cpu")(TEXT_MARKED, top_k=6)
+    for candidate in result["mentions"][0]["candidates"]:
+        entity = next(one for one in ENTITIES if one.id == candidate["id"])
+        vectors = encoder.encode_document(entity_views(entity, 4))
+        scores = vectors @ encoder.encode_query([TEXT_MARKED])[0]
+        assert candidate["view"] == entity_views(entity, 4)[int(scores.argmax())]
+        assert candidate["score"] == pytest.approx(scores.max(), rel=1e-5)
