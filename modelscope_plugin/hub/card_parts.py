@@ -40,6 +40,7 @@ class CardFacts:
         standalone: Whether the folder carries the code it needs.
         indexed: Number of entities in the index that the folder carries, 0 without one.
         training: The record of the training run, where there is one.
+        measured: Figures of ``modelscope entity evaluate``, where they were handed over.
     """
 
     name: str
@@ -59,6 +60,7 @@ class CardFacts:
     standalone: bool
     indexed: int
     training: dict[str, Any] | None
+    measured: dict[str, Any] | None
 
     @property
     def is_hub_id(self) -> bool:
@@ -72,8 +74,8 @@ class CardFacts:
 
     @property
     def evaluation(self) -> dict[str, Any]:
-        """The figures measured on held-out mentions at the end of training; empty without any."""
-        return (self.training or {}).get("evaluation") or {}
+        """The figures: those handed over, else those on held-out mentions at the end of training; empty without any."""
+        return self.measured or (self.training or {}).get("evaluation") or {}
 
 
 def is_hub_id(name: str) -> bool:

@@ -57,7 +57,7 @@ def publish_model(
         revision: Branch to upload to; by default the hub's.
         token: Access token of the hub; by default that of the environment or of the saved login.
         dry_run: Do all but the upload.
-        **export_options: ``standalone``, ``index``, ``language``, ``license``, as for `export_model`.
+        **export_options: ``standalone``, ``index``, ``evaluation``, ``language``, ``license``, as for `export_model`.
 
     Returns:
         What went up, or would.
