@@ -48,7 +48,9 @@ def add_export_options(parser: argparse.ArgumentParser, *, standalone: bool) -> 
         "--evaluation", metavar="FILE", help="figures for the card, from evaluate --json (default: those of training)"
     )
     parser.add_argument("--language", choices=("zh", "en"), help="language of the model card (default: zh)")
-    parser.add_argument("--license", metavar="NAME", help="licence of the model (default: apache-2.0)")
+    parser.add_argument(
+        "--license", metavar="NAME", help="licence of the model, such as apache-2.0 (default: what its own card names)"
+    )
 
 
 def export_options(args: argparse.Namespace) -> dict[str, Any]:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from modelscope_plugin.errors import InputError
+from modelscope_plugin.models.location import is_hub_id
 
 LANGUAGES = ("zh", "en")
 """The languages a model card can be written in."""
-
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 Say: TypeAlias = Callable[[str, str], str]
 """Chooses between a Chinese and an English text, in this order, so that both stand side by side in the code."""
@@ -24,7 +22,7 @@ class CardFacts:
 
     Attributes:
         name: What the model is called and loaded by: a hub id, or the name of its folder.
-        license: Its licence.
+        license: Its licence, where it is known.
         architecture: ``model_type`` of the encoder, such as ``bert``.
         layers: Transformer layers of a tower.
         parameters: Weights of all towers together.
@@ -44,7 +42,7 @@ class CardFacts:
     """
 
     name: str
-    license: str
+    license: str | None
     architecture: str
     layers: int
     parameters: int
@@ -76,11 +74,6 @@ class CardFacts:
     def evaluation(self) -> dict[str, Any]:
         """The figures: those handed over, else those on held-out mentions at the end of training; empty without any."""
         return self.measured or (self.training or {}).get("evaluation") or {}
-
-
-def is_hub_id(name: str) -> bool:
-    """Whether a name has the form of a hub id, ``owner/name``."""
-    return _HUB_ID.fullmatch(name) is not None
 
 
 def speaker(language: str) -> Say:
