@@ -72,7 +72,8 @@ def run(args: argparse.Namespace) -> None:
     if args.plot:
         plot_recall({f"{encoder.name or 'model'}": result.curve}, args.plot)
     if args.json:
-        print_json(result.to_record())
+        # Whose figures they are, for the card of a model that is published.
+        print_json(result.to_record() | {"fingerprint": encoder.fingerprint})
         return
     figures = {f"all {result.mentions} mentions": result.recall}
     for name, group in result.groups.items():

@@ -69,15 +69,16 @@ def _why(facts: CardFacts, say: Say) -> str:
     if facts.standalone:
         return say(
             f"`trust_remote_code=True` 不能省略：模型的代码在文件夹的 `{CODE_FOLDER}` 里，由 ModelScope 执行，"
-            "请先看过再信任。如果已经安装并导入了 modelscope_plugin，用的就是安装的代码。",
+            "请先看过再信任。装有 modelscope_plugin 时，用的是安装的那些类。",
             "`trust_remote_code=True` is needed: the code of the model is in its folder "
             f"`{CODE_FOLDER}` and ModelScope runs it; read it before you trust it. Where modelscope_plugin is "
-            "installed, the installed code is used.",
+            "installed, its classes are used.",
         )
     return say(
-        "`import modelscope_plugin` 不能省略：它向 ModelScope 注册本模型的类型；不需要 `trust_remote_code`。",
-        "`import modelscope_plugin` is needed: it registers the types of this model with ModelScope; "
-        "`trust_remote_code` is not.",
+        "`import modelscope_plugin` 不能省略：它向 ModelScope 注册本模型的类型，没有它，ModelScope 会报告 "
+        "`KeyError: ... is not in the ... registry`；不需要 `trust_remote_code`。",
+        "`import modelscope_plugin` is needed: it registers the types of this model with ModelScope, which otherwise "
+        "says `KeyError: ... is not in the ... registry`; `trust_remote_code` is not.",
     )
 
 

@@ -31,6 +31,7 @@ UNTRAINED = CardFacts(
     standalone=False,
     indexed=0,
     training=None,
+    measured=None,
 )
 
 
