@@ -148,6 +148,7 @@ def _settings(record: Mapping[str, Any], say: Say) -> str:
         "dropout": "dropout",
         "mixed_precision": say("混合精度", "mixed precision"),
         "max_length": say("窗口 token 数", "tokens of a window"),
+        "views": say("每个实体的向量数（至多）", "vectors of an entity, at most"),
         "seed": say("随机种子", "seed"),
     }
     settings = record["settings"]

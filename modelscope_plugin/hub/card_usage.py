@@ -143,6 +143,8 @@ def inputs(facts: CardFacts, say: Say) -> str:
 def linking(facts: CardFacts, say: Say) -> str:
     """How mentions are linked to a knowledge base."""
     name = _quoted(facts.name)
+    views = ((facts.training or {}).get("settings") or {}).get("views", 1)
+    imported, wanted = (", ViewSettings", f", views=ViewSettings({views})") if views > 1 else ("", "")
     needed = _install(say) + say("。", ". ") if facts.standalone else ""
     return f"""\
 ## {say("链接到自己的知识库", "Linking against your own knowledge base")}
@@ -163,14 +165,14 @@ modelscope entity link --index INDEX --text "小品里 [ENT_S] 大鹏 [ENT_E] �
 {_brought_along(facts, say)}{say("或者在 Python 里：", "Or in Python:")}
 
 ```python
-from modelscope_plugin import Entity, EntityEncoder, EntityLinker, Mention, build_index
+from modelscope_plugin import Entity, EntityEncoder, EntityLinker, Mention{imported}, build_index
 
 encoder = EntityEncoder.from_pretrained({name})
 entities = [
     Entity("dapeng", "董成鹏", aliases=("大鹏", "Da Peng"), types=("Person",), description="内地演员和导演"),
     Entity("roc", "鲲鹏", aliases=("大鹏",), types=("VirtualThings",), description="庄子笔下的神鸟"),
 ]
-linker = EntityLinker(encoder, build_index(encoder, entities))
+linker = EntityLinker(encoder, build_index(encoder, entities{wanted}))
 print(linker.link([Mention("小品里大鹏很好笑", 3, 5)], top_k=2))
 ```"""
 
