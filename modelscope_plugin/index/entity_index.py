@@ -169,16 +169,14 @@ class EntityIndex:
             IndexMismatchError: If the queries have another dimension.
             InputError: If ``top_k`` is not positive.
         """
-        scores, rows, views = self._search(queries, top_k)
+        scores, rows = self.search_rows(queries, top_k)
         return [
-            [self._candidate(*found, rank) for rank, found in enumerate(zip(*columns, strict=True), 1)]
-            for columns in zip(scores.tolist(), rows.tolist(), views.tolist(), strict=True)
+            [
+                Candidate(self.ids[row], self[row].name, float(score), rank, view=self.best_view(query, row))
+                for rank, (score, row) in enumerate(zip(found_scores, found_rows, strict=True), 1)
+            ]
+            for query, found_scores, found_rows in zip(queries, scores, rows.tolist(), strict=True)
         ]
-
-    def _candidate(self, score: float, row: int, view: int, rank: int) -> Candidate:
-        entity = self[row]
-        text = None if self._views is None else self._views.text(entity, view)
-        return Candidate(entity.id, entity.name, score, rank, text)
 
     def search_rows(self, queries: Vectors, top_k: int) -> tuple[Vectors, Rows]:
         """As `search`, but as arrays.
@@ -186,17 +184,12 @@ class EntityIndex:
         Returns:
             Scores (float32) and rows (int64), both of shape (n, min(top_k, entities)).
         """
-        scores, rows, _ = self._search(queries, top_k)
-        return scores, rows
-
-    def _search(self, queries: Vectors, top_k: int) -> tuple[Vectors, Rows, Rows]:
-        """Scores, rows of entities, and rows of the vectors that were nearest."""
         queries = self._checked(queries)
         if not hasattr(top_k, "__index__") or top_k < 1:
             raise InputError(f"top_k={top_k!r} must be at least 1")
         k = min(top_k, len(self))
         if self._views is not None:
-            return search_views(self._vectors, self.vectors, self._views, self.ids, queries, k)
+            return search_views(self._vectors, self._scores, self._views, self.ids, queries, k)
         scores = np.empty((len(queries), k), dtype=np.float32)
         rows = np.empty((len(queries), k), dtype=np.int64)
         waiting = np.arange(len(queries))
@@ -212,14 +205,18 @@ class EntityIndex:
                 else:
                     scores[query], rows[query] = self._ordered(queries[query], found_rows[place], k)
             waiting, wide = np.array(unsure, dtype=np.int64), min(4 * wide, len(self))
-        return scores, rows, rows
+        return scores, rows
 
     def _ordered(self, query: Vectors, rows: Rows, k: int) -> tuple[Vectors, Rows]:
-        """The best ``k`` of the rows found, scored one by one so that equal vectors have equal scores."""
-        vectors = self.vectors[rows]
-        scores = np.einsum("rd,d->r", vectors, query, dtype=np.float64).astype(np.float32)
+        """The best ``k`` of the rows found."""
+        scores = self._scores(query, rows)
         order = sorted(range(len(rows)), key=lambda place: (-scores[place], self.ids[rows[place]]))[:k]
         return scores[order], rows[order]
+
+    def _scores(self, query: Vectors, rows: Rows) -> Vectors:
+        """The scores of some vectors, computed one by one so that equal vectors have equal scores."""
+        scores: Vectors = np.einsum("rd,d->r", self.vectors[rows], query, dtype=np.float64).astype(np.float32)
+        return scores
 
     @property
     def vectors(self) -> Vectors:
@@ -241,7 +238,17 @@ class EntityIndex:
             return self.vectors[rows] @ query
         views = [self._views.rows(row) for row in rows]
         starts = np.cumsum([0, *map(len, views[:-1])])
-        return np.maximum.reduceat(self.vectors[np.concatenate(views)] @ query, starts)
+        return np.maximum.reduceat(self._scores(query, np.concatenate(views)), starts)
+
+    def best_view(self, query: Vectors, row: int) -> str | None:
+        """The text of the view of an entity that is nearest to a query, float32 (dim,); None where each has one vector.
+
+        Of equal ones it is the first.
+        """
+        if self._views is None:
+            return None
+        views = self._views.rows(row)
+        return self._views.text(self[row], views[int(self._scores(query, np.array(views)).argmax())])
 
     def check_model(self, fingerprint: str, name: str = "the model") -> None:
         """Raise `IndexMismatchError` unless the vectors were made by the model of that fingerprint."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -13,10 +13,12 @@ from modelscope_plugin.index.view_table import ViewTable
 _MARGIN = 8
 _TIE = 1e-5
 
+Score = Callable[[Vectors, Rows], Vectors]
+
 
 def search_views(
-    index: VectorIndex, vectors: Vectors, table: ViewTable, ids: Sequence[str], queries: Vectors, k: int
-) -> tuple[Vectors, Rows, Rows]:
+    index: VectorIndex, score: Score, table: ViewTable, ids: Sequence[str], queries: Vectors, k: int
+) -> tuple[Vectors, Rows]:
     """Find the ``k`` entities whose best view is nearest.
 
     Views are searched for more and more of them until the k-th entity is certain: k different ones are found, and
@@ -24,18 +26,17 @@ def search_views(
 
     Args:
         index: Finds the nearest vectors.
-        vectors: The vectors, by row of their view.
+        score: The scores of a query and some views, each the same whatever it is computed together with.
         table: The views.
         ids: Ids of the entities; equal scores are ordered by id.
         queries: Mention vectors (n, dim).
         k: How many, at most as many as there are.
 
     Returns:
-        Scores (float32), rows of entities and rows of their best views, all of shape (n, k). Of equal views of an
-        entity the first is the best.
+        Scores (float32) and rows of entities, both of shape (n, k).
     """
     scores = np.empty((len(queries), k), dtype=np.float32)
-    rows, best = np.empty((len(queries), k), dtype=np.int64), np.empty((len(queries), k), dtype=np.int64)
+    rows = np.empty((len(queries), k), dtype=np.int64)
     waiting = np.arange(len(queries))
     # Views of one entity are alike and found together.
     usual = -(-len(table) // max(1, table.entities))
@@ -47,9 +48,9 @@ def search_views(
             if wide < len(table) and not _is_certain(found_scores[place], table.owners[found[place]], k):
                 unsure.append(query)
             else:
-                scores[query], rows[query], best[query] = _ordered(queries[query], vectors, table, ids, found[place], k)
+                scores[query], rows[query] = _ordered(queries[query], score, table, ids, found[place], k)
         waiting, wide = np.array(unsure, dtype=np.int64), min(4 * wide, len(table))
-    return scores, rows, best
+    return scores, rows
 
 
 def _is_certain(scores: Vectors, owners: Rows, k: int) -> bool:
@@ -63,17 +64,11 @@ def _is_certain(scores: Vectors, owners: Rows, k: int) -> bool:
 
 
 def _ordered(
-    query: Vectors, vectors: Vectors, table: ViewTable, ids: Sequence[str], found: Rows, k: int
-) -> tuple[Vectors, Rows, Rows]:
-    """The best ``k`` entities of the views found, scored one by one so that equal vectors have equal scores."""
+    query: Vectors, score: Score, table: ViewTable, ids: Sequence[str], found: Rows, k: int
+) -> tuple[Vectors, Rows]:
+    """The best ``k`` entities of the views found."""
     found = np.sort(found)
-    scores = np.einsum("rd,d->r", vectors[found], query, dtype=np.float64).astype(np.float32)
-    owners = table.owners[found]
-    best: dict[int, int] = {}
-    for place, owner in enumerate(owners.tolist()):
-        # Written so that the first view stays where a score is no number.
-        if owner not in best or scores[place] > scores[best[owner]]:
-            best[owner] = place
-    order = sorted(best, key=lambda owner: (-scores[best[owner]], ids[owner]))[:k]
-    places = [best[owner] for owner in order]
-    return scores[places], np.array(order, dtype=np.int64), found[places]
+    owners, first = np.unique(table.owners[found], return_index=True)
+    scores = np.maximum.reduceat(score(query, found), first)
+    order = sorted(range(len(owners)), key=lambda place: (-scores[place], ids[int(owners[place])]))[:k]
+    return scores[order], owners[order].astype(np.int64)

@@ -78,8 +78,10 @@ def test_one_entity_with_all_the_nearest_views_leaves_room_for_the_others() -> N
 
 def test_equal_best_views_are_ordered_by_id_and_the_first_view_wins() -> None:
     index = _index([[[0, 0, 0], [1, 0, 0]], [[1, 0, 0], [1, 0, 0]], [[1, 0, 0]]], ["c", "a", "b"])
-    _, rows, views = index._search(np.float32([[1, 0, 0]]), 3)
-    assert (rows.tolist(), views.tolist()) == ([[1, 2, 0]], [[2, 4, 1]])
+    queries = np.float32([[1, 0, 0]])
+    assert index.search_rows(queries, 3)[1].tolist() == [[1, 2, 0]]
+    # The whole is the first view, and stands before another of the same score.
+    assert [one.view for one in index.search(queries, 3)[0]] == ["a;", "b;", "c; "]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.sets(st.integers(0, 8)), st.integers(1, 4)), max_size=5))
