@@ -1,9 +1,9 @@
 """Several vectors per entity against one, with the same model size and as many training seconds: Recall@k.
 
-A BERT of 2 layers x 128 is trained from the same random weights, once with one text per entity and once with views; the
-epochs without views are as many as take the time of those with them, measured in CPU seconds of one thread. Then the
-knowledge base is indexed by one vector per entity, by views, and by views merged at index time. A fifth of the
-texts is held out; the rest and mentions made from the knowledge base are trained on.
+A small BERT (2 layers x 128 by default) is trained from the same random weights, once with one text per entity and once
+with views; the epochs without views are as many as take the time of those with them, measured in CPU seconds of one
+thread. Then the knowledge base is indexed by one vector per entity, by views, and by views merged at index time. A
+fifth of the texts is held out; the rest and mentions made from the knowledge base are trained on.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def run(folder: Path, seed: int, args: argparse.Namespace) -> dict[str, Any]:
     figures: dict[str, Any] = {"seed": seed, "train_mentions": len(train_mentions), "dev_mentions": len(dev)}
     with tempfile.TemporaryDirectory() as scratch:
         base = Path(scratch)
-        write_random_bert(base, vocabulary=vocabulary, seed=seed)
+        write_random_bert(base, vocabulary=vocabulary, seed=seed, hidden_size=args.hidden_size, layers=args.layers)
         several = trained(base, entities, train_mentions, seed, args.views, args.epochs)
         _, first, _ = trained(base, entities, train_mentions, seed, 1, 1)
         _, both, _ = trained(base, entities, train_mentions, seed, 1, 2)
@@ -133,12 +133,14 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--epochs", type=int, default=6, help="epochs with views (default: %(default)s)")
     parser.add_argument("--views", type=int, default=5, help="views of an entity (default: %(default)s)")
+    parser.add_argument("--layers", type=int, default=2)
+    parser.add_argument("--hidden-size", type=int, default=128)
     parser.add_argument("--merge-rounds", type=int, default=2)
     parser.add_argument("--merge-share", type=float, default=0.4)
     chosen, _ = parser.parse_known_args()
     args, folder = data_folder(parser, chosen.set)
     torch.set_num_threads(1)
-    settings = {name: getattr(args, name) for name in ("set", "epochs", "views", "merge_rounds", "merge_share")}
+    settings = {name: value for name, value in vars(args).items() if name not in ("data", "seeds")}
     runs: list[dict[str, Any]] = []
     for seed in args.seeds:
         runs.append(run(folder, seed, args))
