@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from modelscope_plugin.encoding import EntityEncoder
     from modelscope_plugin.index import EntityIndex
 
-DEFAULT_BATCH_SIZE = 32
-
 
 def add_command(commands: Any, name: str, run: Any, summary: str, epilog: str | None = None) -> argparse.ArgumentParser:
     """Add a sub-command with its one-line help and its examples."""
@@ -65,9 +63,8 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size",
         type=positive,
-        default=DEFAULT_BATCH_SIZE,
         metavar="N",
-        help="texts in one forward pass (default: %(default)s)",
+        help="texts in one forward pass (default: as many as suit the device and their length)",
     )
     parser.add_argument(
         "--max-length", type=positive, metavar="N", help="tokens of a window (default: the model's, else 128)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from modelscope_plugin.data.records import Entity
-from modelscope_plugin.encoding.encoder import DEFAULT_BATCH_SIZE, EntityEncoder
+from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import IndexMismatchError
 from modelscope_plugin.index.entity_index import EntityIndex
 from modelscope_plugin.progress import progress_bar
@@ -16,7 +16,7 @@ def build_index(
     entities: Iterable[Entity],
     *,
     index: EntityIndex | None = None,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_size: int | None = None,
     total: int | None = None,
     show_progress_bar: bool | None = None,
 ) -> EntityIndex:
@@ -26,7 +26,7 @@ def build_index(
         encoder: The dual encoder.
         entities: The knowledge base; entities of an id that the index already holds replace it.
         index: The index to add to; by default a new one.
-        batch_size: Entities in one forward pass.
+        batch_size: Entities in one forward pass; by default as many as suit the device.
         total: Number of entities where it is known, for the progress bar.
         show_progress_bar: True, False, or None for a bar on a terminal only.
 

@@ -15,7 +15,7 @@ from modelscope.utils.device import device_placement
 from modelscope.utils.logger import get_logger
 
 from modelscope_plugin.configuration import CONFIGURATION_FILE, default_configuration_file
-from modelscope_plugin.encoding.encoder import DEFAULT_BATCH_SIZE, EntityEncoder
+from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.models.entity_embedding_model import EntityEmbeddingModel
 from modelscope_plugin.models.location import resolve_model
@@ -97,7 +97,7 @@ class EntityPipeline(Pipeline):
 
         Args:
             input: See the class.
-            batch_size: Texts in one forward pass, 32 by default; no result depends on it.
+            batch_size: Texts in one forward pass, by default as many as suit the device; no result depends on it.
             **kwargs: The call keywords of the class.
 
         Returns:
@@ -110,7 +110,7 @@ class EntityPipeline(Pipeline):
         if unknown:
             known = ", ".join(("batch_size", *self.call_keywords))
             raise InputTypeError(f"unknown keyword {unknown[0]!r} in the call; there are {known}")
-        options = {"batch_size": DEFAULT_BATCH_SIZE if batch_size is None else batch_size, **kwargs}
+        options = {"batch_size": batch_size, **kwargs}
         self.prepare_model()
         if isinstance(input, MsDataset):
             return self._stream(iter(input), options)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from modelscope_plugin.data.records import Document, Mention
-from modelscope_plugin.encoding.encoder import DEFAULT_BATCH_SIZE, EntityEncoder
+from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, MissingFileError
 from modelscope_plugin.index.entity_index import Candidate, EntityIndex
 
@@ -65,7 +65,7 @@ class EntityLinker:
         mentions: Sequence[str | Mention],
         *,
         top_k: int = DEFAULT_TOP_K,
-        batch_size: int = DEFAULT_BATCH_SIZE,
+        batch_size: int | None = None,
         show_progress_bar: bool | None = False,
     ) -> list[list[Candidate]]:
         """Find the candidates of mentions.
@@ -73,7 +73,7 @@ class EntityLinker:
         Args:
             mentions: `Mention` objects or texts with a marked mention.
             top_k: Candidates per mention.
-            batch_size: Mentions in one forward pass.
+            batch_size: Mentions in one forward pass; by default as many as suit the device.
             show_progress_bar: True, False, or None for a bar on a terminal only.
 
         Returns:

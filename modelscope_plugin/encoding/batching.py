@@ -1,0 +1,58 @@
+"""Which texts go through the model together, and which need not go through it again."""
+
+from __future__ import annotations
+
+import hashlib
+from array import array
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+Rows = npt.NDArray[np.int64]
+
+
+def pack(lengths: Sequence[int], budget: int, most: int | None = None) -> Iterator[list[int]]:
+    """Put texts of about one length together, the longest first.
+
+    Args:
+        lengths: Tokens of each text.
+        budget: Tokens of a batch, padding counted; a text that is longer makes a batch of its own.
+        most: Texts of a batch, in place of the budget.
+
+    Yields:
+        The places of the texts of a batch, longest first. Every place is in one batch.
+    """
+    order = sorted(range(len(lengths)), key=lambda place: -lengths[place])
+    start = 0
+    while start < len(order):
+        size = most or max(1, budget // max(1, lengths[order[start]]))
+        yield order[start : start + size]
+        start += size
+
+
+class FirstRows:
+    """Where a sequence of tokens stood first, so that it is encoded once.
+
+    It remembers 16 bytes of a sequence whatever its length: a list of a million texts takes some 150 MB.
+    """
+
+    def __init__(self) -> None:
+        self._rows: dict[bytes, int] = {}
+
+    def of(self, sequences: Sequence[Sequence[int]], start: int) -> Rows:
+        """Look sequences up, and remember the new ones.
+
+        Args:
+            sequences: Token ids.
+            start: The row of the first of them; each following one has the next.
+
+        Returns:
+            For each sequence the row at which the same tokens stood first, int64; its own where they are new.
+        """
+        rows = (self._rows.setdefault(_digest(ids), row) for row, ids in enumerate(sequences, start))
+        return np.fromiter(rows, dtype=np.int64, count=len(sequences))
+
+
+def _digest(ids: Sequence[int]) -> bytes:
+    return hashlib.blake2b(array("q", ids).tobytes(), digest_size=16).digest()
