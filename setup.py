@@ -10,6 +10,8 @@ from setuptools.command.build_py import build_py
 HERE = Path(__file__).parent
 CONFIGURATION = "configuration.json"
 MATPLOTLIB = "matplotlib>=3.9"
+# The exporter that torch has needs onnxscript.
+ONNX = ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"]
 SENTENCE_TRANSFORMERS = "sentence-transformers>=5.1.2"
 TENSORBOARD = "tensorboard>=2.20"
 
@@ -55,9 +57,10 @@ setup(
         "tabulate[widechars]>=0.9",
     ],
     extras_require={
+        "onnx": ONNX,
         "plot": [MATPLOTLIB],
         "tensorboard": [TENSORBOARD],
-        "test": ["pytest>=8", "hypothesis>=6.100", MATPLOTLIB, SENTENCE_TRANSFORMERS, TENSORBOARD],
+        "test": ["pytest>=8", "hypothesis>=6.100", MATPLOTLIB, *ONNX, SENTENCE_TRANSFORMERS, TENSORBOARD],
         "dev": ["ruff", "mypy", "types-tqdm", "types-tabulate"],
     },
     entry_points={"modelscope_hub.cli_plugins": ["entity = modelscope_plugin.cli.plugin:EntityCommand"]},

@@ -52,9 +52,9 @@ def open_source(args: argparse.Namespace) -> tuple[EntityEncoder, EntityIndex]:
     from modelscope_plugin.pipelines.linker import EntityLinker
 
     if source == "index":
-        linker = EntityLinker.from_pretrained(args.model, args.index, device=args.device, max_length=args.max_length)
+        linker = EntityLinker.from_pretrained(args.model, args.index, **loading(args))
         return linker.encoder, linker.index
-    encoder = EntityEncoder.from_pretrained(args.model, device=args.device, max_length=args.max_length)
+    encoder = EntityEncoder.from_pretrained(args.model, **loading(args))
     return encoder, build_index(encoder, read_entities(args.kb, encoding=args.encoding), batch_size=args.batch_size)
 
 
@@ -69,6 +69,25 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-length", type=positive, metavar="N", help="tokens of a window (default: the model's, else 128)"
     )
+
+    parser.add_argument(
+        "--backend",
+        choices=("torch", "onnx", "onnx-int8"),
+        default="torch",
+        help="what computes: torch, or ONNX Runtime on the CPU in float32 or 8 bits (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float16", "bfloat16"),
+        default="float32",
+        help="arithmetic of torch; 16 bits are for GPUs (default: %(default)s)",
+    )
+    parser.add_argument("--compile", action="store_true", help="use torch.compile, for long jobs on a GPU")
+
+
+def loading(args: argparse.Namespace) -> dict[str, Any]:
+    """How to load an encoder, of what `add_model` and `add_encoding` parsed."""
+    return {name: getattr(args, name) for name in ("device", "max_length", "backend", "dtype", "compile")}
 
 
 def add_file_encoding(parser: argparse.ArgumentParser) -> None:

@@ -6,7 +6,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from modelscope_plugin.cli.arguments import add_command, add_encoding, add_file_encoding, add_json, add_model, one_of
+from modelscope_plugin.cli.arguments import (
+    add_command,
+    add_encoding,
+    add_file_encoding,
+    add_json,
+    add_model,
+    loading,
+    one_of,
+)
 from modelscope_plugin.cli.output import print_json
 from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.errors import InputError, UsageError
@@ -59,7 +67,7 @@ def run(args: argparse.Namespace) -> None:
 
     from modelscope_plugin.encoding.encoder import EntityEncoder
 
-    encoder = EntityEncoder.from_pretrained(args.model, device=args.device, max_length=args.max_length)
+    encoder = EntityEncoder.from_pretrained(args.model, **loading(args))
     encode = encoder.encode_query if args.side == "mention" else encoder.encode_document
     vectors = encode(items, batch_size=args.batch_size, show_progress_bar=None)
     if args.out:

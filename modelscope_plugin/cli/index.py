@@ -13,6 +13,7 @@ from modelscope_plugin.cli.arguments import (
     add_json,
     add_model,
     knowledge_base,
+    loading,
 )
 from modelscope_plugin.cli.output import print_json
 from modelscope_plugin.errors import UsageError
@@ -77,5 +78,5 @@ def _add(args: argparse.Namespace, index: Any) -> Any:
     # Reading all of it before the model is loaded gives the total and finds a broken line early.
     total = sum(1 for _ in entities())
     max_length = args.max_length or (index.max_length if index is not None else None)
-    encoder = EntityEncoder.from_pretrained(args.model or index.model, device=args.device, max_length=max_length)
+    encoder = EntityEncoder.from_pretrained(args.model or index.model, **(loading(args) | {"max_length": max_length}))
     return build_index(encoder, entities(), index=index, batch_size=args.batch_size, total=total)

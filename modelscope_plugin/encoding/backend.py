@@ -1,9 +1,9 @@
-"""What computes vectors: one small protocol, and the backends by name."""
+"""What computes vectors: one small protocol."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from typing import Literal, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -24,18 +24,12 @@ class Embed(Protocol):
         """Compute vectors (n, dim) from token ids and attention mask (n, length)."""
 
 
-BackendName: TypeAlias = Literal["torch", "onnx", "onnx-int8"]
-"""``torch``; ``onnx``, ONNX Runtime in float32; ``onnx-int8``, ONNX Runtime with weights and activations of 8 bits."""
-
-
 class Backend(Protocol):
-    """Computes vectors of batches.
+    """Computes vectors of batches."""
 
-    Attributes:
-        token_budget: Tokens of a batch, padding counted, at which it is fastest.
-    """
-
-    token_budget: int
+    @property
+    def token_budget(self) -> int:
+        """Tokens of a batch, padding counted, at which it is fastest."""
 
     def job(self, side: Side, tokens: int) -> AbstractContextManager[Embed]:
         """Get ready to encode.

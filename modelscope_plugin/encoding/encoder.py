@@ -15,7 +15,7 @@ from modelscope_plugin.data.entity_text import entity_text
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.encoding.backend import Backend, Vectors
 from modelscope_plugin.encoding.batching import FirstRows, pack
-from modelscope_plugin.encoding.device import choose_device
+from modelscope_plugin.encoding.loading import BackendName, DtypeName, backend_device, open_backend
 from modelscope_plugin.encoding.torch_backend import TorchBackend
 from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.models.dual_encoder import DualEncoder, Side
@@ -64,6 +64,9 @@ class EntityEncoder:
         device: str | None = None,
         max_length: int | None = None,
         revision: str | None = None,
+        backend: BackendName = "torch",
+        dtype: DtypeName = "float32",
+        compile: bool = False,
         **settings: Any,
     ) -> EntityEncoder:
         """Load a model folder or a model of the ModelScope hub.
@@ -73,6 +76,10 @@ class EntityEncoder:
             device: ``cpu``, ``cuda``, ``cuda:1``, ``gpu`` ...; by default a GPU where there is one.
             max_length: Tokens of a window; by default what configuration.json says, else 128.
             revision: Branch or tag of a hub model.
+            backend: ``torch``; ``onnx`` or ``onnx-int8`` for ONNX Runtime on the CPU, whose files are made at the
+                first use and kept in the model folder.
+            dtype: Arithmetic of the torch backend: ``float32``, or ``float16`` or ``bfloat16`` for GPUs.
+            compile: Whether the torch backend uses ``torch.compile``, which pays for long jobs on a GPU.
             **settings: ``emb_pooler_type`` and ``normalize``, in place of what configuration.json says.
 
         Returns:
@@ -81,14 +88,14 @@ class EntityEncoder:
         Raises:
             MissingFileError: If there is no such model.
             ModelFolderError: If a file of it is missing or damaged.
-            InputError: If ``device`` or a setting is not usable.
+            InputError: If ``device``, ``backend`` or a setting is not usable, or a library is missing.
         """
         folder = resolve_model(model, revision)
-        place = choose_device(device)
-        encoder = DualEncoder.from_pretrained(folder, **settings)
+        place = backend_device(backend, device)
+        encoder = DualEncoder.from_pretrained(folder, **settings).to(place)
         tokenizer = load_entity_tokenizer(folder, max_length=max_length)
         name = str(folder.resolve()) if Path(model).is_dir() else str(model)
-        return cls(encoder.to(place), tokenizer, name)
+        return cls(encoder, tokenizer, name, open_backend(encoder, folder, backend, dtype, compile))
 
     @property
     def dimension(self) -> int:
@@ -97,7 +104,11 @@ class EntityEncoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of weights, pooling, vocabulary and prefixes; vectors of equal fingerprints can be compared."""
+        """Digest of weights, pooling, vocabulary and prefixes; vectors of equal fingerprints can be compared.
+
+        Backend and arithmetic are no part of it: an index may be built with one and searched with another. Their
+        vectors differ by rounding, those of 8 bits by some thousandths of their length.
+        """
         tokenizer = self.tokenizer
         vocabulary = sorted(tokenizer.tokenizer.get_vocab().items())
         settings = (self.model.fingerprint(), tokenizer.mention_prefix, tokenizer.entity_prefix, vocabulary)

@@ -28,12 +28,14 @@ class TorchBackend:
 
     Args:
         model: The dual encoder; it may be trained between jobs.
+        dtype: What matrices are multiplied in; ``float16`` and ``bfloat16`` are for GPUs. Vectors are float32.
         compile: Whether to compile the model with ``torch.compile``, which takes a minute at the first batch and a
             C++ compiler on the CPU.
     """
 
-    def __init__(self, model: DualEncoder, *, compile: bool = False) -> None:
+    def __init__(self, model: DualEncoder, *, dtype: torch.dtype = torch.float32, compile: bool = False) -> None:
         self._model = model
+        self._dtype = dtype
         self._embed = torch.compile(model.embed, dynamic=True) if compile else None
 
     @property
@@ -48,9 +50,10 @@ class TorchBackend:
         was_training = model.training
         model.eval()
         try:
-            with torch.inference_mode():
+            mixed = self._dtype != torch.float32
+            with torch.inference_mode(), torch.autocast(model.device.type, self._dtype, enabled=mixed):
                 embed = self._embed or model.embed
-                if self._embed is None and tokens >= _TOKENS_WORTH_PACKING and can_pack(model):
+                if not (self._embed or mixed) and tokens >= _TOKENS_WORTH_PACKING and can_pack(model):
                     embed = with_packed_linears(model, side).embed
 
                 def vectors(input_ids: Ids, attention_mask: Ids) -> Vectors:

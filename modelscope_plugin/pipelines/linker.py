@@ -31,16 +31,14 @@ class EntityLinker:
         self.index = index
 
     @classmethod
-    def from_pretrained(
-        cls, model: str | Path | None, index: str | Path, *, device: str | None = None, max_length: int | None = None
-    ) -> EntityLinker:
+    def from_pretrained(cls, model: str | Path | None, index: str | Path, **loading: Any) -> EntityLinker:
         """Open an index and the model it was built with.
 
         Args:
             model: Folder or hub id; None for the model that the index names.
             index: Folder of the index.
-            device: As for `EntityEncoder.from_pretrained`.
-            max_length: Tokens of a window.
+            **loading: How to load the model: ``device``, ``max_length``, ``backend`` and the other keywords of
+                `EntityEncoder.from_pretrained`.
 
         Returns:
             The linker.
@@ -53,7 +51,7 @@ class EntityLinker:
         if model is None and not opened.model:
             raise InputError(f"the index {index} does not name its model; give the model")
         try:
-            encoder = EntityEncoder.from_pretrained(model or opened.model, device=device, max_length=max_length)
+            encoder = EntityEncoder.from_pretrained(model or opened.model, **loading)
         except MissingFileError as error:
             if model is not None:
                 raise
