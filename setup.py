@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 CONFIGURATION = "configuration.json"
 MATPLOTLIB = "matplotlib>=3.9"
 # The exporter that torch has needs onnxscript.
-ONNX = ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.5"]
+ONNX = ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.7"]
 SENTENCE_TRANSFORMERS = "sentence-transformers>=5.1.2"
 TENSORBOARD = "tensorboard>=2.20"
 

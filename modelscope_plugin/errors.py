@@ -50,3 +50,7 @@ class IndexMismatchError(PluginError, ValueError):
 
 class TrainingError(PluginError, RuntimeError):
     """Training cannot start or go on with the data and settings given."""
+
+
+class WorkerError(PluginError, RuntimeError):
+    """A process that was to do part of the work has died."""

@@ -81,7 +81,8 @@ def check_output_folder(path: Path, record: str) -> None:
     if not path.is_dir():
         raise InputError(f"{path} is a file; name a folder")
     try:
-        known = {record, *json.loads((path / record).read_text(encoding="utf-8"))["files"]}
+        # Encoding with ONNX Runtime leaves its files in a model folder that is finished.
+        known = {record, "onnx", *json.loads((path / record).read_text(encoding="utf-8"))["files"]}
     except (OSError, ValueError, KeyError, TypeError):
         known = set()
     foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in known)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from modelscope_plugin.data.readers import read_entities
-from modelscope_plugin.data.records import Entity
 from modelscope_plugin.errors import UsageError
 
 if TYPE_CHECKING:
     from modelscope_plugin.encoding import EntityEncoder
     from modelscope_plugin.index import EntityIndex
+
+_Read = TypeVar("_Read")
 
 
 def add_command(commands: Any, name: str, run: Any, summary: str, epilog: str | None = None) -> argparse.ArgumentParser:
@@ -85,6 +86,23 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--compile", action="store_true", help="use torch.compile, for long jobs on a GPU")
 
 
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """Add ``--processes``."""
+    parser.add_argument(
+        "--processes",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="processes that encode, one for each GPU or sharing the cores (default: %(default)s)",
+    )
+
+
+def shards_folder(output: str) -> Path:
+    """Where a command that writes ``output`` keeps what it has encoded, until it is done."""
+    path = Path(output)
+    return path.with_name(f"{path.name}.shards")
+
+
 def loading(args: argparse.Namespace) -> dict[str, Any]:
     """How to load an encoder, of what `add_model` and `add_encoding` parsed."""
     return {name: getattr(args, name) for name in ("device", "max_length", "backend", "dtype", "compile")}
@@ -115,12 +133,12 @@ def add_json(parser: argparse.ArgumentParser, help: str) -> None:
     parser.add_argument("--json", action="store_true", help=help)
 
 
-def knowledge_base(path: str, encoding: str) -> Callable[[], Iterable[Entity]]:
-    """A function that gives the entities of a file each time it is called; a pipe is read once and kept."""
+def read_again(read: Callable[..., Iterable[_Read]], path: str, encoding: str) -> Callable[[], Iterable[_Read]]:
+    """A function that reads a file from its beginning each time it is called; a pipe is read once and kept."""
     if Path(path).is_file():
-        return lambda: read_entities(path, encoding=encoding)
-    entities = list(read_entities(path, encoding=encoding))
-    return lambda: entities
+        return lambda: read(path, encoding=encoding)
+    kept = list(read(path, encoding=encoding))
+    return lambda: kept
 
 
 def positive(text: str) -> int:

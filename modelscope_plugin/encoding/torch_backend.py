@@ -17,7 +17,7 @@ _CPU_TOKENS = 1024
 # Enough to fill the largest GPUs with a BERT-base; its states take about half a gigabyte.
 _GPU_TOKENS = 32768
 # Packing the weights takes about as long as encoding some hundred tokens.
-_TOKENS_WORTH_PACKING = 8192
+_TOKENS_WORTH_PACKING = 4096
 
 
 class TorchBackend:
