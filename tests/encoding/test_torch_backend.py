@@ -57,3 +57,11 @@ def test_packed_model_packs_the_tower_of_its_side_only(model_folder: Path) -> No
     packed = with_packed_linears(model, "entity")
     assert any(isinstance(module, PackedLinear) for module in packed.entity_tower.modules())
     assert not any(isinstance(module, PackedLinear) for module in packed.mention_tower.modules())
+
+
+def test_16_bit_arithmetic_gives_float32_vectors_close_by(model_folder: Path, encoder: EntityEncoder) -> None:
+    half = EntityEncoder.from_pretrained(model_folder, device="cpu", dtype="bfloat16")
+    found, expected = half.encode_query(MENTIONS), encoder.encode_query(MENTIONS)
+    assert found.dtype == np.float32
+    assert 1e-4 < np.abs(found - expected).max() < 0.2
+    assert half.fingerprint == encoder.fingerprint
