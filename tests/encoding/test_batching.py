@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,11 +21,20 @@ def test_pack_puts_every_text_into_one_batch_within_the_budget(lengths: list[int
 
 
 @given(lengths=LENGTHS, budget=st.integers(1, 200))
-def test_pack_goes_from_long_to_short_and_leaves_no_room(lengths: list[int], budget: int) -> None:
+def test_pack_goes_from_long_to_short_and_ends_a_batch_for_a_reason(lengths: list[int], budget: int) -> None:
     batches = list(pack(lengths, budget))
     order = [lengths[place] for batch in batches for place in batch]
     assert order == sorted(lengths, reverse=True)
-    assert all((len(batch) + 1) * lengths[batch[0]] > budget for batch in batches[:-1])
+    for batch, following in itertools.pairwise(batches):
+        longest, next_one = lengths[batch[0]], lengths[following[0]]
+        no_room = (len(batch) + 1) * longest > budget
+        assert no_room or (4 * len(batch) * longest >= budget and next_one < 0.9 * longest)
+
+
+def test_pack_pads_little_where_lengths_differ() -> None:
+    lengths = list(range(8, 128))
+    padded = sum(len(batch) * lengths[batch[0]] for batch in pack(lengths, 1024))
+    assert padded < 1.1 * sum(lengths)
 
 
 @given(lengths=LENGTHS, most=st.integers(1, 9))
