@@ -12,6 +12,8 @@ HERE = Path(__file__).parent
 TOP_FILES = ("configuration.json", "LICENSE")
 LANGCHAIN = "langchain-community>=0.4.2"
 MATPLOTLIB = "matplotlib>=3.9"
+# The exporter that torch has needs onnxscript.
+ONNX = ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.7"]
 SENTENCE_TRANSFORMERS = "sentence-transformers>=5.1.2"
 # ModelScope's server calls a method of FastAPI that went with starlette 1.
 SERVER = ["modelscope[server]>=1.40.2", "starlette<1"]
@@ -67,6 +69,7 @@ setup(
         "tabulate[widechars]>=0.9",
     ],
     extras_require={
+        "onnx": ONNX,
         "plot": [MATPLOTLIB],
         "publish": [SENTENCE_TRANSFORMERS],
         "server": SERVER,
@@ -76,6 +79,7 @@ setup(
             "hypothesis>=6.100",
             LANGCHAIN,
             MATPLOTLIB,
+            *ONNX,
             SENTENCE_TRANSFORMERS,
             TENSORBOARD,
             *SERVER,

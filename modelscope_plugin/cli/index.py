@@ -12,9 +12,13 @@ from modelscope_plugin.cli.arguments import (
     add_file_encoding,
     add_json,
     add_model,
-    knowledge_base,
+    add_processes,
+    loading,
+    read_again,
+    shards_folder,
 )
 from modelscope_plugin.cli.output import print_json
+from modelscope_plugin.data.readers import read_entities
 from modelscope_plugin.errors import UsageError
 from modelscope_plugin.files import check_output_folder
 
@@ -41,6 +45,7 @@ def register(commands: Any) -> None:
     )
     add_model(parser, "the model to encode with (with --add: by default the one of the index)", required=False)
     add_encoding(parser)
+    add_processes(parser)
     add_file_encoding(parser)
     add_json(parser, "print the result as JSON")
 
@@ -60,9 +65,9 @@ def run(args: argparse.Namespace) -> None:
     index = EntityIndex.load(args.out) if args.add or args.remove else None
     if index is not None and args.remove:
         index.remove(args.remove)
+        index.save(args.out)
     else:
         index = _add(args, index)
-    index.save(args.out)
     if args.json:
         print_json({"index": args.out, "entities": len(index), "dimension": index.dimension, "model": index.model})
     else:
@@ -70,12 +75,16 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _add(args: argparse.Namespace, index: Any) -> Any:
-    from modelscope_plugin.encoding.encoder import EntityEncoder
+    from modelscope_plugin.encoding.jobs import EncodingJob
     from modelscope_plugin.index.building import build_index
 
-    entities = knowledge_base(args.file, args.encoding)
+    entities = read_again(read_entities, args.file, args.encoding)
     # Reading all of it before the model is loaded gives the total and finds a broken line early.
     total = sum(1 for _ in entities())
-    max_length = args.max_length or (index.max_length if index is not None else None)
-    encoder = EntityEncoder.from_pretrained(args.model or index.model, device=args.device, max_length=max_length)
-    return build_index(encoder, entities(), index=index, batch_size=args.batch_size, total=total)
+    options = loading(args)
+    options["max_length"] = args.max_length or (index.max_length if index is not None else None)
+    with EncodingJob(args.model or index.model, shards_folder(args.out), processes=args.processes, **options) as job:
+        index = build_index(job.encoder, entities(), index=index, batch_size=args.batch_size, job=job, total=total)
+        index.save(args.out)
+        job.remove()
+    return index

@@ -16,6 +16,7 @@ from modelscope_plugin.cli.arguments import (
     add_file_encoding,
     add_json,
     add_model,
+    loading,
     one_of,
     positive,
 )
@@ -72,7 +73,7 @@ def run(args: argparse.Namespace) -> None:
         documents = read_documents(args.file, encoding=args.encoding)
     from modelscope_plugin.pipelines.linker import EntityLinker
 
-    linker = EntityLinker.from_pretrained(args.model, args.index, device=args.device, max_length=args.max_length)
+    linker = EntityLinker.from_pretrained(args.model, args.index, **loading(args))
     results = _linked(linker, documents, args)
     if args.out:
         with (

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from modelscope_plugin.data.records import Entity
-from modelscope_plugin.encoding.encoder import DEFAULT_BATCH_SIZE, EntityEncoder
+from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.encoding.jobs import EncodingJob
 from modelscope_plugin.errors import IndexMismatchError
 from modelscope_plugin.index.entity_index import EntityIndex
 from modelscope_plugin.progress import progress_bar
@@ -16,7 +17,8 @@ def build_index(
     entities: Iterable[Entity],
     *,
     index: EntityIndex | None = None,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_size: int | None = None,
+    job: EncodingJob | None = None,
     total: int | None = None,
     show_progress_bar: bool | None = None,
 ) -> EntityIndex:
@@ -26,7 +28,9 @@ def build_index(
         encoder: The dual encoder.
         entities: The knowledge base; entities of an id that the index already holds replace it.
         index: The index to add to; by default a new one.
-        batch_size: Entities in one forward pass.
+        batch_size: Entities in one forward pass; by default as many as suit the device.
+        job: Encodes in shards that survive an interruption, by several processes where it has them; its model is
+            that of ``encoder``.
         total: Number of entities where it is known, for the progress bar.
         show_progress_bar: True, False, or None for a bar on a terminal only.
 
@@ -48,7 +52,11 @@ def build_index(
     # The same model may have moved since.
     index.model = encoder.name or index.model
     with progress_bar(total, "Indexing", "entity", show_progress_bar) as bar:
-        for chunk, vectors in encoder.iterate_documents(entities, batch_size=batch_size):
+        if job is None:
+            chunks = encoder.iterate_documents(entities, batch_size=batch_size)
+        else:
+            chunks = ((shard.items, shard.vectors) for shard in job.shards("entity", entities, batch_size=batch_size))
+        for chunk, vectors in chunks:
             index.add(chunk, vectors)
             bar.update(len(chunk))
     return index

@@ -9,7 +9,7 @@ from typing import Any
 from modelscope_plugin.data.golds import with_all_golds
 from modelscope_plugin.data.names import normalized_name, shared_names
 from modelscope_plugin.data.records import Mention
-from modelscope_plugin.encoding.encoder import DEFAULT_BATCH_SIZE, EntityEncoder
+from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.index.entity_index import EntityIndex
 from modelscope_plugin.metrics.recall import check_ks, first_hit, mean_reciprocal_rank, recall_at_k
@@ -99,7 +99,7 @@ def evaluate(
     ks: Iterable[int] = DEFAULT_KS,
     seen: Collection[str] | None = None,
     by_ambiguity: bool = False,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_size: int | None = None,
     show_progress_bar: bool | None = None,
 ) -> Evaluation:
     """Measure recall over the whole knowledge base.
@@ -113,7 +113,7 @@ def evaluate(
         seen: Ids of the gold entities of training, to measure entities seen and unseen there apart.
         by_ambiguity: Whether to measure mentions whose words name several entities apart, which reads the
             names of the whole knowledge base.
-        batch_size: Mentions in one forward pass.
+        batch_size: Mentions in one forward pass; by default as many as suit the device.
         show_progress_bar: True, False, or None for a bar on a terminal only.
 
     Returns:

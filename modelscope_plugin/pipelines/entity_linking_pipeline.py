@@ -66,7 +66,9 @@ class EntityLinkingPipeline(EntityPipeline):
         """Read a list of inputs."""
         return read_each(inputs, linking_document)
 
-    def forward(self, inputs: list[Document], *, batch_size: int, top_k: int | None = None) -> list[dict[str, Any]]:
+    def forward(
+        self, inputs: list[Document], *, batch_size: int | None, top_k: int | None = None
+    ) -> list[dict[str, Any]]:
         """Link all mentions of all texts."""
         return self.linker.link_documents(inputs, top_k=self.top_k if top_k is None else top_k, batch_size=batch_size)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from modelscope_plugin.data.records import Document, Mention
-from modelscope_plugin.encoding.encoder import DEFAULT_BATCH_SIZE, EntityEncoder
+from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, MissingFileError
 from modelscope_plugin.index.entity_index import Candidate, EntityIndex
 from modelscope_plugin.models.location import resolve_model
@@ -33,21 +33,14 @@ class EntityLinker:
         self.index = index
 
     @classmethod
-    def from_pretrained(
-        cls,
-        model: str | Path | None,
-        index: str | Path | None = None,
-        *,
-        device: str | None = None,
-        max_length: int | None = None,
-    ) -> EntityLinker:
+    def from_pretrained(cls, model: str | Path | None, index: str | Path | None = None, **loading: Any) -> EntityLinker:
         """Open an index and the model it was built with.
 
         Args:
             model: Folder or hub id; None for the model that the index names.
             index: Folder of the index; None for the one that a published model brings along.
-            device: As for `EntityEncoder.from_pretrained`.
-            max_length: Tokens of a window.
+            **loading: How to load the model: ``device``, ``max_length``, ``backend`` and the other keywords of
+                `EntityEncoder.from_pretrained`.
 
         Returns:
             The linker.
@@ -63,7 +56,7 @@ class EntityLinker:
         if model is None and not opened.model:
             raise InputError(f"the index {index} does not name its model; give the model")
         try:
-            encoder = EntityEncoder.from_pretrained(model or opened.model, device=device, max_length=max_length)
+            encoder = EntityEncoder.from_pretrained(model or opened.model, **loading)
         except MissingFileError as error:
             if model is not None:
                 raise
@@ -75,7 +68,7 @@ class EntityLinker:
         mentions: Sequence[str | Mention],
         *,
         top_k: int = DEFAULT_TOP_K,
-        batch_size: int = DEFAULT_BATCH_SIZE,
+        batch_size: int | None = None,
         show_progress_bar: bool | None = False,
     ) -> list[list[Candidate]]:
         """Find the candidates of mentions.
@@ -83,7 +76,7 @@ class EntityLinker:
         Args:
             mentions: `Mention` objects or texts with a marked mention.
             top_k: Candidates per mention.
-            batch_size: Mentions in one forward pass.
+            batch_size: Mentions in one forward pass; by default as many as suit the device.
             show_progress_bar: True, False, or None for a bar on a terminal only.
 
         Returns:
