@@ -16,6 +16,7 @@ from modelscope_plugin.cli.arguments import (
     add_file_encoding,
     add_json,
     add_model,
+    add_retrieval,
     one_of,
     positive,
 )
@@ -49,6 +50,7 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--top-k", type=positive, default=5, metavar="K", help="candidates per mention (default: %(default)s)"
     )
+    add_retrieval(parser, "the model's configuration.json says it; hybrid where it does not")
     parser.add_argument("--out", metavar="FILE", help="write JSON lines to this file, whole or not at all")
     add_model(parser, "the model (default: the one that the index names)", required=False)
     add_encoding(parser)
@@ -69,7 +71,14 @@ def run(args: argparse.Namespace) -> None:
         documents = read_documents(args.file, encoding=args.encoding)
     from modelscope_plugin.pipelines.linker import EntityLinker
 
-    linker = EntityLinker.from_pretrained(args.model, args.index, device=args.device, max_length=args.max_length)
+    linker = EntityLinker.from_pretrained(
+        args.model,
+        args.index,
+        device=args.device,
+        max_length=args.max_length,
+        retrieval=args.retrieval,
+        nil_threshold=args.nil_threshold,
+    )
     results = _linked(linker, documents, args)
     if args.out:
         with (

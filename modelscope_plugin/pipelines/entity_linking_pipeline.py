@@ -15,7 +15,7 @@ from modelscope_plugin.index.entity_index import EntityIndex
 from modelscope_plugin.metainfo import Pipelines, Tasks
 from modelscope_plugin.models.entity_embedding_model import EntityEmbeddingModel
 from modelscope_plugin.pipelines.base import EntityPipeline, read_each
-from modelscope_plugin.pipelines.linker import DEFAULT_TOP_K, EntityLinker
+from modelscope_plugin.pipelines.linker import DEFAULT_TOP_K, EntityLinker, configured_retrieval
 from modelscope_plugin.preprocessors.requests import linking_document
 
 TASK_INPUTS.setdefault(Tasks.entity_linking, [InputType.TEXT, {"text": InputType.TEXT, "mentions": InputType.LIST}])
@@ -29,12 +29,14 @@ class EntityLinkingPipeline(EntityPipeline):
     ``start`` and ``end`` beside the text, or CCKS's ``mention_data``), or a list of either.
 
     Output: ``{'text': ..., 'mentions': [{'mention', 'start', 'end', 'candidates': [{'id', 'name', 'score',
-    'rank'}, ...]}, ...]}``, offsets counted in the text without markers.
+    'rank', ...}, ...]}, ...]}``, offsets counted in the text without markers; of a candidate what `Candidate` names.
 
     Args:
         model: A model folder, a hub id or a loaded model; by default the one that the index names.
         index: Folder of the index, or an `EntityIndex`.
         top_k: Candidates per mention, where the call does not say otherwise.
+        retrieval: ``hybrid``, ``dense`` or ``lexical``; by default what the model's configuration.json says.
+        nil_threshold: The confidence below which a mention has no entity, in place of the fitted one.
         **kwargs: As for `EntityPipeline`.
 
     Raises:
@@ -49,6 +51,8 @@ class EntityLinkingPipeline(EntityPipeline):
         model: str | Path | EntityEmbeddingModel | None = None,
         index: str | Path | EntityIndex | None = None,
         top_k: int = DEFAULT_TOP_K,
+        retrieval: str | None = None,
+        nil_threshold: float | None = None,
         **kwargs: Any,
     ) -> None:
         if index is None:
@@ -59,7 +63,8 @@ class EntityLinkingPipeline(EntityPipeline):
         if model is None and not opened.model:
             raise InputError("the index does not name its model; give model=FOLDER")
         super().__init__(model=model or opened.model, **kwargs)
-        self.linker = EntityLinker(self.encoder, opened)
+        retrieval = retrieval or configured_retrieval(self.encoder.name)
+        self.linker = EntityLinker(self.encoder, opened, retrieval, nil_threshold)
         self.top_k = top_k
 
     def preprocess(self, inputs: list[Any]) -> list[Document]:

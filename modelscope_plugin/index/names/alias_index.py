@@ -109,8 +109,8 @@ class AliasIndex:
         rows, inverse = np.unique(bearers.astype(np.int64), return_inverse=True)
         return rows, (inverse, np.repeat(places, counts))
 
-    def best_of_rows(self, scores: Floats, rows: Rows) -> Floats:
-        """The best score among the names of each row, 0 for a row without a name."""
+    def likeness(self, scores: Floats, own: float, rows: Rows) -> Floats:
+        """The likeness, 0 to 1, of the likest name of each row; see `Likeness`."""
         if self._names_by_row is None:
             order = np.argsort(self._bearers, kind="stable").astype(np.int32)
             names = np.repeat(np.arange(len(self.names), dtype=np.int32), np.diff(self._starts))[order]
@@ -118,8 +118,14 @@ class AliasIndex:
         bearers, names = self._names_by_row
         wanted = rows.astype(bearers.dtype)  # searching with another type would convert all bearers first
         starts, ends = np.searchsorted(bearers, wanted, "left"), np.searchsorted(bearers, wanted, "right")
-        best = [scores[names[start:end]].max() if end > start else 0.0 for start, end in zip(starts, ends, strict=True)]
-        return np.array(best, dtype=np.float32)
+        counts = ends - starts
+        places = names[
+            np.repeat(starts, counts) + np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        ]
+        shares = scores[places] / np.maximum(self._grams.selves[places], np.float32(own))
+        best = np.zeros(len(rows), np.float32)
+        np.maximum.at(best, np.repeat(np.arange(len(rows)), counts), shares.astype(np.float32))
+        return best.clip(0, 1)
 
     def save(self, path: Path) -> None:
         """Write it to one file."""
@@ -161,9 +167,12 @@ class AliasIndex:
 class Likeness:
     """How much the names of an index are like one mention.
 
+    The likeness of a name is its BM25 score as a share of the score that the mention, or the name, has against itself,
+    whichever is larger: 1 for the same name, 0 where no character is shared.
+
     Attributes:
-        rows: The best rows, in no order.
-        scores: Their BM25 scores.
+        rows: The rows of the best BM25 scores, rising.
+        scores: These scores.
     """
 
     def __init__(self, index: AliasIndex, name_scores: Floats, own: float, rows: Rows, scores: Floats) -> None:
@@ -173,13 +182,9 @@ class Likeness:
         self.rows = rows
         self.scores = scores
 
-    def relative(self, rows: Rows) -> Floats:
-        """The scores of any rows as shares of the mention's score against itself, at most 1."""
-        if not self._own:
-            return np.zeros(len(rows), np.float32)
-        best = self._index.best_of_rows(self._name_scores, rows)
-        shares: Floats = np.minimum(best / np.float32(self._own), np.float32(1))
-        return shares
+    def of(self, rows: Rows) -> Floats:
+        """The likeness of the likest name of each of some rows, float32 (rows,)."""
+        return self._index.likeness(self._name_scores, self._own, rows)
 
 
 def comparable(name: str) -> str:

@@ -24,7 +24,7 @@ def grams(name: str) -> list[str]:
 def bm25(query: str, names: list[str]) -> list[float]:
     """The formula, name by name."""
     documents = [Counter(grams(name)) for name in names]
-    mean = sum(document.total() for document in documents) / len(documents)
+    mean = sum(len(document) for document in documents) / len(documents)
     scores = []
     for document in documents:
         score = 0.0
@@ -32,7 +32,7 @@ def bm25(query: str, names: list[str]) -> list[float]:
             frequency = sum(gram in other for other in documents)
             inverse = np.log(1 + (len(names) - frequency + 0.5) / (frequency + 0.5))
             count = document[gram]
-            score += times * inverse * count * 2.2 / (count + 1.2 * (0.25 + 0.75 * document.total() / mean))
+            score += times * inverse * count * 2.2 / (count + 1.2 * (0.25 + 0.75 * len(document) / mean))
         scores.append(score)
     return scores
 
@@ -62,10 +62,26 @@ def test_best_rows_are_those_of_a_full_comparison(
 @given(names=NAMES, query=NAME)
 def test_likeness_is_a_share(names: list[str], query: str) -> None:
     index = AliasIndex.build((name, row) for row, name in enumerate(names))
-    shares = index.search(query, 3).relative(np.arange(len(names) + 2))
+    shares = index.search(query, 3).of(np.arange(len(names) + 2))
     assert shares.min() >= 0
     assert shares.max() <= 1
     assert shares[-1] == 0  # a row without a name
+
+
+@given(names=NAMES, place=st.integers(0, 11))
+def test_a_name_is_likest_to_itself(names: list[str], place: int) -> None:
+    index = AliasIndex.build((name, row) for row, name in enumerate(names))
+    place %= len(names)
+    likeness = index.search(names[place], 1).of(np.arange(len(names)))
+    assert likeness[place] == pytest.approx(1.0, rel=1e-5)
+    assert likeness.max() == pytest.approx(likeness[place], rel=1e-5)
+
+
+def test_likeness_falls_with_what_only_one_of_two_names_has() -> None:
+    index = AliasIndex.build([("苹果", 0), ("苹果公司", 1), ("香蕉", 2)])
+    apple = index.search("苹果", 3).of(np.arange(3))
+    assert apple[0] > apple[1] > apple[2] == 0
+    assert index.search("苹", 3).of(np.array([0]))[0] < 0.6
 
 
 def test_exact_names_are_found_whatever_width_case_script_and_punctuation() -> None:
