@@ -9,6 +9,7 @@ from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 CONFIGURATION = "configuration.json"
+AHO_CORASICK = "ahocorasick_rs>=1.0"
 MATPLOTLIB = "matplotlib>=3.9"
 SENTENCE_TRANSFORMERS = "sentence-transformers>=5.1.2"
 TENSORBOARD = "tensorboard>=2.20"
@@ -58,9 +59,10 @@ setup(
         "tabulate[widechars]>=0.9",
     ],
     extras_require={
+        "detect": [AHO_CORASICK],
         "plot": [MATPLOTLIB],
         "tensorboard": [TENSORBOARD],
-        "test": ["pytest>=8", "hypothesis>=6.100", MATPLOTLIB, SENTENCE_TRANSFORMERS, TENSORBOARD],
+        "test": ["pytest>=8", "hypothesis>=6.100", AHO_CORASICK, MATPLOTLIB, SENTENCE_TRANSFORMERS, TENSORBOARD],
         "dev": ["ruff", "mypy", "types-tqdm", "types-tabulate"],
     },
     entry_points={"modelscope_hub.cli_plugins": ["entity = modelscope_plugin.cli.plugin:EntityCommand"]},

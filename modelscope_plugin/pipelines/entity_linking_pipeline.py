@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from modelscope_plugin.index.entity_index import EntityIndex
 from modelscope_plugin.metainfo import Pipelines, Tasks
 from modelscope_plugin.models.entity_embedding_model import EntityEmbeddingModel
 from modelscope_plugin.pipelines.base import EntityPipeline, read_each
+from modelscope_plugin.pipelines.detection import Detector
 from modelscope_plugin.pipelines.linker import DEFAULT_TOP_K, EntityLinker, configured_retrieval
 from modelscope_plugin.preprocessors.requests import linking_document
 
@@ -37,6 +39,8 @@ class EntityLinkingPipeline(EntityPipeline):
         top_k: Candidates per mention, where the call does not say otherwise.
         retrieval: ``hybrid``, ``dense`` or ``lexical``; by default what the model's configuration.json says.
         nil_threshold: The confidence below which a mention has no entity, in place of the fitted one.
+        detector: Where mentions of texts without any come from: ``dictionary`` (the names of the index), a function
+            from a text to (start, end) spans, or a ModelScope pipeline for named-entity recognition.
         **kwargs: As for `EntityPipeline`.
 
     Raises:
@@ -53,6 +57,7 @@ class EntityLinkingPipeline(EntityPipeline):
         top_k: int = DEFAULT_TOP_K,
         retrieval: str | None = None,
         nil_threshold: float | None = None,
+        detector: str | Detector | None = None,
         **kwargs: Any,
     ) -> None:
         if index is None:
@@ -64,12 +69,13 @@ class EntityLinkingPipeline(EntityPipeline):
             raise InputError("the index does not name its model; give model=FOLDER")
         super().__init__(model=model or opened.model, **kwargs)
         retrieval = retrieval or configured_retrieval(self.encoder.name)
-        self.linker = EntityLinker(self.encoder, opened, retrieval, nil_threshold)
+        self.linker = EntityLinker(self.encoder, opened, retrieval, nil_threshold, detector)
         self.top_k = top_k
 
     def preprocess(self, inputs: list[Any]) -> list[Document]:
         """Read a list of inputs."""
-        return read_each(inputs, linking_document)
+        unmarked = self.linker.detector is not None
+        return read_each(inputs, partial(linking_document, unmarked=unmarked))
 
     def forward(self, inputs: list[Document], *, batch_size: int, top_k: int | None = None) -> list[dict[str, Any]]:
         """Link all mentions of all texts."""

@@ -14,6 +14,7 @@ from modelscope_plugin.errors import InputError, MissingFileError
 from modelscope_plugin.index.entity_index import Candidate, EntityIndex
 from modelscope_plugin.index.nil import NO_CANDIDATE, NilRule
 from modelscope_plugin.index.retrieval import Retriever
+from modelscope_plugin.pipelines.detection import Detector, make_detector, with_detected
 
 DEFAULT_TOP_K = 10
 
@@ -30,6 +31,7 @@ class EntityLinker:
         nil_threshold: The confidence, 0 to 1, below which a mention has no entity, in place of the one that was
             fitted for the index; 0 keeps only mentions without any candidate. Without a fitted rule no candidate is
             doubted.
+        detector: Where mentions of texts that have none come from; see `make_detector`.
 
     Raises:
         IndexMismatchError: If the index was built with another model.
@@ -42,12 +44,14 @@ class EntityLinker:
         index: EntityIndex,
         retrieval: str | None = None,
         nil_threshold: float | None = None,
+        detector: str | Detector | None = None,
     ) -> None:
         index.check_model(encoder.fingerprint, encoder.name)
         self.encoder = encoder
         self.index = index
         self.retriever = Retriever(index, retrieval or default_configuration()["pipeline"]["retrieval"])
         self.nil_rule = NilRule.of_index(index, self.retriever.retrieval, nil_threshold)
+        self.detector = make_detector(detector, index)
 
     @classmethod
     def from_pretrained(
@@ -59,6 +63,7 @@ class EntityLinker:
         max_length: int | None = None,
         retrieval: str | None = None,
         nil_threshold: float | None = None,
+        detector: str | Detector | None = None,
     ) -> EntityLinker:
         """Open an index and the model it was built with.
 
@@ -69,6 +74,7 @@ class EntityLinker:
             max_length: Tokens of a window.
             retrieval: As for the class; by default what the model's configuration.json says.
             nil_threshold: As for the class.
+            detector: As for the class.
 
         Returns:
             The linker.
@@ -86,7 +92,7 @@ class EntityLinker:
             if model is not None:
                 raise
             raise MissingFileError(f"the index {index} names its model, but {error}; give the model") from None
-        return cls(encoder, opened, retrieval or configured_retrieval(encoder.name), nil_threshold)
+        return cls(encoder, opened, retrieval or configured_retrieval(encoder.name), nil_threshold, detector)
 
     def link(
         self,
@@ -113,7 +119,7 @@ class EntityLinker:
         return self.retriever.search(vectors, [_surface(mention) for mention in mentions], top_k)
 
     def link_documents(self, documents: Iterable[Document], **options: Any) -> list[dict[str, Any]]:
-        """Link all mentions of texts.
+        """Link all mentions of texts, with a detector also those of texts that have none.
 
         Args:
             documents: The texts.
@@ -125,6 +131,8 @@ class EntityLinker:
             candidates as `Candidate.to_record` writes them; ``text_id`` where there is one.
         """
         documents = list(documents)
+        if self.detector is not None:
+            documents = [with_detected(document, self.detector) for document in documents]
         candidates = iter(self.link([mention for document in documents for mention in document.mentions], **options))
         return [self._linked(document, [next(candidates) for _ in document.mentions]) for document in documents]
 

@@ -64,6 +64,10 @@ class AliasIndex:
     def __len__(self) -> int:
         return len(self.names)
 
+    def bearer_counts(self) -> npt.NDArray[np.int64]:
+        """How many rows bear each name, int64 (names,)."""
+        return np.diff(self._starts)
+
     def pairs(self) -> Iterator[tuple[str, int]]:
         """Every (normalised name, row)."""
         for place, name in enumerate(self.names):

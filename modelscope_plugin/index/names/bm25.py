@@ -100,5 +100,4 @@ class GramIndex:
 
 def _norm(lengths: npt.NDArray[np.int64], mean: float) -> npt.NDArray[np.float64]:
     """What BM25 adds to the count of a gram for the length of its name."""
-    norm: npt.NDArray[np.float64] = _K1 * (1 - _B + _B * lengths / max(mean, 1e-9))
-    return norm
+    return _K1 * (1 - _B + _B * lengths.astype(np.float64) / max(mean, 1e-9))
