@@ -105,6 +105,7 @@ def run(args: argparse.Namespace) -> None:
         from modelscope_plugin.metrics.nil import fit_nil
 
         fit_nil(encoder, index, mentions, retrieval=retrieval, precision=args.nil_precision, batch_size=args.batch_size)
+    if args.fit_fusion or args.fit_nil:
         index.save_fitted(args.index)
     result = evaluate(
         encoder,

@@ -74,7 +74,7 @@ def run(args: argparse.Namespace) -> None:
 
         documents: Iterable[Document] = [linking_document(text, unmarked=args.detect) for text in args.text]
     else:
-        documents = read_documents(args.file, encoding=args.encoding)
+        documents = read_documents(args.file, encoding=args.encoding, unmarked=args.detect)
     from modelscope_plugin.pipelines.linker import EntityLinker
 
     linker = EntityLinker.from_pretrained(

@@ -36,7 +36,7 @@ class Fusion:
 
     method: str = "reciprocal_rank"
     dense: float = 1.0
-    names: float = 0.25
+    names: float = 0.1
     learned: float = 0.5
     rank_constant: float = 1.0
 
