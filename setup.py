@@ -9,7 +9,7 @@ from setuptools.command.build_py import build_py
 
 HERE = Path(__file__).parent
 CONFIGURATION = "configuration.json"
-AHO_CORASICK = "ahocorasick_rs>=1.0"
+AHO_CORASICK = "ahocorasick_rs>=1.0.1"
 MATPLOTLIB = "matplotlib>=3.9"
 SENTENCE_TRANSFORMERS = "sentence-transformers>=5.1.2"
 TENSORBOARD = "tensorboard>=2.20"

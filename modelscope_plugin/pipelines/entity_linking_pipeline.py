@@ -17,7 +17,7 @@ from modelscope_plugin.metainfo import Pipelines, Tasks
 from modelscope_plugin.models.entity_embedding_model import EntityEmbeddingModel
 from modelscope_plugin.pipelines.base import EntityPipeline, read_each
 from modelscope_plugin.pipelines.detection import Detector
-from modelscope_plugin.pipelines.linker import DEFAULT_TOP_K, EntityLinker, configured_retrieval
+from modelscope_plugin.pipelines.linker import DEFAULT_TOP_K, EntityLinker, configured
 from modelscope_plugin.preprocessors.requests import linking_document
 
 TASK_INPUTS.setdefault(Tasks.entity_linking, [InputType.TEXT, {"text": InputType.TEXT, "mentions": InputType.LIST}])
@@ -68,8 +68,8 @@ class EntityLinkingPipeline(EntityPipeline):
         if model is None and not opened.model:
             raise InputError("the index does not name its model; give model=FOLDER")
         super().__init__(model=model or opened.model, **kwargs)
-        retrieval = retrieval or configured_retrieval(self.encoder.name)
-        self.linker = EntityLinker(self.encoder, opened, retrieval, nil_threshold, detector)
+        options = configured(self.encoder.name, retrieval=retrieval, nil_threshold=nil_threshold, detector=detector)
+        self.linker = EntityLinker(self.encoder, opened, **options)
         self.top_k = top_k
 
     def preprocess(self, inputs: list[Any]) -> list[Document]:

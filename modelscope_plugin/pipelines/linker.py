@@ -73,8 +73,8 @@ class EntityLinker:
             device: As for `EntityEncoder.from_pretrained`.
             max_length: Tokens of a window.
             retrieval: As for the class; by default what the model's configuration.json says.
-            nil_threshold: As for the class.
-            detector: As for the class.
+            nil_threshold: As for the class, by default from there too.
+            detector: As for the class, by default from there too.
 
         Returns:
             The linker.
@@ -92,7 +92,8 @@ class EntityLinker:
             if model is not None:
                 raise
             raise MissingFileError(f"the index {index} names its model, but {error}; give the model") from None
-        return cls(encoder, opened, retrieval or configured_retrieval(encoder.name), nil_threshold, detector)
+        options = configured(encoder.name, retrieval=retrieval, nil_threshold=nil_threshold, detector=detector)
+        return cls(encoder, opened, **options)
 
     def link(
         self,
@@ -159,10 +160,18 @@ class EntityLinker:
         return {"nil": nil, "confidence": confidence} | ({"nil_reason": reason} if nil else {})
 
 
-def configured_retrieval(model: str) -> str:
-    """What ``pipeline.retrieval`` says in the configuration.json of a model folder, else in the shipped one."""
-    configuration = merged(default_configuration(), read_configuration(model))
-    return str(configuration["pipeline"]["retrieval"])
+def configured(model: str, **given: Any) -> dict[str, Any]:
+    """How to link: what is given, else what ``pipeline`` says in a model's configuration.json, else in the shipped one.
+
+    Args:
+        model: The model folder.
+        **given: ``retrieval``, ``nil_threshold`` and ``detector``; None where the configuration decides.
+
+    Returns:
+        The three.
+    """
+    section = merged(default_configuration(), read_configuration(model))["pipeline"]
+    return {name: section[name] if value is None else value for name, value in given.items()}
 
 
 def _surface(mention: str | Mention) -> str:

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ from modelscope_plugin.data import Document, Mention
 from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.index import EntityIndex
 from modelscope_plugin.pipelines.detection import make_detector, with_detected
+from modelscope_plugin.pipelines.linker import EntityLinker
 
 TEXT = "小品里大鹏很好笑，苹果也好吃"
 
@@ -69,3 +72,16 @@ def test_linking_needs_no_spans_with_a_detector(model_folder: Path, index_folder
     ]  # fmt: skip
     own = pipeline("entity-linking", detector=lambda text: [(0, 2)], **options)(TEXT)
     assert [mention["mention"] for mention in own["mentions"]] == ["小品"]
+
+
+def test_configuration_of_the_model_says_how_to_link(model_folder: Path, index_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(model_folder, tmp_path / "model")
+    path = tmp_path / "model" / "configuration.json"
+    configuration = json.loads(path.read_text(encoding="utf-8"))
+    configuration["pipeline"] |= {"retrieval": "lexical", "detector": "dictionary"}
+    path.write_text(json.dumps(configuration), encoding="utf-8")
+    linker = EntityLinker.from_pretrained(tmp_path / "model", index_folder, device="cpu")
+    assert linker.retriever.retrieval == "lexical"
+    assert len(linker.link_documents([Document(TEXT, ())])[0]["mentions"]) == 2
+    other = EntityLinker.from_pretrained(tmp_path / "model", index_folder, device="cpu", retrieval="dense")
+    assert other.retriever.retrieval == "dense"
