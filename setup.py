@@ -10,6 +10,7 @@ from setuptools.command.build_py import build_py
 HERE = Path(__file__).parent
 # What stands at the top of the repository and is read by the installed package.
 TOP_FILES = ("configuration.json", "LICENSE")
+AHO_CORASICK = "ahocorasick_rs>=1.0.1"
 LANGCHAIN = "langchain-community>=0.4.2"
 MATPLOTLIB = "matplotlib>=3.9"
 # The exporter that torch has needs onnxscript.
@@ -65,10 +66,14 @@ setup(
         "transformers>=4.57.1",
         "faiss-cpu>=1.10",
         "numpy>=2.0.2",
+        "scipy>=1.15",
+        "safetensors>=0.4.3",
+        "opencc>=1.4",
         "tqdm>=4.66.3",
         "tabulate[widechars]>=0.9",
     ],
     extras_require={
+        "detect": [AHO_CORASICK],
         "onnx": ONNX,
         "plot": [MATPLOTLIB],
         "publish": [SENTENCE_TRANSFORMERS],
@@ -77,6 +82,7 @@ setup(
         "test": [
             "pytest>=8",
             "hypothesis>=6.100",
+            AHO_CORASICK,
             LANGCHAIN,
             MATPLOTLIB,
             *ONNX,

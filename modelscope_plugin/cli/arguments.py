@@ -128,6 +128,21 @@ def add_mining(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_retrieval(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add ``--retrieval``."""
+    parser.add_argument(
+        "--retrieval",
+        choices=("dense", "lexical", "hybrid"),
+        help=f"by vectors, by names, or by both, names first (default: {default})",
+    )
+    parser.add_argument(
+        "--nil-threshold",
+        type=float,
+        metavar="X",
+        help="confidence, 0 to 1, below which a mention has no entity (default: what was fitted for the index)",
+    )
+
+
 def add_json(parser: argparse.ArgumentParser, help: str) -> None:
     """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help=help)

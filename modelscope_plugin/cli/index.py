@@ -18,7 +18,7 @@ from modelscope_plugin.cli.arguments import (
     shards_folder,
 )
 from modelscope_plugin.cli.output import print_json
-from modelscope_plugin.data.readers import read_entities
+from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.errors import UsageError
 from modelscope_plugin.files import check_output_folder
 
@@ -26,6 +26,7 @@ _EXAMPLES = """\
 examples:
   modelscope entity index kb.jsonl --model DIR --out INDEX
   modelscope entity index new.jsonl --add --out INDEX
+  modelscope entity index --learn-names train.jsonl --out INDEX
   modelscope entity index --remove Q1 Q2 --out INDEX
 """
 
@@ -43,6 +44,11 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--remove", nargs="+", default=[], metavar="ID", help="take entities out of the index that is there"
     )
+    parser.add_argument(
+        "--learn-names",
+        metavar="FILE",
+        help="labelled texts whose mentions become further names of their entities, for retrieval by names",
+    )
     add_model(parser, "the model to encode with (with --add: by default the one of the index)", required=False)
     add_encoding(parser)
     add_processes(parser)
@@ -52,8 +58,8 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
-    if args.file is None and not args.remove:
-        raise UsageError("nothing to do: name a knowledge base, or ids to --remove")
+    if args.file is None and not args.remove and not args.learn_names:
+        raise UsageError("nothing to do: name a knowledge base, texts to --learn-names from, or ids to --remove")
     if args.remove and (args.file is not None or args.add):
         raise UsageError("--remove takes ids alone; run the command twice to add and to remove")
     if args.file is not None and not args.add and args.model is None:
@@ -62,12 +68,14 @@ def run(args: argparse.Namespace) -> None:
     from modelscope_plugin.index.manifest import MANIFEST_FILE
 
     check_output_folder(Path(args.out), MANIFEST_FILE)
-    index = EntityIndex.load(args.out) if args.add or args.remove else None
+    index = EntityIndex.load(args.out) if args.add or args.file is None else None
     if index is not None and args.remove:
         index.remove(args.remove)
-        index.save(args.out)
-    else:
+    if index is None or args.file is not None:
         index = _add(args, index)
+    if args.learn_names:
+        index.lexicon.learn(read_mentions(args.learn_names, encoding=args.encoding))
+    index.save(args.out)
     if args.json:
         print_json({"index": args.out, "entities": len(index), "dimension": index.dimension, "model": index.model})
     else:

@@ -251,7 +251,7 @@ def test_evaluate_prints_a_table(index_folder: Path, tmp_path: Path, capsys: pyt
     assert main(["evaluate", str(mentions), "--index", str(index_folder)]) == 0
     output = capsys.readouterr().out
     assert "Recall@128" in output
-    assert "left out: 1 NIL" in output
+    assert "left out of recall: 1 NIL" in output
 
 
 @pytest.mark.parametrize(
