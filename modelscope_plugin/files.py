@@ -83,7 +83,8 @@ def check_output_folder(path: Path, record: str) -> None:
         raise InputError(f"{path} is a file; name a folder")
     try:
         files = json.loads((path / record).read_text(encoding="utf-8"))["files"]
-        known = {record, *(name.split("/")[0] for name in files)}
+        # Encoding with ONNX Runtime leaves its files in a model folder that is finished.
+        known = {record, "onnx", *(name.split("/")[0] for name in files)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         known = set()
     foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in known)

@@ -12,11 +12,15 @@ from modelscope_plugin.cli.arguments import (
     add_file_encoding,
     add_json,
     add_model,
-    knowledge_base,
+    add_processes,
+    loading,
     positive,
+    read_again,
+    shards_folder,
     view_settings,
 )
 from modelscope_plugin.cli.output import print_json
+from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.errors import UsageError
 from modelscope_plugin.files import check_output_folder
 
@@ -25,6 +29,7 @@ examples:
   modelscope entity index kb.jsonl --model DIR --out INDEX
   modelscope entity index kb.jsonl --model DIR --out INDEX --views 8 --merge-views 2
   modelscope entity index new.jsonl --add --out INDEX
+  modelscope entity index --learn-names train.jsonl --out INDEX
   modelscope entity index --remove Q1 Q2 --out INDEX
 """
 
@@ -42,6 +47,11 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--remove", nargs="+", default=[], metavar="ID", help="take entities out of the index that is there"
     )
+    parser.add_argument(
+        "--learn-names",
+        metavar="FILE",
+        help="labelled texts whose mentions become further names of their entities, for retrieval by names",
+    )
     add_model(parser, "the model to encode with (with --add: by default the one of the index)", required=False)
     parser.add_argument(
         "--views",
@@ -58,14 +68,15 @@ def register(commands: Any) -> None:
         help="merge neighbouring views that are far apart into longer ones, on top, for so many rounds",
     )
     add_encoding(parser)
+    add_processes(parser)
     add_file_encoding(parser)
     add_json(parser, "print the result as JSON")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
-    if args.file is None and not args.remove:
-        raise UsageError("nothing to do: name a knowledge base, or ids to --remove")
+    if args.file is None and not args.remove and not args.learn_names:
+        raise UsageError("nothing to do: name a knowledge base, texts to --learn-names from, or ids to --remove")
     if args.remove and (args.file is not None or args.add):
         raise UsageError("--remove takes ids alone; run the command twice to add and to remove")
     if args.file is not None and not args.add and args.model is None:
@@ -76,11 +87,13 @@ def run(args: argparse.Namespace) -> None:
     from modelscope_plugin.index.manifest import MANIFEST_FILE
 
     check_output_folder(Path(args.out), MANIFEST_FILE)
-    index = EntityIndex.load(args.out) if args.add or args.remove else None
+    index = EntityIndex.load(args.out) if args.add or args.file is None else None
     if index is not None and args.remove:
         index.remove(args.remove)
-    else:
+    if index is None or args.file is not None:
         index = _add(args, index)
+    if args.learn_names:
+        index.lexicon.learn(read_mentions(args.learn_names, encoding=args.encoding))
     index.save(args.out)
     if args.json:
         facts = {"index": args.out, "entities": len(index), "dimension": index.dimension, "model": index.model}
@@ -93,15 +106,21 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _add(args: argparse.Namespace, index: Any) -> Any:
-    from modelscope_plugin.encoding.encoder import EntityEncoder
+    from modelscope_plugin.encoding.jobs import EncodingJob
     from modelscope_plugin.index.building import build_index
 
-    entities = knowledge_base(args.file, args.encoding)
+    entities = read_again(read_entities, args.file, args.encoding)
     # Reading all of it before the model is loaded gives the total and finds a broken line early.
     total = sum(1 for _ in entities())
-    max_length = args.max_length or (index.max_length if index is not None else None)
-    encoder = EntityEncoder.from_pretrained(args.model or index.model, device=args.device, max_length=max_length)
-    views = None
-    if index is None:
-        views = view_settings(encoder.name, max_views=args.max_views, merge_rounds=args.merge_rounds)
-    return build_index(encoder, entities(), index=index, views=views, batch_size=args.batch_size, total=total)
+    options = loading(args)
+    options["max_length"] = args.max_length or (index.max_length if index is not None else None)
+    with EncodingJob(args.model or index.model, shards_folder(args.out), processes=args.processes, **options) as job:
+        views = None
+        if index is None:
+            views = view_settings(job.encoder.name, max_views=args.max_views, merge_rounds=args.merge_rounds)
+        index = build_index(
+            job.encoder, entities(), index=index, views=views, batch_size=args.batch_size, job=job, total=total
+        )
+        index.save(args.out)
+        job.remove()
+    return index

@@ -12,11 +12,11 @@ from modelscope_plugin.cli.arguments import (
     add_file_encoding,
     add_json,
     add_mining,
-    knowledge_base,
     positive,
+    read_again,
 )
 from modelscope_plugin.cli.output import print_json, print_table, recall_rows
-from modelscope_plugin.data.readers import read_mentions
+from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.errors import UsageError
 
 _EXAMPLES = """\
@@ -136,7 +136,7 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError("--train is needed, or --kb-mentions to train on the knowledge base alone")
     result = train(
         args.model,
-        knowledge_base(args.kb, args.encoding),
+        read_again(read_entities, args.kb, args.encoding),
         read_mentions(args.train, encoding=args.encoding) if args.train else (),
         args.out,
         settings,

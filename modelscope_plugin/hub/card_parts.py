@@ -36,6 +36,7 @@ class CardFacts:
         has_markers: Whether the vocabulary holds the markers around a mention.
         sentence_transformers: Whether sentence-transformers opens the folder.
         standalone: Whether the folder carries the code it needs.
+        onnx: Whether the folder carries ONNX files.
         indexed: Number of entities in the index that the folder carries, 0 without one.
         training: The record of the training run, where there is one.
         measured: Figures of ``modelscope entity evaluate``, where they were handed over.
@@ -56,6 +57,7 @@ class CardFacts:
     has_markers: bool
     sentence_transformers: bool
     standalone: bool
+    onnx: bool
     indexed: int
     training: dict[str, Any] | None
     measured: dict[str, Any] | None

@@ -174,6 +174,27 @@ entities = [
 ]
 linker = EntityLinker(encoder, build_index(encoder, entities{wanted}))
 print(linker.link([Mention("小品里大鹏很好笑", 3, 5)], top_k=2))
+```{_onnx(facts, say)}"""
+
+
+def _onnx(facts: CardFacts, say: Say) -> str:
+    """That the folder has ONNX files, if it has."""
+    if not facts.onnx:
+        return ""
+    told = say(
+        "文件夹里有 ONNX 文件（float32 和 8 位），在 CPU 上编码更快；上面的命令加 `--backend onnx-int8` 或者这样写：",
+        "The folder has ONNX files, in float32 and 8 bits, for faster encoding on a CPU: `--backend onnx-int8` with "
+        "the commands above, or",
+    )
+    return f"""
+
+{told}
+
+```python
+from modelscope_plugin import EntityEncoder
+
+encoder = EntityEncoder.from_pretrained({_quoted(facts.name)}, backend="onnx-int8")
+print(encoder.encode_query([{_quoted("小品里 [ENT_S] 大鹏 [ENT_E] 很好笑")}]).shape)
 ```"""
 
 

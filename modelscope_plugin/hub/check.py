@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from modelscope_plugin.encoding.encoder import EntityEncoder, Vectors
+from modelscope_plugin.encoding.backend import Vectors
+from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.encoding.onnx_export import Precision, onnx_file
 from modelscope_plugin.errors import FolderCheckError
 from modelscope_plugin.hub import check_process
 from modelscope_plugin.hub.card_check import check_card, python_blocks
@@ -24,6 +26,9 @@ from modelscope_plugin.preprocessors.tokenization import EntityTokenizer
 
 TOLERANCE = 1e-4
 """The largest difference of a value of a vector that counts as the same vector."""
+
+INT8_TOLERANCE = 0.1
+"""The same where ONNX Runtime computes in 8 bits, for vectors scaled to length 1."""
 
 _MENTIONS = (SOURCE, "小品里 [ENT_S] 大鹏 [ENT_E] 很好笑", "[ENT_S] 大 [ENT_E]", "大鹏")
 _ENTITIES = (*CANDIDATES, "大鹏;")
@@ -53,21 +58,12 @@ def check_folder(folder: Path, record: ExportRecord, source: EntityEncoder) -> d
         raise FolderCheckError(
             f"{folder} is not the model that was exported: its weights were changed; export it again"
         )
-    ways = ["plugin"]
-    if record.standalone:
-        ways.append("standalone")
-    if (folder / "modules.json").is_file():
-        if importlib.util.find_spec("sentence_transformers") is None:
-            raise FolderCheckError(
-                "the card promises that sentence-transformers opens the folder, which is checked first; "
-                "install it: pip install 'modelscope_plugin[publish]'"
-            )
-        ways.append("sentence-transformers")
+    ways = _ways(folder, record, source)
     card = (folder / CARD_FILE).read_text(encoding="utf-8")
     check_card(card)
     blocks = list(enumerate(python_blocks(card), 1))
     meant = {way: [(number, block) for number, block in blocks if way in _ways_of(block)] for way in ways}
-    if unmet := [way for way in ways if not meant[way]]:
+    if unmet := [way for way in ways if not meant[way] and not way.startswith("onnx")]:
         raise FolderCheckError(f"{CARD_FILE} has no Python block that shows how to open the model with {unmet[0]}")
     mentions, entities = _samples(source.tokenizer)
     expected = np.concatenate([source.encode_query(mentions), source.encode_document(entities)])
@@ -82,6 +78,22 @@ def check_folder(folder: Path, record: ExportRecord, source: EntityEncoder) -> d
                 way: stack.enter_context(_Run(way, job | {"blocks": meant[way]}, Path(work), names)) for way in ways
             }
             return {way: _difference(way, run.vectors(), expected) for way, run in runs.items()}
+
+
+def _ways(folder: Path, record: ExportRecord, source: EntityEncoder) -> list[str]:
+    """The ways in which the folder is to open."""
+    ways = ["plugin"]
+    if record.standalone:
+        ways.append("standalone")
+    if (folder / "modules.json").is_file():
+        if importlib.util.find_spec("sentence_transformers") is None:
+            raise FolderCheckError(
+                "the card promises that sentence-transformers opens the folder, which is checked first; "
+                "install it: pip install 'modelscope_plugin[publish]'"
+            )
+        ways.append("sentence-transformers")
+    precisions: tuple[tuple[str, Precision], ...] = (("onnx", "float32"), ("onnx-int8", "int8"))
+    return ways + [way for way, one in precisions if onnx_file(folder, source.model, "mention", one).is_file()]
 
 
 def _samples(tokenizer: EntityTokenizer) -> tuple[list[str], list[str]]:
@@ -164,11 +176,16 @@ def _environment(place: Path) -> dict[str, str]:
 
 
 def _difference(way: str, vectors: Vectors, expected: Vectors) -> float:
+    tolerance = TOLERANCE
+    if way == "onnx-int8":
+        # Arithmetic of 8 bits rounds; what is to stay is the direction.
+        vectors, expected = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (vectors, expected))
+        tolerance = INT8_TOLERANCE
     if vectors.shape != expected.shape or not np.isfinite(vectors).all():
         raise FolderCheckError(
             f"{way}: the folder gives vectors of shape {vectors.shape}, the source model of {expected.shape}"
         )
     difference = float(np.abs(vectors - expected).max())
-    if difference > TOLERANCE:
+    if difference > tolerance:
         raise FolderCheckError(f"{way}: the folder gives other vectors than the source model (by {difference:.2g})")
     return difference

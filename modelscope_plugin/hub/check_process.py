@@ -47,10 +47,22 @@ def _sentence_transformers(job: dict[str, Any]) -> Any:
 DONE = "done"
 """What the process leaves behind when all went well."""
 
+
+def _onnx(job: dict[str, Any]) -> Any:
+    import numpy as np
+
+    from modelscope_plugin import EntityEncoder
+
+    encoder = EntityEncoder.from_pretrained(job["folder"], device="cpu", backend=job["way"])
+    return np.concatenate([encoder.encode_query(job["mentions"]), encoder.encode_document(job["entities"])])
+
+
 WAYS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "plugin": _plugin,
     "standalone": _standalone,
     "sentence-transformers": _sentence_transformers,
+    "onnx": _onnx,
+    "onnx-int8": _onnx,
 }
 """The ways of opening a folder; each gives the vectors of the job's mentions, then of its entities."""
 
@@ -58,7 +70,7 @@ WAYS: dict[str, Callable[[dict[str, Any]], Any]] = {
 def _main(way: str, job_file: str, vectors_file: str, outcome_file: str) -> None:
     import numpy as np
 
-    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    job = {"way": way, **json.loads(Path(job_file).read_text(encoding="utf-8"))}
     step = "opening the folder"
     outcome = DONE
     try:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from modelscope_plugin.configuration import default_configuration, merged, read_configuration_file
 from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.encoding.onnx_export import Precision, check_onnx, export_onnx
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.files import check_output_folder, replace_folder, write_json
 from modelscope_plugin.hub.card_parts import CardFacts, speaker
@@ -71,6 +72,7 @@ def export_model(
     *,
     standalone: bool = False,
     index: str | Path | None = None,
+    onnx: bool = False,
     evaluation: str | Path | None = None,
     language: str = "zh",
     license: str | None = None,
@@ -89,6 +91,7 @@ def export_model(
         standalone: Whether the folder carries the code it needs. ModelScope then wants ``trust_remote_code=True`` of
             every reader, also where this package is installed.
         index: Folder of an index of this model to go along; whoever links with the model finds it by itself.
+        onnx: Whether ONNX files go along, in float32 and 8 bits, for ``backend="onnx"`` and ``"onnx-int8"``.
         evaluation: File with the figures for the card, as ``modelscope entity evaluate --json`` printed them for this
             model; by default those of the training run.
         language: Language of the model card, ``zh`` or ``en``.
@@ -108,6 +111,8 @@ def export_model(
         ModelFolderError: If a file of it is missing or damaged.
     """
     speaker(language)
+    if onnx:
+        check_onnx()
     source, output = resolve_model(model, revision), Path(output)
     if _holds(output, source):
         raise InputError(f"{output} holds the model that is exported; name another folder")
@@ -122,10 +127,12 @@ def export_model(
     encoder = EntityEncoder.from_pretrained(source, device="cpu")
     opened = None if index is None else _index(Path(index), encoder, output, title)
     measured = None if evaluation is None else _measured(Path(evaluation), encoder)
-    facts = _facts(encoder, title, terms, record, measured, standalone, opened)
+    facts = _facts(encoder, title, terms, record, measured, standalone, onnx, opened)
     configuration = _configuration(source, standalone)
     with replace_folder(output) as draft:
         write_model_folder(draft, encoder.model, encoder.tokenizer, configuration)
+        for precision in get_args(Precision) if onnx else ():
+            export_onnx(encoder.model, draft, precision)
         if facts.sentence_transformers:
             write_sentence_transformers_files(draft, encoder)
         if record is not None:
@@ -159,6 +166,7 @@ def _facts(
     record: dict[str, Any] | None,
     measured: dict[str, Any] | None,
     standalone: bool,
+    onnx: bool,
     index: EntityIndex | None,
 ) -> CardFacts:
     model, tokenizer = encoder.model, encoder.tokenizer
@@ -179,6 +187,7 @@ def _facts(
         has_markers=tokenizer.has_markers,
         sentence_transformers=has_same_tokens(encoder),
         standalone=standalone,
+        onnx=onnx,
         indexed=0 if index is None else len(index),
         training=record,
         measured=measured,

@@ -50,6 +50,7 @@ def publish_model(
     dry_run: bool = False,
     standalone: bool | None = None,
     index: str | Path | None = None,
+    onnx: bool | None = None,
     evaluation: str | Path | None = None,
     language: str | None = None,
     license: str | None = None,
@@ -60,7 +61,7 @@ def publish_model(
 
     Args:
         folder: A model folder, which is exported first, or a folder that `export_model` wrote for this ``repo_id``,
-            which goes up as it stands and is given none of the choices of an export, the last five.
+            which goes up as it stands and is given none of the choices of an export, the last six.
         repo_id: The model on the hub, ``owner/name``; made where it does not exist.
         private: Whether a new model is visible to its owner only.
         revision: Branch to upload to; by default the hub's.
@@ -68,6 +69,7 @@ def publish_model(
         dry_run: Do all that can be done without the hub.
         standalone: Whether the exported folder carries the code it needs, by default yes; see `export_model`.
         index: Index to go along; see `export_model`.
+        onnx: Whether ONNX files go along, by default no; see `export_model`.
         evaluation: Figures for the card; see `export_model`.
         language: Language of the card, by default ``zh``.
         license: Licence of the model; has to be given where the model's own card names none.
@@ -87,7 +89,7 @@ def publish_model(
         raise UsageError(f"{repo_id!r} is no hub id; it has the form owner/name")
     folder = Path(folder)
     record = read_export(folder)
-    options = {"standalone": standalone, "index": index, "evaluation": evaluation}
+    options = {"standalone": standalone, "index": index, "onnx": onnx, "evaluation": evaluation}
     options |= {"language": language, "license": license}
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if record is not None and given:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import partial
+
+import numpy as np
 
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.data.views import ViewSettings
-from modelscope_plugin.encoding.encoder import DEFAULT_BATCH_SIZE, EntityEncoder
+from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.encoding.jobs import EncodingJob
 from modelscope_plugin.errors import IndexMismatchError
 from modelscope_plugin.index.entity_index import EntityIndex
+from modelscope_plugin.index.vector_index import Vectors
 from modelscope_plugin.index.view_building import iterate_views
 from modelscope_plugin.progress import progress_bar
 
@@ -21,7 +25,8 @@ def build_index(
     *,
     index: EntityIndex | None = None,
     views: ViewSettings | None = None,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_size: int | None = None,
+    job: EncodingJob | None = None,
     total: int | None = None,
     show_progress_bar: bool | None = None,
 ) -> EntityIndex:
@@ -32,7 +37,9 @@ def build_index(
         entities: The knowledge base; entities of an id that the index already holds replace it.
         index: The index to add to; by default a new one.
         views: How many vectors an entity gets; by default as many as in ``index``, in a new one each one.
-        batch_size: Entities in one forward pass.
+        batch_size: Texts in one forward pass; by default as many as suit the device.
+        job: Encodes in shards that survive an interruption, by several processes where it has them; its model is
+            that of ``encoder``.
         total: Number of entities where it is known, for the progress bar.
         show_progress_bar: True, False, or None for a bar on a terminal only.
 
@@ -58,7 +65,7 @@ def build_index(
     index.model = encoder.name or index.model
     with progress_bar(total, "Indexing", "entity", show_progress_bar) as bar:
         if settings.max_views > 1:
-            encode = partial(encoder.encode_document, batch_size=batch_size)
+            encode = partial(encoder.encode_document if job is None else partial(_encoded, job), batch_size=batch_size)
             started, count = time.monotonic(), 0
             for chunk, vectors, places in iterate_views(entities, settings, encode):
                 index.add(chunk, vectors, places)
@@ -66,7 +73,16 @@ def build_index(
                 bar.update(len(chunk))
             index.seconds_per_view = (time.monotonic() - started) / count if count else None
             return index
-        for chunk, vectors in encoder.iterate_documents(entities, batch_size=batch_size):
+        if job is None:
+            chunks = encoder.iterate_documents(entities, batch_size=batch_size)
+        else:
+            chunks = ((shard.items, shard.vectors) for shard in job.shards("entity", entities, batch_size=batch_size))
+        for chunk, vectors in chunks:
             index.add(chunk, vectors)
             bar.update(len(chunk))
     return index
+
+
+def _encoded(job: EncodingJob, texts: Sequence[str], *, batch_size: int | None) -> Vectors:
+    shards = [shard.vectors for shard in job.shards("entity", texts, batch_size=batch_size)]
+    return np.concatenate(shards)

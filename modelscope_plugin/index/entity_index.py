@@ -14,7 +14,15 @@ from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.errors import IndexFolderError, IndexMismatchError, InputError, NotFiniteError
 from modelscope_plugin.files import check_output_folder, replace_folder
 from modelscope_plugin.index.entity_store import STORE_FILES, StoredEntities, write_entities
-from modelscope_plugin.index.manifest import MANIFEST_FILE, check_files, read_manifest, write_manifest
+from modelscope_plugin.index.manifest import (
+    MANIFEST_FILE,
+    Manifest,
+    check_files,
+    read_manifest,
+    write_fitted,
+    write_manifest,
+)
+from modelscope_plugin.index.names.lexicon import LEXICON_FILES, Lexicon
 from modelscope_plugin.index.vector_index import FlatIndex, Rows, VectorIndex, Vectors
 from modelscope_plugin.index.view_search import search_views
 from modelscope_plugin.index.view_table import VIEW_FILES, Views, ViewTable, check_views
@@ -22,7 +30,7 @@ from modelscope_plugin.index.view_table import VIEW_FILES, Views, ViewTable, che
 _VECTORS_FILE = "vectors.npy"
 _FILES = (_VECTORS_FILE, *STORE_FILES)
 # Reading these to check them would take as long as reading the whole index.
-_LARGE_FILES = (_VECTORS_FILE, STORE_FILES[0], VIEW_FILES[0])
+_LARGE_FILES = (_VECTORS_FILE, STORE_FILES[0], VIEW_FILES[0], *LEXICON_FILES)
 
 # Rows looked at beyond k, so that equal scores around the k-th place are seen and ordered by id.
 _MARGIN = 8
@@ -36,8 +44,13 @@ class Candidate(NamedTuple):
     Attributes:
         id: Id of the entity.
         name: Its name.
-        score: Dot product of the two vectors.
+        score: What it is ranked by: the dot product of the two vectors, or a score that names are part of.
         rank: Its place among the candidates, from 1.
+        dense_score: Where names were looked at too: the dot product.
+        dense_rank: Its place in the dense list; None where it stands behind the end of that list.
+        name_score: How much its best name is like the mention, 0 to 1.
+        match: How the name is met: ``exact``, ``normalized``, ``learned`` (the words stood for the entity in a labelled
+            text), ``partial``, or None.
         view: Where entities have several vectors: the text of the view that was nearest.
     """
 
@@ -45,6 +58,10 @@ class Candidate(NamedTuple):
     name: str
     score: float
     rank: int
+    dense_score: float | None = None
+    dense_rank: int | None = None
+    name_score: float | None = None
+    match: str | None = None
     view: str | None = None
 
     def to_record(self) -> dict[str, Any]:
@@ -75,6 +92,8 @@ class EntityIndex:
         self.max_length = max_length
         self._vectors: VectorIndex = FlatIndex(np.empty((0, dimension), dtype=np.float32))
         self._entities: _Entities = _Entities(None, [], [])
+        self._lexicon = Lexicon(self)
+        self.fitted: dict[str, Any] = {}
         self._views = ViewTable(views) if views is not None and views.max_views > 1 else None
         self.seconds_per_view: float | None = None
 
@@ -92,6 +111,16 @@ class EntityIndex:
     def ids(self) -> list[str]:
         """Ids of the entities, by row."""
         return self._entities.ids
+
+    @property
+    def row_of(self) -> dict[str, int]:
+        """Row by id."""
+        return self._entities.rows
+
+    @property
+    def lexicon(self) -> Lexicon:
+        """The names of the entities, searchable; they are kept in step with `add` and `remove`."""
+        return self._lexicon
 
     @property
     def view_settings(self) -> ViewSettings:
@@ -128,6 +157,7 @@ class EntityIndex:
         if views is not None:
             check_views(views, len(entities))
         new = [entity.id for entity in unique_ids(entities)]
+        self._lexicon.release()
         self._remove([one for one in new if one in self._entities.rows])
         self._vectors.add(vectors)
         if self._views is not None and views is not None:
@@ -147,6 +177,7 @@ class EntityIndex:
         missing = [one for one in ids if one not in self._entities.rows]
         if missing:
             raise InputError(f"no entity {missing[0]!r} in the index ({len(missing)} of {len(ids)} ids are not there)")
+        self._lexicon.release()
         self._remove(ids)
 
     def _remove(self, ids: list[str]) -> None:
@@ -224,7 +255,7 @@ class EntityIndex:
         assert isinstance(self._vectors, FlatIndex)
         return self._vectors.vectors
 
-    def scores(self, query: Vectors, rows: Sequence[int]) -> Vectors:
+    def scores(self, query: Vectors, rows: Sequence[int] | Rows) -> Vectors:
         """The scores of some entities.
 
         Args:
@@ -234,9 +265,9 @@ class EntityIndex:
         Returns:
             Float32 (n,), of each entity that of its best view.
         """
-        if self._views is None or not rows:
-            return self.vectors[rows] @ query
-        views = [self._views.rows(row) for row in rows]
+        if self._views is None or not len(rows):
+            return self._scores(query, np.asarray(rows, dtype=np.int64))
+        views = [self._views.rows(int(row)) for row in rows]
         starts = np.cumsum([0, *map(len, views[:-1])])
         return np.maximum.reduceat(self._scores(query, np.concatenate(views)), starts)
 
@@ -285,10 +316,21 @@ class EntityIndex:
         with replace_folder(folder) as draft:
             np.save(draft / _VECTORS_FILE, self.vectors)
             write_entities(draft, self)
+            written = self._lexicon.save(draft)
             if self._views is not None:
-                self._views.save(draft)
-            files = (*_FILES, *(() if self._views is None else VIEW_FILES))
-            write_manifest(draft, len(self), self.dimension, self.model, self.fingerprint, self.max_length, files)
+                written = (*written, *self._views.save(draft))
+            manifest = Manifest(
+                0, len(self), self.dimension, self.model, self.fingerprint, self.max_length, "", {}, self.fitted
+            )
+            write_manifest(draft, manifest, (*_FILES, *written))
+
+    def save_fitted(self, folder: str | Path) -> None:
+        """Write what was fitted (`fitted`) into the folder that this index was read from; nothing else changes there.
+
+        Args:
+            folder: The folder.
+        """
+        write_fitted(Path(folder), self.fitted)
 
     @classmethod
     def load(cls, folder: str | Path, *, verify: bool = False) -> EntityIndex:
@@ -307,7 +349,7 @@ class EntityIndex:
             IndexFolderError: If a file of it is missing or damaged, or was written by a newer version.
         """
         folder = Path(folder)
-        manifest = read_manifest(folder, _FILES, VIEW_FILES)
+        manifest = read_manifest(folder, _FILES, (*LEXICON_FILES, *VIEW_FILES))
         check_files(folder, manifest, unread=() if verify else _LARGE_FILES)
         index = cls(manifest.dimension, manifest.fingerprint, manifest.model, manifest.max_length)
         try:
@@ -326,6 +368,8 @@ class EntityIndex:
             )
         index._vectors = FlatIndex(vectors)
         index._entities = _Entities(stored, list(range(len(stored))), list(stored.ids))
+        index._lexicon = Lexicon(index, {name: folder / name for name in LEXICON_FILES if name in manifest.files})
+        index.fitted = dict(manifest.fitted)
         return index
 
 

@@ -73,7 +73,7 @@ def _encoded(
             for entity, each, every in zip(entities, parts, wanted, strict=True)
             for span in every
         ]
-        rows = iter(encode(texts))
+        rows = iter(encode(texts) if texts else ())
         for place, every in enumerate(wanted):
             known[place].update((span, next(rows)) for span in every)
     return (

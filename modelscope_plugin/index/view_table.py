@@ -83,10 +83,11 @@ class ViewTable:
         _, start, end = self._views[row].tolist()
         return view_text(entity, entity_parts(entity, self.settings.max_views).texts, (start, end))
 
-    def save(self, folder: Path) -> None:
-        """Write the views into a folder."""
+    def save(self, folder: Path) -> tuple[str, ...]:
+        """Write the views into a folder; the names of the files."""
         np.save(folder / _TABLE, self._views)
         (folder / _SETTINGS).write_text(json.dumps(asdict(self.settings)) + "\n", encoding="utf-8")
+        return VIEW_FILES
 
     @classmethod
     def load(cls, folder: Path) -> ViewTable:

@@ -29,6 +29,7 @@ UNTRAINED = CardFacts(
     has_markers=True,
     sentence_transformers=True,
     standalone=False,
+    onnx=False,
     indexed=0,
     training=None,
     measured=None,

@@ -15,7 +15,7 @@ from modelscope_plugin.index import entity_index
 from modelscope_plugin.index.entity_index import Candidate, EntityIndex
 from modelscope_plugin.index.vector_index import Vectors
 
-FILES = ("vectors.npy", "entities.jsonl", "offsets.npy", "ids.json")
+FILES = ("vectors.npy", "entities.jsonl", "names.safetensors", "offsets.npy", "ids.json")
 
 SMALL_VECTORS = st.integers(1, 3).flatmap(
     lambda dimension: st.tuples(
@@ -511,7 +511,7 @@ def test_load_names_a_file_of_another_size(saved: Path, name: str, change: Calla
 
 
 @pytest.mark.parametrize(
-    ("name", "verify"), [*zip(FILES, [True] * 4, strict=True), *zip(FILES[2:], [False] * 2, strict=True)]
+    ("name", "verify"), [*zip(FILES, [True] * 5, strict=True), *zip(FILES[3:], [False] * 2, strict=True)]
 )
 def test_load_names_a_file_with_a_flipped_bit(saved: Path, name: str, verify: bool) -> None:
     data = bytearray((saved / name).read_bytes())
@@ -597,6 +597,6 @@ def test_load_refuses_a_manifest_without_a_key(saved: Path, key: str) -> None:
 
 def test_load_refuses_a_newer_version(saved: Path) -> None:
     manifest = json.loads((saved / "manifest.json").read_text(encoding="utf-8"))
-    (saved / "manifest.json").write_text(json.dumps(manifest | {"version": 2}), encoding="utf-8")
-    with pytest.raises(IndexFolderError, match="is of version 2, this package reads version 1"):
+    (saved / "manifest.json").write_text(json.dumps(manifest | {"version": 3}), encoding="utf-8")
+    with pytest.raises(IndexFolderError, match="is of version 3, this package reads version 2"):
         EntityIndex.load(saved)
