@@ -122,7 +122,7 @@ def run(args: argparse.Namespace) -> None:
         plot_recall({f"{encoder.name or 'model'}": result.curve}, args.plot)
     if args.json:
         # Whose figures they are, for the card of a model that is published.
-        print_json(result.to_record() | {"fingerprint": encoder.fingerprint})
+        print_json(result.to_record() | {"retrieval": retrieval, "fingerprint": encoder.fingerprint})
         return
     figures = {f"all {result.mentions} mentions": result.recall}
     for name, group in result.groups.items():

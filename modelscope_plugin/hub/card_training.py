@@ -72,6 +72,11 @@ def results(facts: CardFacts, say: Say) -> str:
             "保留哪些权重也由开发集决定，所以这不是测试集成绩。",
             "The dev set also decided which weights were kept, so these are no figures of a test set.",
         )
+    if figures.get("retrieval", "dense") != "dense":
+        text += say("", " ") + say(
+            f"检索方式为 `{figures['retrieval']}`，除向量外还用到名称。",
+            f"Retrieval is `{figures['retrieval']}`, which looks at names beside vectors.",
+        )
     if mrr is not None:
         text += say("", " ") + f"MRR@{ks[-1]} {100 * mrr:.1f}{say('。', '.')}"
     if training and _is_dev_set_of_training(training):
