@@ -96,7 +96,8 @@ class EntityLinker:
             if model is not None:
                 raise
             raise MissingFileError(f"the index {index} names its model, but {error}; give the model") from None
-        options = configured(encoder.name, retrieval=retrieval, nil_threshold=nil_threshold, detector=detector)
+        folder = resolve_model(encoder.name)
+        options = configured(folder, retrieval=retrieval, nil_threshold=nil_threshold, detector=detector)
         return cls(encoder, opened, **options)
 
     def link(
@@ -187,7 +188,7 @@ def find_index(model: str | Path | None, revision: str | None = None) -> Path:
     return folder / INDEX_FOLDER
 
 
-def configured(model: str, **given: Any) -> dict[str, Any]:
+def configured(model: str | Path, **given: Any) -> dict[str, Any]:
     """How to link: what is given, else what ``pipeline`` says in a model's configuration.json, else in the shipped one.
 
     Args:
