@@ -84,6 +84,10 @@ def run(args: argparse.Namespace) -> None:
         check_plot(args.plot)
     if (args.fit_nil or args.fit_fusion) and args.index is None:
         raise UsageError("--fit-nil and --fit-fusion need --index, where what they fit is kept")
+    if args.fit_fusion and args.retrieval != "hybrid":
+        raise UsageError("--fit-fusion fits hybrid retrieval; add --retrieval hybrid")
+    if args.fit_nil and args.retrieval is None:
+        raise UsageError("--fit-nil fits for one retrieval; add --retrieval hybrid, which linking uses, or another")
     if args.nil_precision is not None and not args.fit_nil:
         raise UsageError("--nil-precision goes with --fit-nil")
     mentions = list(read_mentions(args.file, encoding=args.encoding))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ from modelscope_plugin.cli.output import print_json
 from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.errors import UsageError
 from modelscope_plugin.files import check_output_folder
+
+logger = logging.getLogger(__name__)
 
 _EXAMPLES = """\
 examples:
@@ -94,6 +97,10 @@ def run(args: argparse.Namespace) -> None:
         index = _add(args, index)
     if args.learn_names:
         index.lexicon.learn(read_mentions(args.learn_names, encoding=args.encoding))
+        if index.fitted:
+            logger.warning(
+                "what was fitted before these names were learnt (%s) is to be fitted again", ", ".join(index.fitted)
+            )
     index.save(args.out)
     if args.json:
         facts = {"index": args.out, "entities": len(index), "dimension": index.dimension, "model": index.model}

@@ -16,7 +16,8 @@ WHOLE = (0, 0)
 
 # Where a sentence ends: Chinese full stops and their like with closing quotes and brackets behind them; Latin ones
 # before white space only, and not behind a single letter or digit, so that 3.5, n!, J. Smith and x.org stay whole.
-_END = re.compile(r"[。！？…．]+[”’」』）)》\"']*|(?<!\b[A-Za-z0-9])[.!?]+[”’\"')]*(?=\s)|\n+")
+# A Latin one is looked for at the beginning of a run only, or a long run of dots would be read anew from each dot.
+_END = re.compile(r"[。！？…．]+[”’」』）)》\"']*|(?<![.!?])(?<!\b[A-Za-z0-9])[.!?]{1,64}[”’\"')]{0,8}(?=\s)|\n+")
 _ENDS = tuple("。！？!?….．”’」』）)》\"'")
 # A fact longer than this is running text; it is cut into its sentences.
 _LONG_FACT = 200

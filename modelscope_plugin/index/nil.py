@@ -92,7 +92,7 @@ class NilRule:
                 return None
             raise InputError(
                 f"nil_threshold={threshold} needs a confidence, which is not fitted for {retrieval} retrieval; fit it "
-                "with: modelscope entity evaluate DEV --index INDEX --fit-nil"
+                f"with: modelscope entity evaluate DEV --index INDEX --fit-nil --retrieval {retrieval}"
             )
         try:
             rule = cls(**rules[retrieval])
@@ -100,8 +100,8 @@ class NilRule:
             raise IndexFolderError(f"the NIL rule in the index is damaged ({error}); fit it again") from None
         if threshold is None:
             return rule
-        if not 0 <= threshold <= 1:
-            raise InputError(f"nil_threshold={threshold} must be between 0 and 1")
+        if isinstance(threshold, str) or not 0 <= threshold <= 1:
+            raise InputError(f"nil_threshold={threshold!r} must be a number between 0 and 1")
         return replace(rule, threshold=float(threshold))
 
 
@@ -133,7 +133,7 @@ def fit_nil_rule(
     """Fit a rule on labelled mentions.
 
     A logistic regression gives the confidence. The threshold is the one of best F1 of saying NIL, or of best recall
-    among those whose precision is at least the one wanted.
+    among those whose precision is at least the one wanted; mentions without a candidate count as said to be NIL.
 
     Args:
         features: For each mention the dot product and likeness of its best candidate; None where it has none.
@@ -157,7 +157,8 @@ def fit_nil_rule(
     dense, names, bias = _logistic(values, ~labels)
     rule = NilRule(retrieval, dense, names, bias, 0.0)
     confidences = np.array([rule.confidence(one) for one, _ in known])
-    threshold = _threshold(confidences, labels, precision)
+    without = np.array([label for one, label in zip(features, nil, strict=True) if one is None], dtype=bool)
+    threshold = _threshold(confidences, labels, without, precision)
     return replace(rule, threshold=threshold)
 
 
@@ -178,15 +179,20 @@ def _logistic(values: npt.NDArray[np.float64], linkable: npt.NDArray[np.bool_]) 
     return float(weights[0]), float(weights[1]), float(found[2] - weights @ middle)
 
 
-def _threshold(confidences: npt.NDArray[np.float64], labels: npt.NDArray[np.bool_], precision: float | None) -> float:
-    """The threshold to say NIL below."""
+def _threshold(
+    confidences: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.bool_],
+    without: npt.NDArray[np.bool_],
+    precision: float | None,
+) -> float:
+    """The threshold to say NIL below; ``without`` are the labels of mentions that are NIL whatever it is."""
     cuts = np.unique(confidences)
     # Halfway between what stands on its two sides, so that rounding does not change sides.
     cuts = np.concatenate([[0.0], (cuts[:-1] + cuts[1:]) / 2, [1.0]])
-    said = np.searchsorted(np.sort(confidences), cuts)
-    right = np.searchsorted(np.sort(confidences[labels]), cuts)
+    said = np.searchsorted(np.sort(confidences), cuts) + len(without)
+    right = np.searchsorted(np.sort(confidences[labels]), cuts) + without.sum()
     precisions = np.divide(right, said, out=np.ones(len(cuts)), where=said > 0)
-    recalls = right / labels.sum()
+    recalls = right / (labels.sum() + without.sum())
     if precision is None:
         quality = np.divide(
             2 * precisions * recalls, precisions + recalls, out=np.zeros(len(cuts)), where=precisions + recalls > 0

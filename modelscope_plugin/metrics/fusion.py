@@ -29,6 +29,8 @@ def fit_fusion(
 ) -> Fusion:
     """Fit a weighted sum of dot product and likenesses and keep it in the index (`EntityIndex.fitted`).
 
+    A NIL rule of hybrid retrieval does not fit it any more and is dropped.
+
     The weights are those under which the gold entities are likeliest among the candidates (softmax regression). The
     mentions must not be those whose words the index has learnt: these would look like perfect names.
 
@@ -60,6 +62,8 @@ def fit_fusion(
     dense, names, learned = _softmax_weights(examples)
     fusion = Fusion("weighted_sum", dense, names, learned)
     index.fitted["fusion"] = fusion.to_record()
+    # Other candidates come first now than those that a NIL rule was fitted on.
+    index.fitted.get("nil", {}).pop("hybrid", None)
     return fusion
 
 

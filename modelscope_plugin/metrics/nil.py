@@ -105,7 +105,7 @@ def fit_nil(
         encoder: The dual encoder.
         index: Its index of the knowledge base; `EntityIndex.save_fitted` writes the rule into its folder.
         mentions: Mentions with gold entities or NIL labels; others are passed over.
-        retrieval: The retrieval to fit for.
+        retrieval: The retrieval to fit for; the rule holds for no other, and linking is ``hybrid`` by default.
         precision: The precision of saying NIL that is wanted, 0 to 1; None for the best F1.
         batch_size: Mentions in one forward pass.
         show_progress_bar: True, False, or None for a bar on a terminal only.

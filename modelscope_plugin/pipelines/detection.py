@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from operator import index
 from typing import Any, TypeAlias
 
 from modelscope_plugin.data.records import Document, Mention, excerpt
@@ -15,13 +17,13 @@ Detector: TypeAlias = Callable[[str], Any]
 DICTIONARY = "dictionary"
 
 
-def make_detector(detector: str | Detector | None, index: EntityIndex) -> Detector | None:
+def make_detector(detector: str | Detector | None, entities: EntityIndex) -> Detector | None:
     """What ``detector=`` names, as a function of a text.
 
     Args:
         detector: ``dictionary`` for the names of the index; a function from a text to spans, or a ModelScope pipeline
             for named-entity recognition; None for none.
-        index: The index.
+        entities: The index.
 
     Returns:
         The function.
@@ -40,9 +42,26 @@ def make_detector(detector: str | Detector | None, index: EntityIndex) -> Detect
             f"detector={detector!r} is not known; give {DICTIONARY!r}, a function from a text to spans, or a "
             "ModelScope pipeline for named-entity recognition"
         )
-    from modelscope_plugin.index.names.detector import DictionaryDetector
+    return _Dictionary(entities)
 
-    return DictionaryDetector(index.lexicon.names)
+
+class _Dictionary:
+    """The dictionary detector of an index, made anew where the names of the index have changed."""
+
+    def __init__(self, entities: EntityIndex) -> None:
+        self._entities = entities
+        self._make()
+
+    def _make(self) -> None:
+        from modelscope_plugin.index.names.detector import DictionaryDetector
+
+        self._names = self._entities.lexicon.names
+        self._detector = DictionaryDetector(self._names)
+
+    def __call__(self, text: str) -> list[tuple[int, int]]:
+        if self._entities.lexicon.names is not self._names:
+            self._make()
+        return self._detector(text)
 
 
 def with_detected(document: Document, detector: Detector) -> Document:
@@ -63,15 +82,18 @@ def with_detected(document: Document, detector: Detector) -> Document:
     if document.mentions or not document.text.strip():
         return document
     spans = [_span(span) for span in _listed(detector(document.text))]
-    mentions: list[Mention] = []
+    kept: list[tuple[int, int]] = []
     for start, end in sorted(set(spans), key=lambda span: (span[0] - span[1], span[0])):
-        try:
-            mention = Mention(document.text, start, end, text_id=document.text_id)
-        except InputError as error:
-            raise InputError(f"the detector gave a span that is not usable: {error}") from None
-        if all(mention.end <= other.start or other.end <= mention.start for other in mentions):
-            mentions.append(mention)
-    return replace(document, mentions=tuple(sorted(mentions, key=lambda mention: mention.start)))
+        # Those kept do not overlap, so only the neighbours can.
+        place = bisect_left(kept, (start, end))
+        before, after = kept[:place][-1:], kept[place : place + 1]
+        if all(other[1] <= start for other in before) and all(end <= other[0] for other in after):
+            kept.insert(place, (start, end))
+    try:
+        mentions = tuple(Mention(document.text, *span, text_id=document.text_id) for span in kept)
+    except InputError as error:
+        raise InputError(f"the detector gave a span that is not usable: {error}") from None
+    return replace(document, mentions=mentions)
 
 
 def _listed(found: Any) -> Iterable[Any]:
@@ -86,9 +108,9 @@ def _span(span: Any) -> tuple[int, int]:
     if isinstance(span, Mapping):
         span = (span.get("start"), span.get("end"))
     try:
-        start, end = span
+        start, end = map(index, span)
     except (TypeError, ValueError):
         raise InputTypeError(
-            f"a span must be (start, end) or have 'start' and 'end', not {excerpt(repr(span))}"
+            f"a span must be (start, end) or have 'start' and 'end', as integers, not {excerpt(repr(span))}"
         ) from None
     return start, end

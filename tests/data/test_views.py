@@ -120,3 +120,8 @@ def test_a_million_aliases_leave_the_views_bounded() -> None:
 def test_bad_settings_are_named(values: dict[str, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         ViewSettings(**values)
+
+
+def test_long_run_of_dots_is_one_sentence_and_read_once() -> None:
+    views = entity_views(Entity("a", "名", description="." * 200_000 + " 完。"), 4)
+    assert len(views) == 4

@@ -85,3 +85,17 @@ def test_configuration_of_the_model_says_how_to_link(model_folder: Path, index_f
     assert len(linker.link_documents([Document(TEXT, ())])[0]["mentions"]) == 2
     other = EntityLinker.from_pretrained(tmp_path / "model", index_folder, device="cpu", retrieval="dense")
     assert other.retriever.retrieval == "dense"
+
+
+def test_dictionary_follows_the_names_of_the_index(index: EntityIndex) -> None:
+    detector = make_detector("dictionary", index)
+    assert detector is not None
+    assert [TEXT[start:end] for start, end in detector(TEXT)] == ["大鹏", "苹果"]
+    index.remove(["dapeng", "roc"])
+    assert [TEXT[start:end] for start, end in detector(TEXT)] == ["苹果"]
+
+
+@pytest.mark.parametrize("span", [{"start": None, "end": 2}, {"text": "x"}, ("a", "b"), "ab", ([1], [2]), 3])
+def test_span_that_is_none_is_named(span: object) -> None:
+    with pytest.raises(InputTypeError, match="a span must be"):
+        with_detected(Document("苹果公司好", ()), lambda text: [span])
