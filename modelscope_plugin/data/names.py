@@ -25,7 +25,8 @@ def normalized_name(name: str) -> str:
     for _ in range(2):
         name = unicodedata.normalize("NFKC", name).casefold()
     name = unicodedata.normalize("NFKC", name)
-    return name.translate(_bare()) or "".join(name.split())
+    # What stood apart, an accent from its letter for one, can belong together once what was between is gone.
+    return unicodedata.normalize("NFKC", name.translate(_bare())) or "".join(name.split())
 
 
 class _Bare(dict[int, "str | None"]):
