@@ -46,6 +46,11 @@ def register(commands: Any) -> None:
         metavar="K",
         help="values of k (default: those of the model's configuration.json)",
     )
+    parser.add_argument(
+        "--as-linked",
+        action="store_true",
+        help="search an approximate index the way `link` does, not exactly",
+    )
     add_model(parser, "the model (default: the one that the index names)", required=False)
     add_encoding(parser)
     add_file_encoding(parser)
@@ -68,7 +73,16 @@ def run(args: argparse.Namespace) -> None:
     from modelscope_plugin.trainers.settings import evaluation_ks, training_configuration
 
     ks = args.k or evaluation_ks(training_configuration(resolve_model(encoder.name)))
-    result = evaluate(encoder, index, mentions, ks=ks, seen=seen, by_ambiguity=True, batch_size=args.batch_size)
+    result = evaluate(
+        encoder,
+        index,
+        mentions,
+        ks=ks,
+        seen=seen,
+        by_ambiguity=True,
+        batch_size=args.batch_size,
+        exact=not args.as_linked,
+    )
     if args.plot:
         plot_recall({f"{encoder.name or 'model'}": result.curve}, args.plot)
     if args.json:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from modelscope_plugin.errors import IndexFolderError, MissingFileError
 from modelscope_plugin.files import write_json
 
 MANIFEST_FILE = "manifest.json"
-_VERSION = 1
+# Version 2 says how the index is searched; a folder of version 1 is searched exactly.
+_VERSION = 2
+_READABLE = (1, _VERSION)
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,7 @@ class Manifest:
         max_length: Tokens of the window of the entity texts, 0 where it is not known.
         created: Time of writing, UTC.
         files: Size (``bytes``) and ``sha256`` of every other file.
+        search: How it is searched, with the recall measured (`Tuning`); empty for exact search.
     """
 
     version: int
@@ -40,26 +43,24 @@ class Manifest:
     max_length: int
     created: str
     files: dict[str, dict[str, Any]]
+    search: dict[str, Any] = field(default_factory=dict)
 
 
-def write_manifest(
-    folder: Path, entities: int, dimension: int, model: str, fingerprint: str, max_length: int, files: Iterable[str]
-) -> None:
-    """Write the manifest of a folder whose files are all there."""
-    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+def write_manifest(folder: Path, manifest: Manifest, files: Iterable[str]) -> None:
+    """Write the manifest of a folder whose files are all there, with their sizes and checksums."""
     records = {name: _file_record(folder / name) for name in files}
-    write_json(
-        folder / MANIFEST_FILE,
-        asdict(Manifest(_VERSION, entities, dimension, model, fingerprint, max_length, created, records)),
-    )
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    manifest = replace(manifest, version=_VERSION, created=created, files=records)
+    write_json(folder / MANIFEST_FILE, asdict(manifest))
 
 
-def read_manifest(folder: Path, files: Iterable[str]) -> Manifest:
+def read_manifest(folder: Path, files: Iterable[str], optional: Iterable[str] = ()) -> Manifest:
     """Read a manifest.
 
     Args:
         folder: The index folder.
         files: Names of the files that a sound index has.
+        optional: Names of those that it may have.
 
     Returns:
         The manifest.
@@ -76,16 +77,16 @@ def read_manifest(folder: Path, files: Iterable[str]) -> Manifest:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         version = values["version"]
-        reason = "" if version != _VERSION else _fault(values, set(files))
+        reason = "" if version not in _READABLE else _fault(values, set(files), set(optional))
     except KeyError as error:
         reason = f"no {error}"
     except (ValueError, TypeError, AttributeError) as error:
         reason = str(error)
     if reason:
         raise IndexFolderError(f"{path} is damaged ({reason}); build the index again in another folder")
-    if version != _VERSION:
+    if version not in _READABLE:
         raise IndexFolderError(f"{path} is of version {version}, this package reads version {_VERSION}; build it again")
-    return Manifest(**{name: values[name] for name in Manifest.__dataclass_fields__})
+    return Manifest(**{name: values[name] for name in Manifest.__dataclass_fields__ if name in values})
 
 
 def check_files(folder: Path, manifest: Manifest, unread: Iterable[str] = ()) -> None:
@@ -108,7 +109,7 @@ def check_files(folder: Path, manifest: Manifest, unread: Iterable[str] = ()) ->
             raise IndexFolderError(f"{path} is damaged: its checksum is another; build the index again")
 
 
-def _fault(values: dict[str, Any], files: set[str]) -> str:
+def _fault(values: dict[str, Any], files: set[str], optional: set[str]) -> str:
     """What is wrong with a manifest of this version; nothing where it is sound."""
     for key in ("model", "fingerprint", "created"):
         if not isinstance(values[key], str):
@@ -116,7 +117,9 @@ def _fault(values: dict[str, Any], files: set[str]) -> str:
     for key in ("entities", "dimension", "max_length"):
         if type(values[key]) is not int or values[key] < 0:
             return f"{key} is no count"
-    if set(values["files"]) != files:
+    if not isinstance(values.get("search", {}), dict):
+        return "search is no object"
+    if not files <= set(values["files"]) <= files | optional:
         return "files are others"
     if any(set(record) != {"bytes", "sha256"} for record in values["files"].values()):
         return "files lack sizes or checksums"

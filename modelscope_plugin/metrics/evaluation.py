@@ -101,6 +101,7 @@ def evaluate(
     by_ambiguity: bool = False,
     batch_size: int = DEFAULT_BATCH_SIZE,
     show_progress_bar: bool | None = None,
+    exact: bool = True,
 ) -> Evaluation:
     """Measure recall over the whole knowledge base.
 
@@ -115,6 +116,7 @@ def evaluate(
             names of the whole knowledge base.
         batch_size: Mentions in one forward pass.
         show_progress_bar: True, False, or None for a bar on a terminal only.
+        exact: Whether to search exactly; False searches the way the index was tuned to.
 
     Returns:
         The figures.
@@ -132,7 +134,7 @@ def evaluate(
     rankings: list[list[str]] = []
     ks = check_ks(ks)
     for start in range(0, len(vectors), _CHUNK):
-        _, rows = index.search_rows(vectors[start : start + _CHUNK], max(ks))
+        _, rows = index.search_rows(vectors[start : start + _CHUNK], max(ks), exact=exact)
         rankings += [[index.ids[row] for row in found] for found in rows.tolist()]
     nil = sum(mention.nil is not None for mention in given if not mention.entity_ids)
     return score_rankings(

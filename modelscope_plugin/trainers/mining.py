@@ -139,9 +139,9 @@ def mine_negatives(
             golds = [{rows[one] for one in mention.entity_ids if one in rows} for mention in part]
             # Gold entities and their doubles have no rank, so some more have to be looked at.
             most = settings.range_max + max(map(len, golds)) + _DOUBLES
-            scores, ranked = index.search_rows(queries, most)
+            scores, ranked = index.search_rows(queries, most, exact=True)
             for mention, query, own, row_scores, row_ranked in zip(part, queries, golds, scores, ranked, strict=True):
-                own_scores = index.vectors[sorted(own)] @ query
+                own_scores = index.scores(query, sorted(own))
                 gold_score = float(own_scores.max())
                 doubles = _doubles(index, own, own_scores, row_scores, row_ranked)
                 others = ~np.isin(row_ranked, [*own, *doubles])
@@ -235,7 +235,7 @@ def _chosen(
     named: list[Negative] = []
     if alike:
         rank = {row: rank for rank, row in enumerate(ranked.tolist(), 1)}
-        alike_scores = (index.vectors[alike] @ query).tolist()
+        alike_scores = index.scores(query, alike).tolist()
         named = [
             Negative(row, score, rank.get(row, 0), by_name=True)
             for row, score in zip(alike, alike_scores, strict=True)

@@ -597,6 +597,6 @@ def test_load_refuses_a_manifest_without_a_key(saved: Path, key: str) -> None:
 
 def test_load_refuses_a_newer_version(saved: Path) -> None:
     manifest = json.loads((saved / "manifest.json").read_text(encoding="utf-8"))
-    (saved / "manifest.json").write_text(json.dumps(manifest | {"version": 2}), encoding="utf-8")
-    with pytest.raises(IndexFolderError, match="is of version 2, this package reads version 1"):
+    (saved / "manifest.json").write_text(json.dumps(manifest | {"version": 3}), encoding="utf-8")
+    with pytest.raises(IndexFolderError, match="is of version 3, this package reads version 2"):
         EntityIndex.load(saved)

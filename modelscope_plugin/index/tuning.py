@@ -1,0 +1,191 @@
+"""Choosing how an index is searched, and measuring what that costs in recall."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+
+from modelscope_plugin.errors import InputError
+from modelscope_plugin.index.approximate_index import FEWEST, ApproximateIndex
+from modelscope_plugin.index.stored_vectors import Rows, StoredVectors, Vectors
+from modelscope_plugin.index.vector_index import FlatIndex, VectorIndex
+
+AUTO_ENTITIES = 100_000
+"""From so many entities on ``auto`` searches approximately: see benchmarks/search.py."""
+
+RECALL_TARGETS = {16: 0.99, 128: 0.97}
+"""Share of the exact first k that a search has to find; its effort is the least that does."""
+
+RENEW_SHARE = 0.2
+"""An approximate index of which more than this share was added or removed since it was trained should be renewed."""
+
+_LEAST_EFFORT = 8
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How an index is searched.
+
+    Attributes:
+        kind: ``exact``, or the kind of FAISS index.
+        precision: What the vectors are stored as.
+        truncate_dim: Dimensions that are kept.
+        effort: ``nprobe`` or ``efSearch``; 0 where there is no such choice.
+        recall: Share of the exact first k that is found, by k; empty for exact search of whole float32 vectors.
+        queries: Queries this was measured on.
+        trained: Entities that the index was trained and filled with.
+    """
+
+    kind: str = "exact"
+    precision: str = "float32"
+    truncate_dim: int = 0
+    effort: int = 0
+    recall: dict[int, float] = field(default_factory=dict)
+    queries: int = 0
+    trained: int = 0
+
+    def to_record(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return asdict(self) | {"recall": {str(k): value for k, value in self.recall.items()}}
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Tuning:
+        """From a JSON object.
+
+        Raises:
+            ValueError: If it is none that `to_record` makes.
+        """
+        try:
+            recall = {int(k): float(value) for k, value in record["recall"].items()}
+            return cls(**{**record, "recall": recall})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"search: {error}") from None
+
+    def __str__(self) -> str:
+        parts = [f"search {self.kind}", self.precision]
+        if self.truncate_dim:
+            parts.append(f"{self.truncate_dim} dimensions")
+        if self.recall:
+            figures = ", ".join(f"@{k} {100 * value:.1f}" for k, value in self.recall.items())
+            parts.append(f"recall of the exact list {figures} on {self.queries} queries")
+        return "; ".join(parts)
+
+
+def approximate_kind(rows: int, dimension: int) -> str:
+    """The kind of FAISS index that serves so many vectors best.
+
+    Inverted lists, some 2 sqrt(n) of them, of product-quantised codes of 4 bits for 4 dimensions. So few vectors that
+    all of them would be candidates are searched exactly.
+    """
+    if rows <= FEWEST:
+        return "exact"
+    lists = 2 ** round(math.log2(2 * math.sqrt(rows)))
+    step = next((step for step in (4, 3, 2) if dimension % step == 0), 1)
+    return f"IVF{lists},PQ{dimension // step}x4fs"
+
+
+def tuned(
+    vectors: Vectors, queries: Vectors, search: str, precision: str, truncate_dim: int | None
+) -> tuple[FlatIndex | ApproximateIndex, Tuning]:
+    """Store vectors in a precision, make an index for them and measure it.
+
+    Args:
+        vectors: float32 (n, dim).
+        queries: Queries like those to come, float32 (m, dim): one half decides the effort, the other is measured.
+        search: ``auto``, ``exact``, ``approximate``, or a kind of FAISS's ``index_factory``.
+        precision: ``float32``, ``float16`` or ``int8``.
+        truncate_dim: Dimensions to keep; None for all.
+
+    Returns:
+        The index and what was chosen and measured.
+
+    Raises:
+        InputError: If a choice is not usable, or there are too few queries to measure it.
+    """
+    dimension = vectors.shape[1]
+    if truncate_dim is not None and not 1 <= truncate_dim <= dimension:
+        raise InputError(f"truncate_dim={truncate_dim} is not between 1 and the {dimension} dimensions of the model")
+    kept = truncate_dim or dimension
+    stored = StoredVectors(kept, precision)
+    stored.add(np.ascontiguousarray(vectors[:, :kept]))
+    kind = chosen_kind(search, len(vectors), kept)
+    if kind == "exact" and precision == "float32" and kept == dimension:
+        return FlatIndex(stored), Tuning()
+    if len(queries) < 2:
+        raise InputError("at least 2 queries are needed to measure recall")
+    whole = StoredVectors(dimension)
+    whole.add(vectors)
+    truth = _first(FlatIndex(whole), queries, _largest(len(vectors)))
+    return _measured(stored, np.ascontiguousarray(queries[:, :kept]), kind, truth, truncate_dim or 0)
+
+
+def tuned_again(stored: StoredVectors, queries: Vectors, before: Tuning) -> tuple[FlatIndex | ApproximateIndex, Tuning]:
+    """Make the index of vectors that have changed anew, in the way it was made before, and measure it.
+
+    Args:
+        stored: The vectors; as they are stored, they are what recall is measured against.
+        queries: Queries of the dimensions that are stored, float32 (m, dim).
+        before: What was chosen before.
+
+    Returns:
+        As for `tuned`.
+    """
+    own_choice = before.kind == approximate_kind(before.trained, stored.dimension)
+    kind = approximate_kind(len(stored), stored.dimension) if own_choice else before.kind
+    truth = _first(FlatIndex(stored), queries, _largest(len(stored)))
+    return _measured(stored, queries, kind, truth, before.truncate_dim)
+
+
+def _measured(
+    stored: StoredVectors, queries: Vectors, kind: str, truth: Rows, truncate_dim: int
+) -> tuple[FlatIndex | ApproximateIndex, Tuning]:
+    ks = [k for k in RECALL_TARGETS if k <= len(stored)]
+    exact, effort, trained = FlatIndex(stored), 0, 0
+    index: FlatIndex | ApproximateIndex = exact
+    asked = slice(None)
+    if kind != "exact":
+        index, trained, asked = ApproximateIndex.train(stored, kind), len(stored), slice(1, None, 2)
+        # What precision and truncation lose, no effort brings back: it is chosen by what is stored.
+        effort = _set_effort(index, queries[::2], _first(exact, queries[::2], _largest(len(stored))), ks)
+    recall = {k: recall_of(_first(index, queries[asked], k), truth[asked], k) for k in ks}
+    return index, Tuning(kind, stored.precision, truncate_dim, effort, recall, len(truth[asked]), trained)
+
+
+def chosen_kind(search: str, rows: int, dimension: int) -> str:
+    """What ``auto`` and ``approximate`` mean for so many vectors; other words stand for themselves."""
+    if search == "auto":
+        search = "approximate" if rows >= AUTO_ENTITIES else "exact"
+    return approximate_kind(rows, dimension) if search == "approximate" else search
+
+
+def recall_of(found: Rows, truth: Rows, k: int) -> float:
+    """Share of the exact first ``k`` rows (m, >= k) that are among the first ``k`` found."""
+    hits = sum(np.isin(own[:k], right[:k]).sum() for own, right in zip(found, truth, strict=True))
+    return float(hits / max(1, k * len(truth)))
+
+
+def _largest(rows: int) -> int:
+    """The largest k whose recall is measured on so many rows."""
+    return max((k for k in RECALL_TARGETS if k <= rows), default=0)
+
+
+def _first(index: VectorIndex, queries: Vectors, k: int) -> Rows:
+    parts = [index.search(queries[start : start + _CHUNK], k)[1] for start in range(0, len(queries), _CHUNK) if k]
+    return np.concatenate(parts) if parts else np.empty((len(queries), 0), dtype=np.int64)
+
+
+def _set_effort(index: ApproximateIndex, queries: Vectors, best: Rows, ks: list[int]) -> int:
+    """The least effort that reaches the targets, or the largest; it is set and given back."""
+    effort = min(_LEAST_EFFORT, index.most_effort)
+    while effort:
+        index.effort = effort
+        if all(recall_of(_first(index, queries, k), best, k) >= RECALL_TARGETS[k] for k in ks):
+            break
+        if effort == index.most_effort:
+            break
+        effort = min(2 * effort, index.most_effort)
+    return effort
