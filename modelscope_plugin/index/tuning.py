@@ -78,12 +78,12 @@ class Tuning:
 def approximate_kind(rows: int, dimension: int) -> str:
     """The kind of FAISS index that serves so many vectors best.
 
-    Inverted lists, some 2 sqrt(n) of them, of product-quantised codes of 4 bits for 4 dimensions. So few vectors that
+    Inverted lists, some sqrt(n) of them, of product-quantised codes of 4 bits for 4 dimensions. So few vectors that
     all of them would be candidates are searched exactly.
     """
     if rows <= FEWEST:
         return "exact"
-    lists = 2 ** round(math.log2(2 * math.sqrt(rows)))
+    lists = 2 ** round(math.log2(math.sqrt(rows)))
     step = next((step for step in (4, 3, 2) if dimension % step == 0), 1)
     return f"IVF{lists},PQ{dimension // step}x4fs"
 
