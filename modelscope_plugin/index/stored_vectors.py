@@ -142,7 +142,7 @@ class StoredVectors:
             try:
                 with np.load(folder / SCALES_FILE) as file:
                     parts = {name: file[name] for name in ("scales", "center", "spread")}
-            except (zipfile.BadZipFile, KeyError) as error:
+            except (zipfile.BadZipFile, KeyError, ValueError) as error:
                 raise ValueError(f"{SCALES_FILE} is damaged ({error})") from None
             shapes = {"scales": (rows,), "center": (dimension,), "spread": (dimension,)}
             if any(part.shape != shapes[name] or part.dtype != np.float32 for name, part in parts.items()):

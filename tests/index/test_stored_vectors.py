@@ -92,7 +92,9 @@ def test_saved_vectors_open_memory_mapped_and_equal(tmp_path: Path, precision: s
     np.testing.assert_array_equal(opened[:], made[:])
 
 
-@pytest.mark.parametrize(("precision", "rows", "dimension"), [("int8", 30, 16), ("float32", 29, 16), ("float32", 30, 8)])
+@pytest.mark.parametrize(
+    ("precision", "rows", "dimension"), [("int8", 30, 16), ("float32", 29, 16), ("float32", 30, 8)]
+)
 def test_opening_as_something_else_is_refused(tmp_path: Path, precision: str, rows: int, dimension: int) -> None:
     stored(normal(30), "float32").save(tmp_path)
     with pytest.raises(ValueError, match="does not hold"):
