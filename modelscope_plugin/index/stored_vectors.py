@@ -65,7 +65,9 @@ class StoredVectors:
     def matrix(self) -> npt.NDArray[Any]:
         """All rows as they are stored, (n, dim)."""
         if len(self._blocks) > 1:
-            self._blocks = [np.concatenate(self._blocks)]
+            # Nothing is copied where all but one are empty.
+            filled = [block for block in self._blocks if len(block)] or self._blocks[:1]
+            self._blocks = [np.concatenate(filled)] if len(filled) > 1 else filled
         return self._blocks[0]
 
     @property

@@ -14,7 +14,7 @@ from modelscope_plugin.index.tuning import AUTO_ENTITIES, approximate_kind, chos
 from modelscope_plugin.index.vector_index import FlatIndex, VectorIndex
 
 ROWS, DIMENSION = 3000, 16
-KINDS = ["IVF32,PQ4x4fs", "IVF32,SQ8", "IVF32,Flat", "HNSW16,SQ8", "HNSW16,Flat", "PQ8x4fs", "OPQ8,IVF32,PQ8"]
+KINDS = ["IVF32,PQ4x4fs", "IVF32,SQ8", "IVF32,Flat", "HNSW16,SQ8", "HNSW16,Flat", "PQ8x4fs", "PCA16,IVF32,SQ8"]
 
 
 def clustered(rows: int, seed: int = 0) -> Vectors:
