@@ -10,8 +10,11 @@ from setuptools.command.build_py import build_py
 HERE = Path(__file__).parent
 # What stands at the top of the repository and is read by the installed package.
 TOP_FILES = ("configuration.json", "LICENSE")
+AHO_CORASICK = "ahocorasick_rs>=1.0.1"
 LANGCHAIN = "langchain-community>=0.4.2"
 MATPLOTLIB = "matplotlib>=3.9"
+# The exporter that torch has needs onnxscript.
+ONNX = ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.7"]
 SENTENCE_TRANSFORMERS = "sentence-transformers>=5.1.2"
 # ModelScope's server calls a method of FastAPI that went with starlette 1.
 SERVER = ["modelscope[server]>=1.40.2", "starlette<1"]
@@ -63,10 +66,15 @@ setup(
         "transformers>=4.57.1",
         "faiss-cpu>=1.10",
         "numpy>=2.0.2",
+        "scipy>=1.15",
+        "safetensors>=0.4.3",
+        "opencc>=1.4",
         "tqdm>=4.66.3",
         "tabulate[widechars]>=0.9",
     ],
     extras_require={
+        "detect": [AHO_CORASICK],
+        "onnx": ONNX,
         "plot": [MATPLOTLIB],
         "publish": [SENTENCE_TRANSFORMERS],
         "server": SERVER,
@@ -74,8 +82,10 @@ setup(
         "test": [
             "pytest>=8",
             "hypothesis>=6.100",
+            AHO_CORASICK,
             LANGCHAIN,
             MATPLOTLIB,
+            *ONNX,
             SENTENCE_TRANSFORMERS,
             TENSORBOARD,
             *SERVER,

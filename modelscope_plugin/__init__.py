@@ -17,6 +17,7 @@ from modelscope_plugin.version import __version__
 
 if TYPE_CHECKING:
     from modelscope_plugin.data import Document, Entity, Mention, read_documents, read_entities, read_mentions
+    from modelscope_plugin.data.views import ViewSettings
     from modelscope_plugin.encoding import EntityEncoder
     from modelscope_plugin.errors import PluginError
     from modelscope_plugin.hub.export import export_model
@@ -35,6 +36,7 @@ _PUBLIC = {
     "EntityLinker": "pipelines.linker",
     "Mention": "data",
     "PluginError": "errors",
+    "ViewSettings": "data.views",
     "build_index": "index.building",
     "evaluate": "metrics.evaluation",
     "export_model": "hub.export",
@@ -54,6 +56,7 @@ __all__ = [
     "EntityLinker",
     "Mention",
     "PluginError",
+    "ViewSettings",
     "__version__",
     "build_index",
     "evaluate",

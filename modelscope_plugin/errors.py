@@ -58,3 +58,7 @@ class TrainingError(PluginError, RuntimeError):
 
 class HubError(PluginError, OSError):
     """The model hub cannot be reached, or refuses what is asked of it."""
+
+
+class WorkerError(PluginError, RuntimeError):
+    """A process that was to do part of the work has died."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import hashlib
 import json
 import os
 import shutil
@@ -82,7 +83,8 @@ def check_output_folder(path: Path, record: str) -> None:
         raise InputError(f"{path} is a file; name a folder")
     try:
         files = json.loads((path / record).read_text(encoding="utf-8"))["files"]
-        known = {record, *(name.split("/")[0] for name in files)}
+        # Encoding with ONNX Runtime leaves its files in a model folder that is finished.
+        known = {record, "onnx", *(name.split("/")[0] for name in files)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         known = set()
     foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in known)
@@ -111,6 +113,15 @@ def write_json(path: Path, value: Any) -> None:
     """Write a value as indented UTF-8 JSON, whole or not at all."""
     with replace_file(path) as draft:
         draft.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
+
+
+def file_sha256(path: Path) -> str:
+    """The sha256 of what a file holds, in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def _exchange(one: Path, other: Path) -> bool:

@@ -10,12 +10,13 @@ once, otherwise right after it has been loaded.
 
 This module also runs as part of the copy of the code that a standalone model folder carries. There it steps back
 where the package is installed, and where the copy of another folder came first: one and the same code serves all
-models of a process.
+models of a process. Where that is other code than the folder carries, a warning says so.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import logging
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -53,13 +54,20 @@ PUBLISHED_MODULES = (
 
 _Class = TypeVar("_Class", bound=type)
 
+logger = logging.getLogger(__name__)
+
 
 def register() -> None:
     """Make ModelScope aware of this package, now or as soon as ModelScope is imported."""
-    if _PACKAGE != _INSTALLED and importlib.util.find_spec(_INSTALLED) is not None:
+    if _PACKAGE != _INSTALLED and _is_installed():
         importlib.import_module(_INSTALLED)
-    else:
-        after_import(_MODELSCOPE_MODULE, _fill_index)
+    after_import(_MODELSCOPE_MODULE, _fill_index)
+
+
+def _is_installed() -> bool:
+    # A folder of that name, such as a clone of the repository, is no package.
+    spec = importlib.util.find_spec(_INSTALLED)
+    return spec is not None and spec.origin is not None
 
 
 def registers(registry: Any, group: str, name: str) -> Callable[[_Class], _Class]:
@@ -87,15 +95,31 @@ def registers(registry: Any, group: str, name: str) -> Callable[[_Class], _Class
 def _fill_index(import_utils: ModuleType) -> None:
     entries = _entries(import_utils)
     if _PACKAGE != _INSTALLED:
-        for signature, module in _MODULES.items():
-            if module in PUBLISHED_MODULES:
-                entries.setdefault(signature, _entry(module))
+        _fill_from_copy(entries)
         return
     entries |= {signature: _entry(module) for signature, module in _MODULES.items()}
     from modelscope.metainfo import DEFAULT_MODEL_FOR_PIPELINE
 
     # pipeline('entity-linking', index=...) without a model: the index names it.
     DEFAULT_MODEL_FOR_PIPELINE.setdefault(Tasks.entity_linking, (Pipelines.entity_linking, None))
+
+
+def _fill_from_copy(entries: dict[tuple[str, str, str], dict[str, Any]]) -> None:
+    for signature, module in _MODULES.items():
+        if module in PUBLISHED_MODULES:
+            entry = entries.setdefault(signature, _entry(module))
+            serving = sys.modules[entry["module"].removesuffix(f".{module}")]
+    mine = sys.modules[_PACKAGE]
+    what = "__version__" if serving.__name__ == _INSTALLED else "CODE"
+    if getattr(serving, what) != getattr(mine, what):
+        logger.warning(
+            "%s (version %s) serves the model that brings %s (version %s) along; if it misbehaves, %s",
+            serving.__name__,
+            serving.__version__,
+            _PACKAGE,
+            mine.__version__,
+            "install that version" if serving.__name__ == _INSTALLED else "open the two in processes of their own",
+        )
 
 
 def _entries(import_utils: ModuleType) -> dict[tuple[str, str, str], dict[str, Any]]:

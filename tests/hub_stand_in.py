@@ -160,6 +160,11 @@ class Hub:
             raise RefusedError(404, "no such branch")
         files = dict(model.branches[branch])
         for action in body["actions"]:
+            if action["action"] == "delete":
+                if action["path"] not in files:
+                    raise RefusedError(400, f"there is no {action['path']} to delete")
+                del files[action["path"]]
+                continue
             if action["type"] == "lfs":
                 content = self.blobs.get(action["sha256"])
             else:

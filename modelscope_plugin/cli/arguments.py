@@ -5,17 +5,17 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from modelscope_plugin.data.readers import read_entities
-from modelscope_plugin.data.records import Entity
+from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.errors import UsageError
 
 if TYPE_CHECKING:
     from modelscope_plugin.encoding import EntityEncoder
     from modelscope_plugin.index import EntityIndex
 
-DEFAULT_BATCH_SIZE = 32
+_Read = TypeVar("_Read")
 
 
 def add_command(commands: Any, name: str, run: Any, summary: str, epilog: str | None = None) -> argparse.ArgumentParser:
@@ -54,10 +54,19 @@ def open_source(args: argparse.Namespace) -> tuple[EntityEncoder, EntityIndex]:
     from modelscope_plugin.pipelines.linker import EntityLinker
 
     if source == "index":
-        linker = EntityLinker.from_pretrained(args.model, args.index, device=args.device, max_length=args.max_length)
+        linker = EntityLinker.from_pretrained(args.model, args.index, **loading(args))
         return linker.encoder, linker.index
-    encoder = EntityEncoder.from_pretrained(args.model, device=args.device, max_length=args.max_length)
-    return encoder, build_index(encoder, read_entities(args.kb, encoding=args.encoding), batch_size=args.batch_size)
+    encoder = EntityEncoder.from_pretrained(args.model, **loading(args))
+    entities = read_entities(args.kb, encoding=args.encoding)
+    return encoder, build_index(encoder, entities, views=view_settings(encoder.name), batch_size=args.batch_size)
+
+
+def view_settings(model: str, **changes: Any) -> ViewSettings:
+    """The views of an entity that a model's configuration.json asks for, with settings that go before it."""
+    from modelscope_plugin.models.location import resolve_model
+    from modelscope_plugin.trainers.settings import training_configuration
+
+    return ViewSettings.from_configuration(training_configuration(resolve_model(model)), **changes)
 
 
 def add_encoding(parser: argparse.ArgumentParser) -> None:
@@ -65,13 +74,48 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch-size",
         type=positive,
-        default=DEFAULT_BATCH_SIZE,
         metavar="N",
-        help="texts in one forward pass (default: %(default)s)",
+        help="texts in one forward pass (default: as many as suit the device and their length)",
     )
     parser.add_argument(
         "--max-length", type=positive, metavar="N", help="tokens of a window (default: the model's, else 128)"
     )
+
+    parser.add_argument(
+        "--backend",
+        choices=("torch", "onnx", "onnx-int8"),
+        default="torch",
+        help="what computes: torch, or ONNX Runtime on the CPU in float32 or 8 bits (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--dtype",
+        choices=("float32", "float16", "bfloat16"),
+        default="float32",
+        help="arithmetic of torch; 16 bits are for GPUs (default: %(default)s)",
+    )
+    parser.add_argument("--compile", action="store_true", help="use torch.compile, for long jobs on a GPU")
+
+
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """Add ``--processes``."""
+    parser.add_argument(
+        "--processes",
+        type=positive,
+        default=1,
+        metavar="N",
+        help="processes that encode, one for each GPU or sharing the cores (default: %(default)s)",
+    )
+
+
+def shards_folder(output: str) -> Path:
+    """Where a command that writes ``output`` keeps what it has encoded, until it is done."""
+    path = Path(output)
+    return path.with_name(f"{path.name}.shards")
+
+
+def loading(args: argparse.Namespace) -> dict[str, Any]:
+    """How to load an encoder, of what `add_model` and `add_encoding` parsed."""
+    return {name: getattr(args, name) for name in ("device", "max_length", "backend", "dtype", "compile")}
 
 
 def add_file_encoding(parser: argparse.ArgumentParser) -> None:
@@ -94,17 +138,32 @@ def add_mining(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_retrieval(parser: argparse.ArgumentParser, default: str) -> None:
+    """Add ``--retrieval``."""
+    parser.add_argument(
+        "--retrieval",
+        choices=("dense", "lexical", "hybrid"),
+        help=f"by vectors, by names, or by both, names first (default: {default})",
+    )
+    parser.add_argument(
+        "--nil-threshold",
+        type=float,
+        metavar="X",
+        help="confidence, 0 to 1, below which a mention has no entity (default: what was fitted for the index)",
+    )
+
+
 def add_json(parser: argparse.ArgumentParser, help: str) -> None:
     """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help=help)
 
 
-def knowledge_base(path: str, encoding: str) -> Callable[[], Iterable[Entity]]:
-    """A function that gives the entities of a file each time it is called; a pipe is read once and kept."""
+def read_again(read: Callable[..., Iterable[_Read]], path: str, encoding: str) -> Callable[[], Iterable[_Read]]:
+    """A function that reads a file from its beginning each time it is called; a pipe is read once and kept."""
     if Path(path).is_file():
-        return lambda: read_entities(path, encoding=encoding)
-    entities = list(read_entities(path, encoding=encoding))
-    return lambda: entities
+        return lambda: read(path, encoding=encoding)
+    kept = list(read(path, encoding=encoding))
+    return lambda: kept
 
 
 def positive(text: str) -> int:

@@ -57,6 +57,10 @@ def run(args: argparse.Namespace) -> None:
         say(f'Go on with: modelscope entity link --index {index} --text "我想买一斤 [ENT_S] 苹果 [ENT_E]"')
 
 
+def _ids(found: list[list[Any]]) -> list[list[str]]:
+    return [[candidate.id for candidate in candidates] for candidates in found]
+
+
 def _demo(folder: Path, model: str | None, device: str | None, say: Any) -> dict[str, Any]:
     entities = list(read_entities(sample_file("entities")))
     mentions = list(read_mentions(sample_file("test")))
@@ -79,7 +83,8 @@ def _demo(folder: Path, model: str | None, device: str | None, say: Any) -> dict
         method: score_rankings(rankings, mentions, index.ids, _KS).recall
         for method, rankings in (
             ("name matching", [matcher.search(mention.surface, max(_KS)) for mention in mentions]),
-            ("dual encoder", [[candidate.id for candidate in candidates] for candidates in found]),
+            ("dual encoder", _ids(EntityLinker(encoder, index, "dense").link(mentions, top_k=max(_KS)))),
+            ("both, names first", _ids(found)),
         )
     }
     say(f"\n{len(mentions)} sentences that were not trained on, all {len(entities)} entities as candidates:\n")
@@ -95,7 +100,7 @@ def _demo(folder: Path, model: str | None, device: str | None, say: Any) -> dict
                     "start": mention.start,
                     "end": mention.end,
                     "entity_id": mention.entity_ids[0],
-                    "candidates": [candidate._asdict() for candidate in found[place][:_CANDIDATES_SHOWN]],
+                    "candidates": [candidate.to_record() for candidate in found[place][:_CANDIDATES_SHOWN]],
                 }
             ],
         }

@@ -3,14 +3,32 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import tempfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from modelscope_plugin.cli.arguments import add_command, add_encoding, add_file_encoding, add_json, add_model, one_of
+from modelscope_plugin.cli.arguments import (
+    add_command,
+    add_encoding,
+    add_file_encoding,
+    add_json,
+    add_model,
+    add_processes,
+    loading,
+    one_of,
+    read_again,
+    shards_folder,
+)
 from modelscope_plugin.cli.output import print_json
 from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.errors import InputError, UsageError
 from modelscope_plugin.files import replace_file
+from modelscope_plugin.progress import progress_bar
+
+if TYPE_CHECKING:
+    from modelscope_plugin.encoding.jobs import EncodingJob
 
 _EXAMPLES = """\
 examples:
@@ -39,6 +57,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--out", metavar="FILE.npy", help="write the vectors, float32 (n, dim), to this file")
     add_model(parser, "the model to encode with")
     add_encoding(parser)
+    add_processes(parser)
     add_file_encoding(parser)
     add_json(parser, "print one JSON list of numbers for each text")
 
@@ -49,24 +68,44 @@ def run(args: argparse.Namespace) -> None:
     if not args.out and not args.json:
         raise UsageError("say where the vectors go: --out FILE.npy or --json")
     if source == "text":
-        items: list[Any] = args.text
+        items: Callable[[], Iterable[Any]] = lambda: args.text  # noqa: E731
     else:
-        read = read_mentions if args.side == "mention" else read_entities
-        items = list(read(args.file, encoding=args.encoding))
-    if not items:
+        items = read_again(read_mentions if args.side == "mention" else read_entities, args.file, args.encoding)
+    # Reading all of it before the model is loaded gives the total and finds a broken line early.
+    total = sum(1 for _ in items())
+    if not total:
         raise InputError(f"no {args.side} in {args.file}")
-    import numpy as np
+    from modelscope_plugin.encoding.jobs import EncodingJob
 
-    from modelscope_plugin.encoding.encoder import EntityEncoder
+    with tempfile.TemporaryDirectory() as scratch:
+        shards = shards_folder(args.out) if args.out else Path(scratch)
+        with EncodingJob(args.model, shards, processes=args.processes, **loading(args)) as job:
+            _encode(args, job, items(), total)
+        job.remove()
 
-    encoder = EntityEncoder.from_pretrained(args.model, device=args.device, max_length=args.max_length)
-    encode = encoder.encode_query if args.side == "mention" else encoder.encode_document
-    vectors = encode(items, batch_size=args.batch_size, show_progress_bar=None)
-    if args.out:
-        with replace_file(Path(args.out)) as draft, open(draft, "wb") as stream:
-            np.save(stream, vectors)
-    if args.json:
-        for vector in vectors:
-            print_json(vector.tolist())
-    else:
-        print(f"{args.out}: {len(vectors)} vectors of {vectors.shape[1]} dimensions")
+
+def _encode(args: argparse.Namespace, job: EncodingJob, items: Iterable[Any], total: int) -> None:
+    from numpy.lib.format import open_memmap
+
+    shape = (total, job.encoder.dimension)
+    done = found = 0
+    with contextlib.ExitStack() as stack:
+        bar = stack.enter_context(progress_bar(total, "Encoding", args.side))
+        vectors = None
+        if args.out:
+            draft = stack.enter_context(replace_file(Path(args.out)))
+            vectors = open_memmap(draft, mode="w+", dtype="float32", shape=shape)
+        for shard in job.shards(args.side, items, batch_size=args.batch_size):
+            if vectors is not None:
+                vectors[done : done + len(shard.items)] = shard.vectors
+            if args.json:
+                for vector in shard.vectors:
+                    print_json(vector.tolist())
+            done += len(shard.items)
+            found += len(shard.items) if shard.was_there else 0
+            bar.update(len(shard.items))
+        if vectors is not None:
+            vectors.flush()
+    if args.out and not args.json:
+        kept = f", {found} of them from an interrupted run" if found else ""
+        print(f"{args.out}: {total} vectors of {shape[1]} dimensions{kept}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelscope_plugin.cli.arguments import (
     add_command,
@@ -11,16 +11,23 @@ from modelscope_plugin.cli.arguments import (
     add_file_encoding,
     add_json,
     add_model,
+    add_retrieval,
     add_source,
     open_source,
     positive,
 )
-from modelscope_plugin.cli.output import print_json, print_table, recall_rows
+from modelscope_plugin.cli.output import percent, print_json, print_table, recall_rows
 from modelscope_plugin.data.readers import read_mentions
+from modelscope_plugin.errors import UsageError
+
+if TYPE_CHECKING:
+    from modelscope_plugin.metrics.nil import NilFigures
 
 _EXAMPLES = """\
 examples:
   modelscope entity evaluate dev.jsonl --index INDEX --plot recall.png
+  modelscope entity evaluate dev.jsonl --index INDEX --retrieval hybrid
+  modelscope entity evaluate dev.jsonl --index INDEX --retrieval hybrid --fit-nil --nil-precision 0.9
   modelscope entity evaluate dev.jsonl --kb kb.jsonl --model DIR --train train.jsonl --k 1 4 16 64 128 --json
 """
 _PARTS = {
@@ -47,9 +54,26 @@ def register(commands: Any) -> None:
         help="values of k (default: those of the model's configuration.json)",
     )
     parser.add_argument(
-        "--as-linked",
+        "--fit-fusion",
         action="store_true",
-        help="search an approximate index the way `link` does, not exactly",
+        help="fit on these mentions the weights of vectors and names in hybrid retrieval, and keep them in the index",
+    )
+    parser.add_argument(
+        "--fit-nil",
+        action="store_true",
+        help="fit on these mentions, some of them NIL, when a mention has no entity, and keep it in the index",
+    )
+    parser.add_argument(
+        "--nil-precision",
+        type=float,
+        metavar="X",
+        help="with --fit-nil: the precision of saying NIL that is wanted (default: the best F1)",
+    )
+    add_retrieval(parser, "dense, which measures the model")
+    parser.add_argument(
+        "--approximate",
+        action="store_true",
+        help="search an approximate index the way `link` does; without it every index is searched exactly",
     )
     add_model(parser, "the model (default: the one that the index names)", required=False)
     add_encoding(parser)
@@ -63,6 +87,10 @@ def run(args: argparse.Namespace) -> None:
 
     if args.plot:
         check_plot(args.plot)
+    if (args.fit_nil or args.fit_fusion) and args.index is None:
+        raise UsageError("--fit-nil and --fit-fusion need --index, where what they fit is kept")
+    if args.nil_precision is not None and not args.fit_nil:
+        raise UsageError("--nil-precision goes with --fit-nil")
     mentions = list(read_mentions(args.file, encoding=args.encoding))
     seen = None
     if args.train:
@@ -73,6 +101,17 @@ def run(args: argparse.Namespace) -> None:
     from modelscope_plugin.trainers.settings import evaluation_ks, training_configuration
 
     ks = args.k or evaluation_ks(training_configuration(resolve_model(encoder.name)))
+    retrieval = args.retrieval or "dense"
+    if args.fit_fusion:
+        from modelscope_plugin.metrics.fusion import fit_fusion
+
+        fit_fusion(encoder, index, mentions, batch_size=args.batch_size)
+    if args.fit_nil:
+        from modelscope_plugin.metrics.nil import fit_nil
+
+        fit_nil(encoder, index, mentions, retrieval=retrieval, precision=args.nil_precision, batch_size=args.batch_size)
+    if args.fit_fusion or args.fit_nil:
+        index.save_fitted(args.index)
     result = evaluate(
         encoder,
         index,
@@ -80,13 +119,16 @@ def run(args: argparse.Namespace) -> None:
         ks=ks,
         seen=seen,
         by_ambiguity=True,
+        retrieval=retrieval,
+        nil_threshold=args.nil_threshold,
         batch_size=args.batch_size,
-        exact=not args.as_linked,
+        exact=not args.approximate,
     )
     if args.plot:
         plot_recall({f"{encoder.name or 'model'}": result.curve}, args.plot)
     if args.json:
-        print_json(result.to_record())
+        # Whose figures they are, for the card of a model that is published.
+        print_json(result.to_record() | {"retrieval": retrieval, "fingerprint": encoder.fingerprint})
         return
     figures = {f"all {result.mentions} mentions": result.recall}
     for name, group in result.groups.items():
@@ -94,6 +136,18 @@ def run(args: argparse.Namespace) -> None:
             figures[f"the {group.mentions} {_PARTS[name]}"] = group.recall
     print_table(*recall_rows(figures))
     print(f"MRR {result.mrr:.3f} over {result.entities} entities")
-    print(f"left out: {result.nil_mentions} NIL and {result.unlabelled_mentions} unlabelled mentions")
+    if result.nil:
+        _print_nil(result.nil)
+    print(f"left out of recall: {result.nil_mentions} NIL and {result.unlabelled_mentions} unlabelled mentions")
     if result.unknown_gold:
         print(f"{result.unknown_gold} mentions have no gold entity in the knowledge base and count as missed")
+
+
+def _print_nil(figures: NilFigures) -> None:
+    print(
+        f"NIL below a confidence of {figures.threshold:.3f}: precision {percent(figures.precision)}, "
+        f"recall {percent(figures.recall)}, F1 {percent(figures.f1)}; accuracy with NIL {percent(figures.accuracy)}"
+    )
+    if len(figures.recall_by_type) > 1:
+        by_type = (f"{label} {percent(value)}" for label, value in figures.recall_by_type.items())
+        print(f"NIL recall by type: {', '.join(by_type)}")

@@ -44,13 +44,23 @@ def add_export_options(parser: argparse.ArgumentParser, *, standalone: bool) -> 
         help=f"whether the folder carries the code it needs and opens without this package (default: {kind})",
     )
     parser.add_argument("--index", metavar="INDEX", help="index of this model to go along, for whoever links with it")
+    parser.add_argument(
+        "--evaluation", metavar="FILE", help="figures for the card, from evaluate --json (default: those of training)"
+    )
+    parser.add_argument(
+        "--onnx", action="store_true", default=None, help="ONNX files in float32 and 8 bits to go along (extra onnx)"
+    )
     parser.add_argument("--language", choices=("zh", "en"), help="language of the model card (default: zh)")
-    parser.add_argument("--license", metavar="NAME", help="licence of the model (default: apache-2.0)")
+    parser.add_argument(
+        "--license", metavar="NAME", help="licence of the model, such as apache-2.0 (default: what its own card names)"
+    )
 
 
 def export_options(args: argparse.Namespace) -> dict[str, Any]:
     """Those of `add_export_options` that were given."""
-    options = {name: getattr(args, name) for name in ("standalone", "index", "language", "license")}
+    options = {
+        name: getattr(args, name) for name in ("standalone", "index", "onnx", "evaluation", "language", "license")
+    }
     return {name: value for name, value in options.items() if value is not None}
 
 

@@ -12,23 +12,40 @@ from modelscope_plugin.cli.arguments import (
     add_file_encoding,
     add_json,
     add_model,
-    knowledge_base,
+    add_processes,
+    loading,
     positive,
+    read_again,
+    shards_folder,
+    view_settings,
 )
 from modelscope_plugin.cli.output import print_json
-from modelscope_plugin.data.readers import read_mentions
+from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.errors import UsageError
 from modelscope_plugin.files import check_output_folder
 
-# Those of index/stored_vectors.py, which imports numpy.
+# Those of index/tuning.py and index/stored_vectors.py, which import numpy.
+_SEARCHES = ("exact", "approximate", "auto")
 _PRECISIONS = ("float32", "float16", "int8")
 _EXAMPLES = """\
 examples:
   modelscope entity index kb.jsonl --model DIR --out INDEX
+  modelscope entity index kb.jsonl --model DIR --out INDEX --views 8 --merge-views 2
   modelscope entity index new.jsonl --add --out INDEX
+  modelscope entity index --learn-names train.jsonl --out INDEX
   modelscope entity index --remove Q1 Q2 --out INDEX
   modelscope entity index kb.jsonl --model DIR --out INDEX --queries mentions.jsonl --precision int8
 """
+
+
+_BUILDING = {
+    "max_views": "--views",
+    "merge_rounds": "--merge-views",
+    "search": "--search",
+    "precision": "--precision",
+    "truncate_dim": "--truncate-dim",
+    "queries": "--queries",
+}
 
 
 def register(commands: Any) -> None:
@@ -44,65 +61,105 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--remove", nargs="+", default=[], metavar="ID", help="take entities out of the index that is there"
     )
-    group = parser.add_argument_group("search (of a new index)")
-    group.add_argument(
-        "--search",
-        metavar="KIND",
-        help="exact, approximate, auto (the faster one at this size: the default), or a kind of FAISS's index_factory",
-    )
-    group.add_argument("--precision", choices=_PRECISIONS, help="what the vectors are stored as (default: float32)")
-    group.add_argument("--truncate-dim", type=positive, metavar="N", help="keep the first N dimensions")
-    group.add_argument(
-        "--queries", metavar="FILE", help="texts with mentions to measure recall on (default: made from the entities)"
+    parser.add_argument(
+        "--learn-names",
+        metavar="FILE",
+        help="labelled texts whose mentions become further names of their entities, for retrieval by names",
     )
     add_model(parser, "the model to encode with (with --add: by default the one of the index)", required=False)
+    parser.add_argument(
+        "--views",
+        dest="max_views",
+        type=positive,
+        metavar="N",
+        help="vectors of an entity at most: itself, and its name with each sentence and fact (default: as in training)",
+    )
+    parser.add_argument(
+        "--merge-views",
+        dest="merge_rounds",
+        type=int,
+        metavar="ROUNDS",
+        help="merge neighbouring views that are far apart into longer ones, on top, for so many rounds",
+    )
+    parser.add_argument(
+        "--search",
+        choices=_SEARCHES,
+        help="how link searches the index; auto, the default, is the faster of the two at its size",
+    )
+    parser.add_argument("--precision", choices=_PRECISIONS, help="what the vectors are stored as (default: float32)")
+    parser.add_argument(
+        "--truncate-dim", type=positive, metavar="N", help="keep the first N dimensions, of a model trained for it"
+    )
+    parser.add_argument(
+        "--queries",
+        metavar="FILE",
+        help="texts with mentions, on which approximate search, precision and truncation are measured (default: made "
+        "from the entities)",
+    )
     add_encoding(parser)
+    add_processes(parser)
     add_file_encoding(parser)
     add_json(parser, "print the result as JSON")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
-    if args.file is None and not args.remove:
-        raise UsageError("nothing to do: name a knowledge base, or ids to --remove")
+    if args.file is None and not args.remove and not args.learn_names:
+        raise UsageError("nothing to do: name a knowledge base, texts to --learn-names from, or ids to --remove")
     if args.remove and (args.file is not None or args.add):
         raise UsageError("--remove takes ids alone; run the command twice to add and to remove")
     if args.file is not None and not args.add and args.model is None:
         raise UsageError("--model is needed to build an index")
-    tuning = {"search": args.search, "precision": args.precision, "truncate_dim": args.truncate_dim}
-    tuning = {name: value for name, value in tuning.items() if value is not None}
-    if (tuning or args.queries) and (args.add or args.remove):
-        raise UsageError("--search, --precision, --truncate-dim and --queries are for a new index")
+    if (args.add or args.file is None) and any(getattr(args, name) is not None for name in _BUILDING):
+        options = ", ".join(_BUILDING.values())
+        raise UsageError(f"{options} are for building an index; what is added is made like what is there")
     from modelscope_plugin.index.entity_index import EntityIndex
     from modelscope_plugin.index.manifest import MANIFEST_FILE
 
     check_output_folder(Path(args.out), MANIFEST_FILE)
-    index = EntityIndex.load(args.out) if args.add or args.remove else None
+    index = EntityIndex.load(args.out) if args.add or args.file is None else None
     if index is not None and args.remove:
         index.remove(args.remove)
-    else:
-        index = _add(args, index, tuning)
+    if index is None or args.file is not None:
+        index = _add(args, index)
+    if args.learn_names:
+        index.lexicon.learn(read_mentions(args.learn_names, encoding=args.encoding))
     renewed = index.renew()
     index.save(args.out)
     if args.json:
-        record = {"index": args.out, "entities": len(index), "dimension": index.dimension, "model": index.model}
-        print_json({**record, "search": index.tuning.to_record()})
-    else:
-        print(f"{args.out}: {len(index)} entities, {index.dimension} dimensions, model {index.model}")
-        print(f"{'trained again, for much of it has changed: ' if renewed else ''}{index.tuning}")
+        facts = {"index": args.out, "entities": len(index), "dimension": index.dimension, "model": index.model}
+        print_json(facts | index.view_facts | {"search": index.tuning.to_record()})
+        return
+    print(f"{args.out}: {len(index)} entities, {index.dimension} dimensions, model {index.model}")
+    if facts := index.view_facts:
+        took = f", {1000 * facts['seconds_per_view']:.2f} ms to encode" if "seconds_per_view" in facts else ""
+        print(f"{facts['views']} views, each {facts['bytes_per_view']} bytes{took}")
+    print(f"{'trained again, for much of it has changed: ' if renewed else ''}{index.tuning}")
 
 
-def _add(args: argparse.Namespace, index: Any, tuning: dict[str, Any]) -> Any:
-    from modelscope_plugin.encoding.encoder import EntityEncoder
+def _add(args: argparse.Namespace, index: Any) -> Any:
+    from modelscope_plugin.encoding.jobs import EncodingJob
     from modelscope_plugin.index.building import build_index, tune_index
+    from modelscope_plugin.index.tuning import check_truncation
 
-    entities = knowledge_base(args.file, args.encoding)
+    entities = read_again(read_entities, args.file, args.encoding)
     # Reading all of it before the model is loaded gives the total and finds a broken line early.
     total = sum(1 for _ in entities())
-    max_length = args.max_length or (index.max_length if index is not None else None)
-    encoder = EntityEncoder.from_pretrained(args.model or index.model, device=args.device, max_length=max_length)
-    built = build_index(encoder, entities(), index=index, batch_size=args.batch_size, total=total)
-    if index is None:
-        mentions = list(read_mentions(args.queries, encoding=args.encoding)) if args.queries else None
-        tune_index(encoder, built, mentions, batch_size=args.batch_size, **tuning)
-    return built
+    mentions = list(read_mentions(args.queries, encoding=args.encoding)) if args.queries else None
+    options = loading(args)
+    options["max_length"] = args.max_length or (index.max_length if index is not None else None)
+    with EncodingJob(args.model or index.model, shards_folder(args.out), processes=args.processes, **options) as job:
+        views, new = None, index is None
+        if new:
+            check_truncation(args.truncate_dim, job.encoder.dimension)
+            views = view_settings(job.encoder.name, max_views=args.max_views, merge_rounds=args.merge_rounds)
+        index = build_index(
+            job.encoder, entities(), index=index, views=views, batch_size=args.batch_size, job=job, total=total
+        )
+        if new:
+            chosen = {name: getattr(args, name) for name in ("search", "precision", "truncate_dim")}
+            chosen = {name: value for name, value in chosen.items() if value is not None}
+            tune_index(job.encoder, index, mentions, batch_size=args.batch_size, **chosen)
+        index.save(args.out)
+        job.remove()
+    return index

@@ -16,6 +16,8 @@ from modelscope_plugin.cli.arguments import (
     add_file_encoding,
     add_json,
     add_model,
+    add_retrieval,
+    loading,
     one_of,
     positive,
 )
@@ -29,6 +31,7 @@ _EXAMPLES = """\
 examples:
   modelscope entity link --index INDEX --text "… [ENT_S] 大鹏 [ENT_E] …"
   modelscope entity link mentions.jsonl --index INDEX --json > linked.jsonl
+  modelscope entity link --index INDEX --detect --text "小品里大鹏很好笑"
   cat marked.txt | modelscope entity link - --index INDEX
   modelscope entity link --model owner/name --text "…"   (a published model that brings an index along)
 """
@@ -52,6 +55,12 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "--top-k", type=positive, default=5, metavar="K", help="candidates per mention (default: %(default)s)"
     )
+    add_retrieval(parser, "the model's configuration.json says it; hybrid where it does not")
+    parser.add_argument(
+        "--detect",
+        action="store_true",
+        help="in texts without a mention take the names of the index for mentions (extra: detect)",
+    )
     parser.add_argument("--out", metavar="FILE", help="write JSON lines to this file, whole or not at all")
     add_model(parser, "the model (default: the one that the index names)", required=False)
     add_encoding(parser)
@@ -67,12 +76,19 @@ def run(args: argparse.Namespace) -> None:
     if source == "text":
         from modelscope_plugin.preprocessors.requests import linking_document
 
-        documents: Iterable[Document] = [linking_document(text) for text in args.text]
+        documents: Iterable[Document] = [linking_document(text, unmarked=args.detect) for text in args.text]
     else:
-        documents = read_documents(args.file, encoding=args.encoding)
+        documents = read_documents(args.file, encoding=args.encoding, unmarked=args.detect)
     from modelscope_plugin.pipelines.linker import EntityLinker
 
-    linker = EntityLinker.from_pretrained(args.model, args.index, device=args.device, max_length=args.max_length)
+    linker = EntityLinker.from_pretrained(
+        args.model,
+        args.index,
+        retrieval=args.retrieval,
+        nil_threshold=args.nil_threshold,
+        detector="dictionary" if args.detect else None,
+        **loading(args),
+    )
     results = _linked(linker, documents, args)
     if args.out:
         with (

@@ -6,7 +6,9 @@ import argparse
 import io
 import logging
 import os
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 from modelscope_plugin.cli import demo, encode, evaluate, export, index, link, mine, publish, train
@@ -19,6 +21,7 @@ DESCRIPTION = "Entity retrieval: link mentions in text to your own knowledge bas
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_INTERRUPTED = 130
+EXIT_TERMINATED = 143
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +57,10 @@ def run(args: argparse.Namespace) -> int:
         Exit status.
     """
     _set_up_logging()
+    in_main = threading.current_thread() is threading.main_thread()
+    if in_main and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        # An exception, so that drafts, temporary folders and other processes go with this one.
+        signal.signal(signal.SIGTERM, _terminate)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal or pipe that cannot show a character gets its code in place of an exception.
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -75,6 +82,10 @@ def run(args: argparse.Namespace) -> int:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
+
+
+def _terminate(*_: object) -> None:
+    sys.exit(EXIT_TERMINATED)
 
 
 def _failed(message: str) -> int:

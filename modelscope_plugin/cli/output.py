@@ -43,7 +43,7 @@ def _one_line(text: str) -> str:
 
 
 def linked_rows(linked: Sequence[dict[str, Any]], top_k: int, context: int = 12) -> list[list[str]]:
-    """Rows of a table of linked mentions: the mention in its context and its best candidates."""
+    """Rows of a table of linked mentions: the mention in its context, whether it is NIL, its best candidates."""
     rows = []
     for document in linked:
         text = document["text"]
@@ -52,6 +52,8 @@ def linked_rows(linked: Sequence[dict[str, Any]], top_k: int, context: int = 12)
             left, right = text[max(0, start - context) : start], text[end : end + context]
             before, behind = "…" if start > context else "", "…" if end + context < len(text) else ""
             shown = f"{before}{left}[{mention['mention']}]{right}{behind}"
+            if mention.get("nil"):
+                shown = f"{shown} (NIL)"
             found = [f"{item['name']} ({item['id']}) {item['score']:.2f}" for item in mention["candidates"][:top_k]]
             rows.append([_one_line(cell) for cell in (shown, *found)])
     return rows

@@ -13,14 +13,15 @@ _EXAMPLES = """\
 FOLDER is a model, which is exported first, or a folder that "export" wrote with --name owner/name, which goes
 up as it stands. Nothing goes up before the folder has been opened in every way that its card promises and
 given the vectors of the model, and the Python of the card has run. Files outside the folder, training data,
-checkpoints and logs never go up.
+checkpoints and logs never go up. The check runs the code and the card of the folder: publish folders of
+others only if you trust them.
 
 The token is taken from --token, from MODELSCOPE_API_TOKEN, or from "modelscope login".
 
 examples:
-  modelscope entity publish DIR owner/name --dry-run
-  modelscope entity publish DIR owner/name --private
-  modelscope entity publish DIR owner/name --no-standalone --language en --license mit --index INDEX
+  modelscope entity publish DIR owner/name --license apache-2.0 --dry-run
+  modelscope entity publish DIR owner/name --license apache-2.0 --private
+  modelscope entity publish DIR owner/name --license mit --no-standalone --language en --index INDEX
 """
 
 
@@ -56,5 +57,7 @@ def run(args: argparse.Namespace) -> None:
     print_files(result.files)
     for way, difference in result.checked.items():
         print(f"checked: {way}, vectors differ by {difference:.1g} at most")
+    for path in result.deleted:
+        print(f"deleted: {path}, of an earlier export")
     total = f"{len(result.files)} files, {sum(result.files.values()):,} bytes"
     print(f"{result.url}: {total}" if result.url else f"would go up to {result.repo_id}: {total}")

@@ -12,11 +12,11 @@ from modelscope_plugin.cli.arguments import (
     add_file_encoding,
     add_json,
     add_mining,
-    knowledge_base,
     positive,
+    read_again,
 )
 from modelscope_plugin.cli.output import print_json, print_table, recall_rows
-from modelscope_plugin.data.readers import read_mentions
+from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.errors import UsageError
 
 _EXAMPLES = """\
@@ -93,6 +93,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--hard-negatives", type=int, metavar="N", help="hard negatives of a mention in a batch")
     group.add_argument(
+        "--views", type=positive, metavar="N", help="texts an entity is written as, at most; the best is its score"
+    )
+    group.add_argument(
         "--kb-mentions", type=int, metavar="N", help="mentions to make from every name in the knowledge base"
     )
     group.add_argument(
@@ -133,7 +136,7 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError("--train is needed, or --kb-mentions to train on the knowledge base alone")
     result = train(
         args.model,
-        knowledge_base(args.kb, args.encoding),
+        read_again(read_entities, args.kb, args.encoding),
         read_mentions(args.train, encoding=args.encoding) if args.train else (),
         args.out,
         settings,

@@ -52,12 +52,13 @@ def read_entities(path: str | Path, *, encoding: str = "utf-8") -> Iterator[Enti
         raise DataFileError(f"{path}: no entity in it; a knowledge base has one entity a line")
 
 
-def read_documents(path: str | Path, *, encoding: str = "utf-8") -> Iterator[Document]:
+def read_documents(path: str | Path, *, encoding: str = "utf-8", unmarked: bool = False) -> Iterator[Document]:
     """Stream texts with their mentions.
 
     Args:
         path: The file, in one of the formats above; ``-`` is standard input (JSON lines or marked texts).
         encoding: Encoding of the file.
+        unmarked: Whether a plain text without any mention will do.
 
     Yields:
         The texts in file order, also those without a mention.
@@ -67,7 +68,7 @@ def read_documents(path: str | Path, *, encoding: str = "utf-8") -> Iterator[Doc
         MissingFileError: If there is no such file.
     """
     empty = True
-    for _, document in _parsed(path, encoding, parse_document, plain_text=True):
+    for _, document in _parsed(path, encoding, parse_document, plain_text=True, unmarked=unmarked):
         empty = False
         yield document
     if empty:
@@ -81,7 +82,12 @@ def read_mentions(path: str | Path, *, encoding: str = "utf-8") -> Iterator[Ment
 
 
 def _parsed(
-    path: str | Path, encoding: str, parse: Callable[[Mapping[str, Any]], _Parsed], *, plain_text: bool = False
+    path: str | Path,
+    encoding: str,
+    parse: Callable[[Mapping[str, Any]], _Parsed],
+    *,
+    plain_text: bool = False,
+    unmarked: bool = False,
 ) -> Iterator[tuple[int, _Parsed]]:
     """Every record of a file with its line number, parsed; complaints get the place put in front."""
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
@@ -91,7 +97,7 @@ def _parsed(
     if suffix in (".csv", ".tsv"):
         records = _table_records(path, encoding, "," if suffix == ".csv" else "\t")
     else:
-        records = _json_records(path, encoding, plain_text)
+        records = _json_records(path, encoding, plain_text, unmarked)
     for number, record in records:
         try:
             parsed = parse(record)
@@ -100,13 +106,15 @@ def _parsed(
         yield number, parsed
 
 
-def _json_records(path: str | Path, encoding: str, plain_text: bool) -> Iterator[tuple[int, dict[str, Any]]]:
+def _json_records(
+    path: str | Path, encoding: str, plain_text: bool, unmarked: bool
+) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in read_lines(path, encoding):
         line = line.strip()
         if not line:
             continue
         if plain_text and not line.startswith("{"):
-            if "[ENT_" not in line:
+            if "[ENT_" not in line and not unmarked:
                 raise DataFileError(
                     f"{path}:{number}: neither a JSON object nor a text with a marked mention; "
                     "mark the mention as [ENT_S] … [ENT_E]"

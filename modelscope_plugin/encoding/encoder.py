@@ -7,14 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
 from modelscope_plugin.data.entity_text import entity_text
 from modelscope_plugin.data.records import Entity, Mention
+from modelscope_plugin.encoding.backend import Backend, Vectors
+from modelscope_plugin.encoding.batching import FirstRows, pack
+from modelscope_plugin.encoding.loading import BackendName, DtypeName, backend_device, open_backend
+from modelscope_plugin.encoding.torch_backend import TorchBackend
 from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.models.dual_encoder import DualEncoder, Side
 from modelscope_plugin.models.location import resolve_model
@@ -22,12 +24,7 @@ from modelscope_plugin.preprocessors.checkpoint_files import load_entity_tokeniz
 from modelscope_plugin.preprocessors.tokenization import EntityTokenizer, TokenIds
 from modelscope_plugin.progress import progress_bar
 
-Vectors: TypeAlias = npt.NDArray[np.float32]
-"""float32, C-contiguous, shape (n, dim), rows in input order."""
-
-DEFAULT_BATCH_SIZE = 32
-
-# Texts sorted by length together. Large enough that batches hold texts of one length, small enough that a
+# Texts tokenised and sorted by length together. Large enough that batches hold texts of one length, small enough that a
 # knowledge base of millions never sits in memory as tokens.
 _CHUNK = 8192
 
@@ -41,12 +38,15 @@ class EntityEncoder:
         model: The dual encoder.
         tokenizer: Its tokenizer and window.
         name: Where the model came from, a folder or a hub id; an index remembers it.
+        backend: What computes the vectors; by default the model itself.
 
     Raises:
         InputError: If the window is longer than the model's position embeddings.
     """
 
-    def __init__(self, model: DualEncoder, tokenizer: EntityTokenizer, name: str = "") -> None:
+    def __init__(
+        self, model: DualEncoder, tokenizer: EntityTokenizer, name: str = "", backend: Backend | None = None
+    ) -> None:
         if tokenizer.max_length > model.max_positions:
             raise InputError(
                 f"max_length={tokenizer.max_length} is more than the {model.max_positions} positions of the model"
@@ -54,6 +54,7 @@ class EntityEncoder:
         self.model = model
         self.tokenizer = tokenizer
         self.name = name
+        self.backend = TorchBackend(model) if backend is None else backend
 
     @classmethod
     def from_pretrained(
@@ -63,6 +64,9 @@ class EntityEncoder:
         device: str | None = None,
         max_length: int | None = None,
         revision: str | None = None,
+        backend: BackendName = "torch",
+        dtype: DtypeName = "float32",
+        compile: bool = False,
         **settings: Any,
     ) -> EntityEncoder:
         """Load a model folder or a model of the ModelScope hub.
@@ -72,6 +76,10 @@ class EntityEncoder:
             device: ``cpu``, ``cuda``, ``cuda:1``, ``gpu`` ...; by default a GPU where there is one.
             max_length: Tokens of a window; by default what configuration.json says, else 128.
             revision: Branch or tag of a hub model.
+            backend: ``torch``; ``onnx`` or ``onnx-int8`` for ONNX Runtime on the CPU, whose files are made at the
+                first use and kept in the model folder.
+            dtype: Arithmetic of the torch backend: ``float32``, or ``float16`` or ``bfloat16`` for GPUs.
+            compile: Whether the torch backend uses ``torch.compile``, which pays for long jobs on a GPU.
             **settings: ``emb_pooler_type`` and ``normalize``, in place of what configuration.json says.
 
         Returns:
@@ -80,14 +88,14 @@ class EntityEncoder:
         Raises:
             MissingFileError: If there is no such model.
             ModelFolderError: If a file of it is missing or damaged.
-            InputError: If ``device`` or a setting is not usable.
+            InputError: If ``device``, ``backend`` or a setting is not usable, or a library is missing.
         """
         folder = resolve_model(model, revision)
-        place = choose_device(device)
-        encoder = DualEncoder.from_pretrained(folder, **settings)
+        place = backend_device(backend, device)
+        encoder = DualEncoder.from_pretrained(folder, **settings).to(place)
         tokenizer = load_entity_tokenizer(folder, max_length=max_length)
         name = str(folder.resolve()) if Path(model).is_dir() else str(model)
-        return cls(encoder.to(place), tokenizer, name)
+        return cls(encoder, tokenizer, name, open_backend(encoder, folder, backend, dtype, compile))
 
     @property
     def dimension(self) -> int:
@@ -96,7 +104,11 @@ class EntityEncoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of weights, pooling, vocabulary and prefixes; vectors of equal fingerprints can be compared."""
+        """Digest of weights, pooling, vocabulary and prefixes; vectors of equal fingerprints can be compared.
+
+        Backend and arithmetic are no part of it: an index may be built with one and searched with another. Their
+        vectors differ by rounding, those of 8 bits by some thousandths of their length.
+        """
         tokenizer = self.tokenizer
         vocabulary = sorted(tokenizer.tokenizer.get_vocab().items())
         settings = (self.model.fingerprint(), tokenizer.mention_prefix, tokenizer.entity_prefix, vocabulary)
@@ -106,14 +118,14 @@ class EntityEncoder:
         self,
         mentions: Sequence[str | Mention],
         *,
-        batch_size: int = DEFAULT_BATCH_SIZE,
+        batch_size: int | None = None,
         show_progress_bar: bool | None = False,
     ) -> Vectors:
         """Encode mentions with the mention tower.
 
         Args:
             mentions: `Mention` objects, texts with a marked mention, or plain texts.
-            batch_size: Texts in one forward pass.
+            batch_size: Texts in one forward pass; by default as many as suit the device and their length.
             show_progress_bar: True, False, or None for a bar on a terminal only.
 
         Returns:
@@ -128,14 +140,14 @@ class EntityEncoder:
         self,
         entities: Sequence[str | Entity],
         *,
-        batch_size: int = DEFAULT_BATCH_SIZE,
+        batch_size: int | None = None,
         show_progress_bar: bool | None = False,
     ) -> Vectors:
         """Encode entities with the entity tower.
 
         Args:
             entities: `Entity` objects or entity texts.
-            batch_size: Texts in one forward pass.
+            batch_size: Texts in one forward pass; by default as many as suit the device and their length.
             show_progress_bar: True, False, or None for a bar on a terminal only.
 
         Returns:
@@ -144,13 +156,13 @@ class EntityEncoder:
         return self._encode("entity", entities, self._entity_ids, batch_size, show_progress_bar)
 
     def iterate_documents(
-        self, entities: Iterable[Entity], *, batch_size: int = DEFAULT_BATCH_SIZE
+        self, entities: Iterable[Entity], *, batch_size: int | None = None
     ) -> Iterator[tuple[list[Entity], Vectors]]:
         """Encode a stream of entities of any length in bounded memory.
 
         Args:
             entities: The entities.
-            batch_size: Entities in one forward pass.
+            batch_size: Entities in one forward pass; by default as many as suit the device and their length.
 
         Yields:
             Some thousand entities at a time, in input order, with their vectors.
@@ -167,67 +179,28 @@ class EntityEncoder:
         side: Side,
         items: Sequence[_Item],
         tokenize: Callable[[Sequence[_Item]], list[TokenIds]],
-        batch_size: int,
+        batch_size: int | None,
         show_progress_bar: bool | None,
     ) -> Vectors:
-        if not hasattr(batch_size, "__index__") or batch_size < 1:
+        if batch_size is not None and (not hasattr(batch_size, "__index__") or batch_size < 1):
             raise InputError(f"batch_size={batch_size!r} must be a positive integer")
         if isinstance(items, str | Mention | Entity):
             raise InputTypeError("a list of texts is needed, not one text; put it in a list")
         items = items if isinstance(items, Sequence) else list(items)
         vectors = np.empty((len(items), self.dimension), dtype=np.float32)
         unit = "mention" if side == "mention" else "entity"
+        seen = FirstRows()
         with progress_bar(len(items), "Encoding", unit, show_progress_bar) as bar:
             for start in range(0, len(items), _CHUNK):
                 sequences = tokenize(items[start : start + _CHUNK])
-                self._encode_ids(side, sequences, batch_size, vectors[start : start + _CHUNK], bar.update)
+                firsts = seen.of(sequences, start)
+                new = [row for row, first in enumerate(firsts.tolist(), start) if row == first]
+                distinct = [sequences[row - start] for row in new]
+                bar.update(len(sequences) - len(new))
+                with self.backend.job(side, sum(map(len, distinct))) as embed:
+                    for places in pack(list(map(len, distinct)), self.backend.token_budget, batch_size):
+                        padded = self.tokenizer.pad([distinct[place] for place in places])
+                        vectors[[new[place] for place in places]] = embed(**padded)
+                        bar.update(len(places))
+                vectors[start : start + len(sequences)] = vectors[firsts]
         return vectors
-
-    @torch.inference_mode()
-    def _encode_ids(
-        self, side: Side, sequences: list[TokenIds], batch_size: int, out: Vectors, update: Callable[[int], Any]
-    ) -> None:
-        """Encode token ids into ``out``: each different sequence once, batches of equal length together."""
-        places: dict[tuple[int, ...], list[int]] = {}
-        for place, sequence in enumerate(sequences):
-            places.setdefault(tuple(sequence), []).append(place)
-        distinct = sorted(places, key=lambda ids: (-len(ids), places[ids][0]))
-        was_training = self.model.training
-        self.model.eval()
-        try:
-            for start in range(0, len(distinct), batch_size):
-                batch = distinct[start : start + batch_size]
-                padded = self.tokenizer.pad(batch)
-                inputs = {name: torch.from_numpy(value).to(self.model.device) for name, value in padded.items()}
-                rows = self.model.embed(side, **inputs).float().cpu().numpy()
-                done = 0
-                for ids, row in zip(batch, rows, strict=True):
-                    out[places[ids]] = row
-                    done += len(places[ids])
-                update(done)
-        finally:
-            self.model.train(was_training)
-
-
-def choose_device(device: str | None) -> torch.device:
-    """Turn a device name into a torch device.
-
-    Args:
-        device: ``cpu``, ``cuda``, ``cuda:1``, ModelScope's ``gpu`` and ``gpu:1``, or None.
-
-    Returns:
-        The device; for ``gpu`` and None the CPU where there is no GPU, as ModelScope does.
-
-    Raises:
-        InputError: If the name is unknown or names a GPU that is not there.
-    """
-    name = "gpu" if device is None else str(device)
-    if name == "gpu" and not torch.cuda.is_available():
-        return torch.device("cpu")
-    try:
-        place = torch.device(name.replace("gpu", "cuda", 1) if name.startswith("gpu") else name)
-    except RuntimeError:
-        raise InputError(f"unknown device {device!r}; name cpu, cuda, cuda:0, gpu or gpu:0") from None
-    if place.type == "cuda" and (place.index or 0) >= torch.cuda.device_count():
-        raise InputError(f"device {device!r} is not there: {torch.cuda.device_count()} GPUs found; use cpu")
-    return place

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from modelscope_plugin.errors import InputError
+from modelscope_plugin.models.location import is_hub_id
 
 LANGUAGES = ("zh", "en")
 """The languages a model card can be written in."""
-
-_HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 Say: TypeAlias = Callable[[str, str], str]
 """Chooses between a Chinese and an English text, in this order, so that both stand side by side in the code."""
@@ -24,7 +22,7 @@ class CardFacts:
 
     Attributes:
         name: What the model is called and loaded by: a hub id, or the name of its folder.
-        license: Its licence.
+        license: Its licence, where it is known.
         architecture: ``model_type`` of the encoder, such as ``bert``.
         layers: Transformer layers of a tower.
         parameters: Weights of all towers together.
@@ -38,12 +36,14 @@ class CardFacts:
         has_markers: Whether the vocabulary holds the markers around a mention.
         sentence_transformers: Whether sentence-transformers opens the folder.
         standalone: Whether the folder carries the code it needs.
+        onnx: Whether the folder carries ONNX files.
         indexed: Number of entities in the index that the folder carries, 0 without one.
         training: The record of the training run, where there is one.
+        measured: Figures of ``modelscope entity evaluate``, where they were handed over.
     """
 
     name: str
-    license: str
+    license: str | None
     architecture: str
     layers: int
     parameters: int
@@ -57,8 +57,10 @@ class CardFacts:
     has_markers: bool
     sentence_transformers: bool
     standalone: bool
+    onnx: bool
     indexed: int
     training: dict[str, Any] | None
+    measured: dict[str, Any] | None
 
     @property
     def is_hub_id(self) -> bool:
@@ -72,13 +74,8 @@ class CardFacts:
 
     @property
     def evaluation(self) -> dict[str, Any]:
-        """The figures measured on held-out mentions at the end of training; empty without any."""
-        return (self.training or {}).get("evaluation") or {}
-
-
-def is_hub_id(name: str) -> bool:
-    """Whether a name has the form of a hub id, ``owner/name``."""
-    return _HUB_ID.fullmatch(name) is not None
+        """The figures: those handed over, else those on held-out mentions at the end of training; empty without any."""
+        return self.measured or (self.training or {}).get("evaluation") or {}
 
 
 def speaker(language: str) -> Say:

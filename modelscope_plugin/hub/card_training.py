@@ -39,7 +39,7 @@ def results(facts: CardFacts, say: Say) -> str:
     title = f"## {say('评测', 'Evaluation')}"
     figures = facts.evaluation
     ks = sorted(int(name.removeprefix("recall@")) for name in figures if name.startswith("recall@"))
-    if facts.training is None or not ks:
+    if not ks:
         return f"{title}\n\n" + say("没有记录评测结果。", "No evaluation is recorded.")
     groups = {
         "": say("全部", "all"),
@@ -55,18 +55,31 @@ def results(facts: CardFacts, say: Say) -> str:
         if f"{group}mentions" in figures and f"{group}recall@{ks[0]}" in figures
     ]
     entities, mrr = figures.get("entities"), figures.get("mrr")
-    text = say(
-        f"训练结束时在整个知识库（{entities} 个实体）上、用开发集测得，单位 %。",
-        f"Measured at the end of training over the whole knowledge base ({entities} entities) on the dev set, in %.",
-    )
-    if len(facts.training["stages"]) > 1 or facts.training["settings"].get("eval_steps"):
+    training = None if facts.measured else facts.training
+    if training is None:
+        text = say(
+            f"用 `modelscope entity evaluate` 在整个知识库（{entities} 个实体）上测得，单位 %。",
+            f"Measured with `modelscope entity evaluate` over the whole knowledge base ({entities} entities), in %.",
+        )
+    else:
+        text = say(
+            f"训练结束时在整个知识库（{entities} 个实体）上、用开发集测得，单位 %。",
+            f"Measured at the end of training over the whole knowledge base ({entities} entities) on the dev set, "
+            "in %.",
+        )
+    if training and (len(training["stages"]) > 1 or training["settings"].get("eval_steps")):
         text += say("", " ") + say(
             "保留哪些权重也由开发集决定，所以这不是测试集成绩。",
             "The dev set also decided which weights were kept, so these are no figures of a test set.",
         )
+    if figures.get("retrieval", "dense") != "dense":
+        text += say("", " ") + say(
+            f"检索方式为 `{figures['retrieval']}`，除向量外还用到名称。",
+            f"Retrieval is `{figures['retrieval']}`, which looks at names beside vectors.",
+        )
     if mrr is not None:
         text += say("", " ") + f"MRR@{ks[-1]} {100 * mrr:.1f}{say('。', '.')}"
-    if _is_dev_set_of_training(facts.training):
+    if training and _is_dev_set_of_training(training):
         text += say("", " ") + say(
             "开发集就是训练集，数字偏高。", "The dev set is the training set, so the figures are too high."
         )
@@ -140,6 +153,7 @@ def _settings(record: Mapping[str, Any], say: Say) -> str:
         "dropout": "dropout",
         "mixed_precision": say("混合精度", "mixed precision"),
         "max_length": say("窗口 token 数", "tokens of a window"),
+        "views": say("每个实体的向量数（至多）", "vectors of an entity, at most"),
         "seed": say("随机种子", "seed"),
     }
     settings = record["settings"]

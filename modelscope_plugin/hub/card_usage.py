@@ -69,15 +69,16 @@ def _why(facts: CardFacts, say: Say) -> str:
     if facts.standalone:
         return say(
             f"`trust_remote_code=True` 不能省略：模型的代码在文件夹的 `{CODE_FOLDER}` 里，由 ModelScope 执行，"
-            "请先看过再信任。如果已经安装并导入了 modelscope_plugin，用的就是安装的代码。",
+            "请先看过再信任。装有 modelscope_plugin 时，用的是安装的那些类。",
             "`trust_remote_code=True` is needed: the code of the model is in its folder "
             f"`{CODE_FOLDER}` and ModelScope runs it; read it before you trust it. Where modelscope_plugin is "
-            "installed, the installed code is used.",
+            "installed, its classes are used.",
         )
     return say(
-        "`import modelscope_plugin` 不能省略：它向 ModelScope 注册本模型的类型；不需要 `trust_remote_code`。",
-        "`import modelscope_plugin` is needed: it registers the types of this model with ModelScope; "
-        "`trust_remote_code` is not.",
+        "`import modelscope_plugin` 不能省略：它向 ModelScope 注册本模型的类型，没有它，ModelScope 会报告 "
+        "`KeyError: ... is not in the ... registry`；不需要 `trust_remote_code`。",
+        "`import modelscope_plugin` is needed: it registers the types of this model with ModelScope, which otherwise "
+        "says `KeyError: ... is not in the ... registry`; `trust_remote_code` is not.",
     )
 
 
@@ -142,6 +143,8 @@ def inputs(facts: CardFacts, say: Say) -> str:
 def linking(facts: CardFacts, say: Say) -> str:
     """How mentions are linked to a knowledge base."""
     name = _quoted(facts.name)
+    views = ((facts.training or {}).get("settings") or {}).get("views", 1)
+    imported, wanted = (", ViewSettings", f", views=ViewSettings({views})") if views > 1 else ("", "")
     needed = _install(say) + say("。", ". ") if facts.standalone else ""
     return f"""\
 ## {say("链接到自己的知识库", "Linking against your own knowledge base")}
@@ -162,15 +165,36 @@ modelscope entity link --index INDEX --text "小品里 [ENT_S] 大鹏 [ENT_E] �
 {_brought_along(facts, say)}{say("或者在 Python 里：", "Or in Python:")}
 
 ```python
-from modelscope_plugin import Entity, EntityEncoder, EntityLinker, Mention, build_index
+from modelscope_plugin import Entity, EntityEncoder, EntityLinker, Mention{imported}, build_index
 
 encoder = EntityEncoder.from_pretrained({name})
 entities = [
     Entity("dapeng", "董成鹏", aliases=("大鹏", "Da Peng"), types=("Person",), description="内地演员和导演"),
     Entity("roc", "鲲鹏", aliases=("大鹏",), types=("VirtualThings",), description="庄子笔下的神鸟"),
 ]
-linker = EntityLinker(encoder, build_index(encoder, entities))
+linker = EntityLinker(encoder, build_index(encoder, entities{wanted}))
 print(linker.link([Mention("小品里大鹏很好笑", 3, 5)], top_k=2))
+```{_onnx(facts, say)}"""
+
+
+def _onnx(facts: CardFacts, say: Say) -> str:
+    """That the folder has ONNX files, if it has."""
+    if not facts.onnx:
+        return ""
+    told = say(
+        "文件夹里有 ONNX 文件（float32 和 8 位），在 CPU 上编码更快；上面的命令加 `--backend onnx-int8` 或者这样写：",
+        "The folder has ONNX files, in float32 and 8 bits, for faster encoding on a CPU: `--backend onnx-int8` with "
+        "the commands above, or",
+    )
+    return f"""
+
+{told}
+
+```python
+from modelscope_plugin import EntityEncoder
+
+encoder = EntityEncoder.from_pretrained({_quoted(facts.name)}, backend="onnx-int8")
+print(encoder.encode_query([{_quoted("小品里 [ENT_S] 大鹏 [ENT_E] 很好笑")}]).shape)
 ```"""
 
 

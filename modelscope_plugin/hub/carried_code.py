@@ -8,11 +8,15 @@ by their place (``from ..data.records import Mention``), not by the name of the 
 from __future__ import annotations
 
 import ast
+import hashlib
+import importlib.util
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import modelscope_plugin
 from modelscope_plugin.configuration import shipped_file
+from modelscope_plugin.errors import InputError
 from modelscope_plugin.registration import PUBLISHED_MODULES
 from modelscope_plugin.version import __version__
 
@@ -24,10 +28,13 @@ _SOURCE = Path(modelscope_plugin.__file__).parent
 _INIT = f'''\
 """{_PACKAGE} {__version__}, as far as the sentence-embedding pipeline needs it. Apache-2.0, see LICENSE beside it.
 
-Where the package is installed, that is used and nothing in here is.
+ModelScope imports all of it. Where the package is installed, the classes of that are used, not those in here.
 """
 
 from .registration import register
+
+__version__ = "{__version__}"
+CODE = "{{digest}}"
 
 register()
 '''
@@ -39,15 +46,35 @@ def carried_code() -> dict[str, str]:
     Returns:
         The text of every file, by its path in the model folder.
     """
-    found = {"__init__.py": _INIT}
+    found: dict[str, str] = {}
     waiting = ["registration", *PUBLISHED_MODULES]
     while waiting:
         path, source = _source(waiting.pop())
         if path not in found:
             found[path], imported = _relative(source, depth=path.count("/") + 1)
             waiting += imported
+    digest = hashlib.sha256("".join(found[path] for path in sorted(found)).encode()).hexdigest()
+    found["__init__.py"] = _INIT.format(digest=digest)
     found["LICENSE"] = shipped_file("LICENSE").read_text(encoding="utf-8")
     return {f"{CODE_FOLDER}/{path}": found[path] for path in sorted(found)}
+
+
+def check_folder_name(name: str) -> None:
+    """Refuse a name of a folder whose code ModelScope could not import.
+
+    It imports the code as modules of a package named like the folder, and finds what is installed before that; a
+    relative path that ends like a folder of the code it takes apart wrongly.
+
+    Args:
+        name: Name of the model folder.
+
+    Raises:
+        InputError: If it is the name of a module, or the end of the name of a folder of the code.
+    """
+    module = re.sub(r"\W", "_", name, flags=re.ASCII)
+    inside = {part for path in carried_code() for part in Path(path).parts[:-1]}
+    if importlib.util.find_spec(module) is not None or any(part.endswith(module) for part in inside):
+        raise InputError(f"ModelScope could not import code from a folder named {name!r}; give it another name")
 
 
 def _source(module: str) -> tuple[str, str]:

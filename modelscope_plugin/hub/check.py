@@ -5,20 +5,21 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from modelscope_plugin.encoding.encoder import EntityEncoder, Vectors
+from modelscope_plugin.encoding.backend import Vectors
+from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.encoding.onnx_export import Precision, onnx_file
 from modelscope_plugin.errors import FolderCheckError
 from modelscope_plugin.hub import check_process
+from modelscope_plugin.hub.card_check import check_card, python_blocks
 from modelscope_plugin.hub.card_usage import CANDIDATES, SOURCE
 from modelscope_plugin.hub.export_record import CARD_FILE, ExportRecord
 from modelscope_plugin.preprocessors.tokenization import EntityTokenizer
@@ -26,11 +27,13 @@ from modelscope_plugin.preprocessors.tokenization import EntityTokenizer
 TOLERANCE = 1e-4
 """The largest difference of a value of a vector that counts as the same vector."""
 
+INT8_TOLERANCE = 0.1
+"""The same where ONNX Runtime computes in 8 bits, for vectors scaled to length 1."""
+
 _MENTIONS = (SOURCE, "小品里 [ENT_S] 大鹏 [ENT_E] 很好笑", "[ENT_S] 大 [ENT_E]", "大鹏")
 _ENTITIES = (*CANDIDATES, "大鹏;")
 _WIDE = 1 << 16
 _SECONDS = 1800
-_OFFLINE = {"HF_HUB_OFFLINE": "1", "MODELSCOPE_DOMAIN": "127.0.0.1:9", "MODELSCOPE_ENDPOINT": "http://127.0.0.1:9"}
 
 
 def check_folder(folder: Path, record: ExportRecord, source: EntityEncoder) -> dict[str, float]:
@@ -48,13 +51,37 @@ def check_folder(folder: Path, record: ExportRecord, source: EntityEncoder) -> d
         For each way the largest difference between a value of its vectors and the source model's.
 
     Raises:
-        FolderCheckError: If a way or a Python block fails or gives other vectors, or sentence-transformers is needed
-            and not installed.
+        FolderCheckError: If the card lacks what the hub needs, a way or a Python block fails or gives other vectors, or
+            sentence-transformers is needed and not installed.
     """
     if source.fingerprint != record.fingerprint:
         raise FolderCheckError(
             f"{folder} is not the model that was exported: its weights were changed; export it again"
         )
+    ways = _ways(folder, record, source)
+    card = (folder / CARD_FILE).read_text(encoding="utf-8")
+    check_card(card)
+    blocks = list(enumerate(python_blocks(card), 1))
+    meant = {way: [(number, block) for number, block in blocks if way in _ways_of(block)] for way in ways}
+    if unmet := [way for way in ways if not meant[way] and not way.startswith("onnx")]:
+        raise FolderCheckError(f"{CARD_FILE} has no Python block that shows how to open the model with {unmet[0]}")
+    mentions, entities = _samples(source.tokenizer)
+    expected = np.concatenate([source.encode_query(mentions), source.encode_document(entities)])
+    job = {"folder": str(folder.resolve()), "standalone": record.standalone, "mentions": mentions, "entities": entities}
+    with tempfile.TemporaryDirectory(prefix="modelscope_plugin.check.") as work:
+        names = Path(work) / "names"
+        (names / record.name).parent.mkdir(parents=True)
+        # The card loads the model by its name, which no hub knows yet.
+        (names / record.name).symlink_to(folder.resolve(), target_is_directory=True)
+        with ExitStack() as stack:
+            runs = {
+                way: stack.enter_context(_Run(way, job | {"blocks": meant[way]}, Path(work), names)) for way in ways
+            }
+            return {way: _difference(way, run.vectors(), expected) for way, run in runs.items()}
+
+
+def _ways(folder: Path, record: ExportRecord, source: EntityEncoder) -> list[str]:
+    """The ways in which the folder is to open."""
     ways = ["plugin"]
     if record.standalone:
         ways.append("standalone")
@@ -65,19 +92,8 @@ def check_folder(folder: Path, record: ExportRecord, source: EntityEncoder) -> d
                 "install it: pip install 'modelscope_plugin[publish]'"
             )
         ways.append("sentence-transformers")
-    mentions, entities = _samples(source.tokenizer)
-    expected = np.concatenate([source.encode_query(mentions), source.encode_document(entities)])
-    blocks = _blocks(folder / CARD_FILE)
-    job = {"folder": str(folder.resolve()), "standalone": record.standalone, "mentions": mentions, "entities": entities}
-    with tempfile.TemporaryDirectory() as work:
-        # The card loads the model by its name, which no hub knows yet.
-        place = Path(work) / record.name
-        place.parent.mkdir(exist_ok=True)
-        place.symlink_to(folder.resolve(), target_is_directory=True)
-        jobs = [job | {"blocks": list(_meant_for(way, blocks))} for way in ways]
-        with ThreadPoolExecutor(len(ways)) as pool:
-            vectors = list(pool.map(_vectors, ways, jobs, [work] * len(ways)))
-    return {way: _difference(way, folder, found, expected) for way, found in zip(ways, vectors, strict=True)}
+    precisions: tuple[tuple[str, Precision], ...] = (("onnx", "float32"), ("onnx-int8", "int8"))
+    return ways + [way for way, one in precisions if onnx_file(folder, source.model, "mention", one).is_file()]
 
 
 def _samples(tokenizer: EntityTokenizer) -> tuple[list[str], list[str]]:
@@ -91,49 +107,85 @@ def _samples(tokenizer: EntityTokenizer) -> tuple[list[str], list[str]]:
     return mentions, entities
 
 
-def _blocks(card: Path) -> list[str]:
-    return re.findall(r"^```python\n(.*?)^```", card.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+def _ways_of(block: str) -> tuple[str, ...]:
+    """The ways of opening a folder in which a Python block of its card is to run."""
+    if "sentence_transformers" in block:
+        return ("sentence-transformers",)
+    return ("plugin",) if "modelscope_plugin" in block else ("plugin", "standalone")
 
 
-def _meant_for(way: str, blocks: Iterable[str]) -> Iterator[tuple[int, str]]:
-    for number, block in enumerate(blocks, 1):
-        if "sentence_transformers" in block:
-            fits = way == "sentence-transformers"
-        elif "modelscope_plugin" in block:
-            fits = way == "plugin"
-        else:
-            fits = way in ("plugin", "standalone")
-        if fits:
-            yield number, block
+class _Run:
+    """One way of opening the folder, as a process that ends with the context."""
+
+    def __init__(self, way: str, job: dict[str, Any], work: Path, current: Path) -> None:
+        self._way = way
+        place = work / "runs" / way
+        place.mkdir(parents=True)
+        self._vectors, self._outcome, self._errors = (place / name for name in ("vectors.npy", "outcome", "errors"))
+        (place / "job.json").write_text(json.dumps(job, ensure_ascii=False), encoding="utf-8")
+        arguments = (way, place / "job.json", self._vectors, self._outcome)
+        with open(self._errors, "wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, check_process.__file__, *map(str, arguments)],
+                cwd=current,
+                env=_environment(place),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+            )
+
+    def __enter__(self) -> _Run:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def vectors(self) -> Vectors:
+        """What it gives; FolderCheckError where it fails."""
+        try:
+            status = self._process.wait(_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise FolderCheckError(
+                f"{self._way}: opening the folder and running its card took over {_SECONDS} s"
+            ) from None
+        if not self._outcome.is_file():
+            last = (self._errors.read_text(errors="replace").strip().splitlines() or [f"exit status {status}"])[-1]
+            raise FolderCheckError(f"{self._way}: the process ended early ({last})")
+        outcome = self._outcome.read_text(encoding="utf-8")
+        if outcome != check_process.DONE:
+            raise FolderCheckError(f"{self._way}: {outcome}")
+        vectors: Vectors = np.load(self._vectors)
+        return vectors
 
 
-def _vectors(way: str, job: dict[str, Any], work: str) -> Vectors:
-    """Run one way; its vectors."""
-    job_file, vectors_file = Path(work) / f"{way}.json", Path(work) / f"{way}.npy"
-    job_file.write_text(json.dumps(job, ensure_ascii=False), encoding="utf-8")
-    command = [sys.executable, check_process.__file__, way, str(job_file), str(vectors_file)]
-    # What ModelScope copies to run it goes with the work folder, and no hub is asked for the name.
-    environment = os.environ | _OFFLINE | {"MODELSCOPE_CACHE": str(Path(work) / way)}
-    try:
-        done = subprocess.run(
-            command, cwd=work, env=environment, capture_output=True, text=True, timeout=_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired:
-        raise FolderCheckError(f"{way}: opening the folder and running its card took over {_SECONDS} s") from None
-    if done.returncode:
-        told = vectors_file.with_suffix(".txt")
-        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise FolderCheckError(f"{way}: {told.read_text(encoding='utf-8') if told.is_file() else last}")
-    vectors: Vectors = np.load(vectors_file)
-    return vectors
+def _environment(place: Path) -> dict[str, str]:
+    """That of this process, without its hub and its access to it, and with this very package to be imported."""
+    kept = {name: value for name, value in os.environ.items() if not name.upper().endswith("TOKEN")}
+    packages = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return kept | {
+        "HF_HUB_OFFLINE": "1",
+        "MODELSCOPE_DOMAIN": "127.0.0.1:9",
+        "MODELSCOPE_ENDPOINT": "http://127.0.0.1:9",
+        # What ModelScope copies there to run it goes with the work folder; the saved login is not there.
+        "MODELSCOPE_CACHE": str(place / "cache"),
+        "MODELSCOPE_HOME": str(place / "home"),
+        "MODELSCOPE_CREDENTIALS_PATH": str(place / "home"),
+        "PYTHONPATH": os.pathsep.join(packages),
+    }
 
 
-def _difference(way: str, folder: Path, vectors: Vectors, expected: Vectors) -> float:
+def _difference(way: str, vectors: Vectors, expected: Vectors) -> float:
+    tolerance = TOLERANCE
+    if way == "onnx-int8":
+        # Arithmetic of 8 bits rounds; what is to stay is the direction.
+        vectors, expected = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (vectors, expected))
+        tolerance = INT8_TOLERANCE
     if vectors.shape != expected.shape or not np.isfinite(vectors).all():
         raise FolderCheckError(
-            f"{way}: {folder} gives vectors of shape {vectors.shape}, the source model of {expected.shape}"
+            f"{way}: the folder gives vectors of shape {vectors.shape}, the source model of {expected.shape}"
         )
     difference = float(np.abs(vectors - expected).max())
-    if difference > TOLERANCE:
-        raise FolderCheckError(f"{way}: {folder} gives other vectors than the source model (by {difference:.2g})")
+    if difference > tolerance:
+        raise FolderCheckError(f"{way}: the folder gives other vectors than the source model (by {difference:.2g})")
     return difference

@@ -19,8 +19,9 @@ def _plugin(job: dict[str, Any]) -> Any:
 
 
 def _standalone(job: dict[str, Any]) -> Any:
-    # As if the package was not installed.
-    sys.modules["modelscope_plugin"] = None  # type: ignore[assignment]
+    # As if neither the package nor what it needs beyond ModelScope was installed.
+    for name in ("modelscope_plugin", "faiss", "tabulate", "sentence_transformers"):
+        sys.modules[name] = None  # type: ignore[assignment]
     return _pipeline(job)
 
 
@@ -43,35 +44,48 @@ def _sentence_transformers(job: dict[str, Any]) -> Any:
     return np.concatenate([model.encode_query(job["mentions"]), model.encode_document(job["entities"])])
 
 
+DONE = "done"
+"""What the process leaves behind when all went well."""
+
+
+def _onnx(job: dict[str, Any]) -> Any:
+    import numpy as np
+
+    from modelscope_plugin import EntityEncoder
+
+    encoder = EntityEncoder.from_pretrained(job["folder"], device="cpu", backend=job["way"])
+    return np.concatenate([encoder.encode_query(job["mentions"]), encoder.encode_document(job["entities"])])
+
+
 WAYS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "plugin": _plugin,
     "standalone": _standalone,
     "sentence-transformers": _sentence_transformers,
+    "onnx": _onnx,
+    "onnx-int8": _onnx,
 }
 """The ways of opening a folder; each gives the vectors of the job's mentions, then of its entities."""
 
 
-def _main(way: str, job_file: str, vectors_file: str) -> int:
+def _main(way: str, job_file: str, vectors_file: str, outcome_file: str) -> None:
     import numpy as np
 
-    job = json.loads(Path(job_file).read_text(encoding="utf-8"))
+    job = {"way": way, **json.loads(Path(job_file).read_text(encoding="utf-8"))}
     step = "opening the folder"
+    outcome = DONE
     try:
         np.save(vectors_file, WAYS[way](job))
         for number, block in job["blocks"]:
             step = f"Python block {number} of the card"
             exec(compile(block, step, "exec"), {"__name__": "__main__"})
-    except Exception as error:
+    except BaseException as error:  # a block that ends the process has not run to its end
         traceback.print_exc()
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
-        Path(vectors_file).with_suffix(".txt").write_text(
-            f"{step} failed ({type(error).__name__}: {reason})", encoding="utf-8"
-        )
-        return 1
-    return 0
+        outcome = f"{step} failed ({type(error).__name__}: {reason})"
+    Path(outcome_file).write_text(outcome, encoding="utf-8")
 
 
 if __name__ == "__main__":
     # The folder of this file is no place to import from.
-    del sys.path[0]
-    sys.exit(_main(*sys.argv[1:]))
+    sys.path[:] = [place for place in sys.path if place != str(Path(__file__).parent)]
+    _main(*sys.argv[1:])

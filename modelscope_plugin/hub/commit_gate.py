@@ -25,12 +25,19 @@ class CommitGate:
         refusal: Why the gate refused to commit.
     """
 
-    def __init__(self, client: Any, folder: Path, states: dict[str, FileState], message: str) -> None:
+    def __init__(
+        self, client: Any, folder: Path, states: dict[str, FileState], deleted: list[str], message: str
+    ) -> None:
         self.answer: Any = None
         self.failure: Exception | None = None
         self.refusal: ModelFolderError | None = None
         self._folder = folder
         self._states = states
+        self._deletions = [
+            dict.fromkeys(("sha256", "content", "encoding"), "")
+            | {"action": "delete", "path": path, "type": "normal", "size": 0}
+            for path in deleted
+        ]
         self._message = message
         self._actions: dict[str, dict[str, Any]] = {}
         self._send = self._noting(client.create_commit)
@@ -57,9 +64,8 @@ class CommitGate:
             self.refusal = error
             # Of the client's own kinds, and one that it does not try again.
             raise InvalidParameter("the folder changed during the upload") from None
-        self.answer = self._send(
-            operations=[self._actions[name] for name in self._states], commit_message=self._message, **request
-        )
+        operations = [*(self._actions[name] for name in self._states), *self._deletions]
+        self.answer = self._send(operations=operations, commit_message=self._message, **request)
         return self.answer
 
     def _check(self, action: dict[str, Any]) -> None:

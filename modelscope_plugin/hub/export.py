@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from modelscope_plugin.configuration import default_configuration, merged
+from modelscope_plugin.configuration import default_configuration, merged, read_configuration_file
 from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.encoding.onnx_export import Precision, check_onnx, export_onnx
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.files import check_output_folder, replace_folder, write_json
-from modelscope_plugin.hub.card_parts import CardFacts, is_hub_id, speaker
-from modelscope_plugin.hub.carried_code import carried_code
+from modelscope_plugin.hub.card_parts import CardFacts, speaker
+from modelscope_plugin.hub.carried_code import carried_code, check_folder_name
 from modelscope_plugin.hub.export_record import CARD_FILE, EXPORT_FILE, file_sizes, write_export_record
 from modelscope_plugin.hub.model_card import model_card
 from modelscope_plugin.hub.sentence_transformers_files import has_same_tokens, write_sentence_transformers_files
 from modelscope_plugin.hub.training_record import published_record
 from modelscope_plugin.index.entity_index import EntityIndex
 from modelscope_plugin.metainfo import Metrics
-from modelscope_plugin.models.location import resolve_model
+from modelscope_plugin.models.location import is_hub_id, resolve_model
 from modelscope_plugin.models.model_folder import INDEX_FOLDER, write_model_folder
 from modelscope_plugin.trainers.record import RECORD_FILE
 from modelscope_plugin.trainers.settings import evaluation_ks, training_configuration, training_settings
+
+EVALUATION_FILE = "evaluation.json"
+"""The figures in the card that were not measured in training."""
 
 
 @dataclass(frozen=True)
@@ -68,8 +72,10 @@ def export_model(
     *,
     standalone: bool = False,
     index: str | Path | None = None,
+    onnx: bool = False,
+    evaluation: str | Path | None = None,
     language: str = "zh",
-    license: str = "apache-2.0",
+    license: str | None = None,
     name: str | None = None,
     revision: str | None = None,
 ) -> ExportResult:
@@ -85,8 +91,11 @@ def export_model(
         standalone: Whether the folder carries the code it needs. ModelScope then wants ``trust_remote_code=True`` of
             every reader, also where this package is installed.
         index: Folder of an index of this model to go along; whoever links with the model finds it by itself.
+        onnx: Whether ONNX files go along, in float32 and 8 bits, for ``backend="onnx"`` and ``"onnx-int8"``.
+        evaluation: File with the figures for the card, as ``modelscope entity evaluate --json`` printed them for this
+            model; by default those of the training run.
         language: Language of the model card, ``zh`` or ``en``.
-        license: Licence of the model, for the card.
+        license: Licence of the model, for the card; by default the one that the model's own card names, if it has one.
         name: What the card calls the model and loads it by, a hub id such as ``owner/name``; by default the name of
             the folder.
         revision: Branch or tag of a hub model.
@@ -95,31 +104,41 @@ def export_model(
         What was written.
 
     Raises:
-        InputError: If ``output`` is the model's own folder or holds other things, or a text for the card is not usable.
+        InputError: If ``output`` is the model's own folder, holds other things or has a name that standalone folders
+            cannot have, or a text or the figures for the card are not usable.
         IndexMismatchError: If the index was built with another model.
         MissingFileError: If there is no such model or index.
         ModelFolderError: If a file of it is missing or damaged.
     """
     speaker(language)
+    if onnx:
+        check_onnx()
     source, output = resolve_model(model, revision), Path(output)
     if _holds(output, source):
         raise InputError(f"{output} holds the model that is exported; name another folder")
     check_output_folder(output, EXPORT_FILE)
+    if standalone:
+        check_folder_name(output.resolve().name)
     title = _line("name", output.resolve().name if name is None else name)
     if "/" in title and not is_hub_id(title):
         raise InputError(f"name={title!r} is no hub id such as owner/name; a name of another kind has no slash")
-    terms = _line("license", license)
+    terms = license_of(source) if license is None else _line("license", license)
     record = published_record(source)
     encoder = EntityEncoder.from_pretrained(source, device="cpu")
     opened = None if index is None else _index(Path(index), encoder, output, title)
-    facts = _facts(encoder, title, terms, record, standalone, opened)
+    measured = None if evaluation is None else _measured(Path(evaluation), encoder)
+    facts = _facts(encoder, title, terms, record, measured, standalone, onnx, opened)
     configuration = _configuration(source, standalone)
     with replace_folder(output) as draft:
         write_model_folder(draft, encoder.model, encoder.tokenizer, configuration)
+        for precision in get_args(Precision) if onnx else ():
+            export_onnx(encoder.model, draft, precision)
         if facts.sentence_transformers:
             write_sentence_transformers_files(draft, encoder)
         if record is not None:
             write_json(draft / RECORD_FILE, record)
+        if measured is not None:
+            write_json(draft / EVALUATION_FILE, measured)
         if opened is not None:
             opened.save(draft / INDEX_FOLDER)
         for path, text in carried_code().items() if standalone else ():
@@ -143,9 +162,11 @@ def export_model(
 def _facts(
     encoder: EntityEncoder,
     name: str,
-    license: str,
+    license: str | None,
     record: dict[str, Any] | None,
+    measured: dict[str, Any] | None,
     standalone: bool,
+    onnx: bool,
     index: EntityIndex | None,
 ) -> CardFacts:
     model, tokenizer = encoder.model, encoder.tokenizer
@@ -166,8 +187,10 @@ def _facts(
         has_markers=tokenizer.has_markers,
         sentence_transformers=has_same_tokens(encoder),
         standalone=standalone,
+        onnx=onnx,
         indexed=0 if index is None else len(index),
         training=record,
+        measured=measured,
     )
 
 
@@ -180,6 +203,29 @@ def _index(folder: Path, encoder: EntityEncoder, output: Path, title: str) -> En
     # It stands inside its model's folder, wherever that will be; a name is of use only where the hub knows it.
     index.model = title if is_hub_id(title) else ""
     return index
+
+
+def license_of(source: Path) -> str | None:
+    """What the model's own card names as its licence."""
+    import yaml
+
+    try:
+        card = (source / CARD_FILE).read_text(encoding="utf-8")
+        named = yaml.safe_load(card.split("---\n", 2)[1])["license"]
+    except (OSError, ValueError, IndexError, KeyError, TypeError, yaml.YAMLError):
+        return None
+    return named if isinstance(named, str) and named.isprintable() else None
+
+
+def _measured(file: Path, encoder: EntityEncoder) -> dict[str, Any]:
+    """The figures that were measured of the model, and no others."""
+    figures = read_configuration_file(file)
+    if figures.get("fingerprint") != encoder.fingerprint:
+        raise InputError(f"{file} was not measured with this model; run modelscope entity evaluate --json with it")
+    counts = ("mentions", "entities")
+    if not any(key.startswith("recall@") for key in figures) or not all(key in figures for key in counts):
+        raise InputError(f"{file} holds no recall; it has to be what modelscope entity evaluate --json prints")
+    return figures
 
 
 def _configuration(source: Path, standalone: bool) -> dict[str, Any]:

@@ -72,7 +72,8 @@ def _front_matter(facts: CardFacts, say: Say) -> str:
     lines = ["---"]
     for key, values in lists.items():
         lines += [f"{key}:", *(f"- {json.dumps(value)}" for value in values)]
-    lines.append(f"license: {json.dumps(facts.license, ensure_ascii=False)}")
+    if facts.license:
+        lines.append(f"license: {json.dumps(facts.license, ensure_ascii=False)}")
     if facts.base_model:
         lines += ["base_model:", f"- {json.dumps(facts.base_model)}"]
     lines += [
@@ -184,7 +185,7 @@ def _license_and_citation(facts: CardFacts, say: Say) -> str:
     return f"""\
 ## {say("许可", "Licence")}
 
-{facts.license}
+{facts.license or say("未注明。", "Not stated.")}
 
 ## {say("引用", "Citation")}
 

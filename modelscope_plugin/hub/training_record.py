@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from modelscope_plugin.configuration import read_configuration_file
-from modelscope_plugin.hub.card_parts import is_hub_id
+from modelscope_plugin.models.location import is_hub_id
 from modelscope_plugin.trainers.record import RECORD_FILE
 
 # The others name files: the base model, which may be a hub id, and what else was in the folder.

@@ -24,12 +24,10 @@ FEWEST = 2 * _LEAST
 _BLOCK = 16384
 # Rows to train on for each list of an inverted file; FAISS warns below 39.
 _PER_LIST = 40
-# Rows to train on where there are no lists.
-_SAMPLE = 65536
 
 
 class ApproximateIndex:
-    """Approximate search by any index of FAISS, with true scores.
+    """Approximate search by inverted lists of FAISS, with true scores.
 
     FAISS keeps codes of the vectors and proposes several times as many candidates as are wanted; these are ranked by
     their dot products with the stored vectors. A query for which it proposes too few is answered exactly. Rows that
@@ -54,18 +52,18 @@ class ApproximateIndex:
 
         Args:
             stored: The vectors.
-            kind: What FAISS's ``index_factory`` makes of it: ``IVF1024,PQ192x4fs``, ``HNSW32,SQ8`` ...
+            kind: Inverted lists as FAISS's ``index_factory`` names them, such as ``IVF1024,PQ192x4fs``
+                (`modelscope_plugin.index.tuning.approximate_kind`).
             seed: Seed of the draw of the sample.
 
         Raises:
-            InputError: If FAISS does not know the kind, or cannot train it on so few vectors.
+            InputError: If FAISS cannot train it on so few vectors, or it is no kind of inverted lists.
         """
         import faiss
 
         try:
             codes = faiss.index_factory(stored.dimension, kind, faiss.METRIC_INNER_PRODUCT)
-            lists = faiss.try_extract_index_ivf(codes)
-            size = min(len(stored), _SAMPLE if lists is None else _PER_LIST * lists.nlist)
+            size = min(len(stored), _PER_LIST * faiss.extract_index_ivf(codes).nlist)
             sample = np.sort(np.random.default_rng(seed).choice(len(stored), size, replace=False))
             codes.train(stored[sample])
         except (RuntimeError, ValueError) as error:
@@ -88,35 +86,17 @@ class ApproximateIndex:
 
     @property
     def effort(self) -> int:
-        """How much of the index a search looks at: ``nprobe`` or ``efSearch``; 0 where its kind has no such choice."""
-        place, name = self._effort()
-        return 0 if place is None else int(getattr(place, name))
+        """How many of its lists a search looks at."""
+        return int(self._codes.nprobe)
 
     @effort.setter
     def effort(self, value: int) -> None:
-        place, name = self._effort()
-        if place is not None:
-            setattr(place, name, value)
+        self._codes.nprobe = value
 
     @property
     def most_effort(self) -> int:
-        """The largest `effort` that makes a difference; 0 where the kind has no such choice."""
-        place, name = self._effort()
-        if place is None:
-            return 0
-        return int(place.nlist) if name == "nprobe" else len(self)
-
-    def _effort(self) -> tuple[Any, str]:
-        import faiss
-
-        lists = faiss.try_extract_index_ivf(self._codes)
-        if lists is not None:
-            return lists, "nprobe"
-        inner = faiss.downcast_index(self._codes)
-        if isinstance(inner, faiss.IndexPreTransform):
-            inner = faiss.downcast_index(inner.index)
-        graph = getattr(inner, "hnsw", None)
-        return graph, "efSearch"
+        """The largest `effort` that makes a difference: all lists."""
+        return int(self._codes.nlist)
 
     def add(self, vectors: Vectors) -> None:
         """Append vectors (n, dim), float32."""
@@ -189,6 +169,7 @@ class ApproximateIndex:
         except RuntimeError as error:
             raise ValueError(f"{SEARCH_FILE}: {error}") from None
         rows = np.load(folder / ROWS_FILE)
-        if codes.d != stored.dimension or rows.shape != (codes.ntotal,) or np.count_nonzero(rows >= 0) != len(stored):
+        whole = isinstance(codes, faiss.IndexIVF) and codes.d == stored.dimension
+        if not whole or rows.shape != (codes.ntotal,) or np.count_nonzero(rows >= 0) != len(stored):
             raise ValueError(f"{SEARCH_FILE} is not of these vectors")
         return cls(stored, codes, rows, mapped=bool(flags))

@@ -14,7 +14,7 @@ from modelscope_plugin.errors import IndexFolderError, MissingFileError
 from modelscope_plugin.files import write_json
 
 MANIFEST_FILE = "manifest.json"
-# Version 2 says how the index is searched; a folder of version 1 is searched exactly.
+# Version 2 has names, what was fitted, and how the index is searched; a folder of version 1 opens without them.
 _VERSION = 2
 _READABLE = (1, _VERSION)
 
@@ -33,6 +33,7 @@ class Manifest:
         created: Time of writing, UTC.
         files: Size (``bytes``) and ``sha256`` of every other file.
         search: How it is searched, with the recall measured (`Tuning`); empty for exact search.
+        fitted: What was fitted for this model and knowledge base on labelled mentions, by name.
     """
 
     version: int
@@ -44,6 +45,7 @@ class Manifest:
     created: str
     files: dict[str, dict[str, Any]]
     search: dict[str, Any] = field(default_factory=dict)
+    fitted: dict[str, Any] = field(default_factory=dict)
 
 
 def write_manifest(folder: Path, manifest: Manifest, files: Iterable[str]) -> None:
@@ -52,6 +54,12 @@ def write_manifest(folder: Path, manifest: Manifest, files: Iterable[str]) -> No
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     manifest = replace(manifest, version=_VERSION, created=created, files=records)
     write_json(folder / MANIFEST_FILE, asdict(manifest))
+
+
+def write_fitted(folder: Path, fitted: dict[str, Any]) -> None:
+    """Change what was fitted in the manifest of a folder, whose other files stay as they are."""
+    path = folder / MANIFEST_FILE
+    write_json(path, {**json.loads(path.read_text(encoding="utf-8")), "fitted": fitted})
 
 
 def read_manifest(folder: Path, files: Iterable[str], optional: Iterable[str] = ()) -> Manifest:
@@ -119,6 +127,8 @@ def _fault(values: dict[str, Any], files: set[str], optional: set[str]) -> str:
             return f"{key} is no count"
     if not isinstance(values.get("search", {}), dict):
         return "search is no object"
+    if not isinstance(values.get("fitted", {}), dict):
+        return "fitted is no object"
     if not files <= set(values["files"]) <= files | optional:
         return "files are others"
     if any(set(record) != {"bytes", "sha256"} for record in values["files"].values()):

@@ -80,6 +80,11 @@ class StoredVectors:
         """How far each dimension of int8 vectors reaches beside the others, (dim,)."""
         return np.ones(self.dimension, np.float32) if self._spread is None else self._spread
 
+    @property
+    def bytes_per_vector(self) -> int:
+        """What a row takes, an int8 row with its scale."""
+        return int(self.matrix.itemsize) * self.dimension + (4 if self.precision == "int8" else 0)
+
     def add(self, vectors: Vectors) -> None:
         """Append vectors (n, dim), float32."""
         if self.precision == "int8" and len(vectors):

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.index.approximate_index import FEWEST, ApproximateIndex
+from modelscope_plugin.index.entity_search import search_entities
 from modelscope_plugin.index.stored_vectors import Rows, StoredVectors, Vectors
 from modelscope_plugin.index.vector_index import FlatIndex, VectorIndex
+from modelscope_plugin.index.view_table import ViewTable
 
 AUTO_ENTITIES = 100_000
 """From so many entities on ``auto`` searches approximately: see benchmarks/search.py."""
+
+SEARCHES = ("exact", "approximate", "auto")
 
 RECALL_TARGETS = {16: 0.99, 128: 0.97}
 """Share of the exact first k that a search has to find; its effort is the least that does."""
@@ -26,18 +31,38 @@ _LEAST_EFFORT = 8
 _CHUNK = 256
 
 
+class EntityVectors(NamedTuple):
+    """Whose the vectors of an index are.
+
+    Attributes:
+        table: The views; None where each entity has one vector.
+        ids: Ids of the entities, by row.
+    """
+
+    table: ViewTable | None
+    ids: Sequence[str]
+
+    def first(self, index: VectorIndex, queries: Vectors, k: int) -> Rows:
+        """The rows of the first ``k`` entities for each query, (m, k)."""
+        parts = [
+            search_entities(index, self.table, self.ids, queries[start : start + _CHUNK], k)[1]
+            for start in range(0, len(queries), _CHUNK)
+        ]
+        return np.concatenate(parts) if parts else np.empty((0, k), dtype=np.int64)
+
+
 @dataclass(frozen=True)
 class Tuning:
     """How an index is searched.
 
     Attributes:
-        kind: ``exact``, or the kind of FAISS index.
+        kind: ``exact``, or the kind of FAISS index (`approximate_kind`).
         precision: What the vectors are stored as.
-        truncate_dim: Dimensions that are kept.
-        effort: ``nprobe`` or ``efSearch``; 0 where there is no such choice.
-        recall: Share of the exact first k that is found, by k; empty for exact search of whole float32 vectors.
+        truncate_dim: Dimensions that are kept; 0 for all.
+        effort: Inverted lists that a search looks at (``nprobe``); 0 for exact search.
+        recall: Share of the exact first k entities that is found, by k; empty for exact search of whole float32 ones.
         queries: Queries this was measured on.
-        trained: Entities that the index was trained and filled with.
+        trained: Vectors that the index was trained and filled with.
     """
 
     kind: str = "exact"
@@ -89,14 +114,15 @@ def approximate_kind(rows: int, dimension: int) -> str:
 
 
 def tuned(
-    vectors: Vectors, queries: Vectors, search: str, precision: str, truncate_dim: int | None
+    vectors: Vectors, entities: EntityVectors, queries: Vectors, search: str, precision: str, truncate_dim: int | None
 ) -> tuple[FlatIndex | ApproximateIndex, Tuning]:
     """Store vectors in a precision, make an index for them and measure it.
 
     Args:
         vectors: float32 (n, dim).
+        entities: Whose they are.
         queries: Queries like those to come, float32 (m, dim): one half decides the effort, the other is measured.
-        search: ``auto``, ``exact``, ``approximate``, or a kind of FAISS's ``index_factory``.
+        search: One of `SEARCHES`.
         precision: ``float32``, ``float16`` or ``int8``.
         truncate_dim: Dimensions to keep; None for all.
 
@@ -107,59 +133,72 @@ def tuned(
         InputError: If a choice is not usable, or there are too few queries to measure it.
     """
     dimension = vectors.shape[1]
-    if truncate_dim is not None and not 1 <= truncate_dim <= dimension:
-        raise InputError(f"truncate_dim={truncate_dim} is not between 1 and the {dimension} dimensions of the model")
+    check_truncation(truncate_dim, dimension)
     kept = truncate_dim or dimension
     stored = StoredVectors(kept, precision)
     stored.add(np.ascontiguousarray(vectors[:, :kept]))
-    kind = chosen_kind(search, len(vectors), kept)
+    kind = chosen_kind(search, len(entities.ids), len(vectors), kept)
     if kind == "exact" and precision == "float32" and kept == dimension:
         return FlatIndex(stored), Tuning()
     if len(queries) < 2:
         raise InputError("at least 2 queries are needed to measure recall")
     whole = StoredVectors(dimension)
     whole.add(vectors)
-    truth = _first(FlatIndex(whole), queries, _largest(len(vectors)))
-    return _measured(stored, np.ascontiguousarray(queries[:, :kept]), kind, truth, truncate_dim or 0)
+    truth = entities.first(FlatIndex(whole), queries, _largest(entities))
+    return _measured(stored, entities, np.ascontiguousarray(queries[:, :kept]), kind, truth, truncate_dim or 0)
 
 
-def tuned_again(stored: StoredVectors, queries: Vectors, before: Tuning) -> tuple[FlatIndex | ApproximateIndex, Tuning]:
+def tuned_again(
+    stored: StoredVectors, entities: EntityVectors, queries: Vectors, before: Tuning
+) -> tuple[FlatIndex | ApproximateIndex, Tuning]:
     """Make the index of vectors that have changed anew, in the way it was made before, and measure it.
 
     Args:
         stored: The vectors; as they are stored, they are what recall is measured against.
+        entities: Whose they are.
         queries: Queries of the dimensions that are stored, float32 (m, dim).
         before: What was chosen before.
 
     Returns:
         As for `tuned`.
     """
-    own_choice = before.kind == approximate_kind(before.trained, stored.dimension)
-    kind = approximate_kind(len(stored), stored.dimension) if own_choice else before.kind
-    truth = _first(FlatIndex(stored), queries, _largest(len(stored)))
-    return _measured(stored, queries, kind, truth, before.truncate_dim)
+    kind = approximate_kind(len(stored), stored.dimension)
+    truth = entities.first(FlatIndex(stored), queries, _largest(entities))
+    return _measured(stored, entities, queries, kind, truth, before.truncate_dim)
 
 
 def _measured(
-    stored: StoredVectors, queries: Vectors, kind: str, truth: Rows, truncate_dim: int
+    stored: StoredVectors, entities: EntityVectors, queries: Vectors, kind: str, truth: Rows, truncate_dim: int
 ) -> tuple[FlatIndex | ApproximateIndex, Tuning]:
-    ks = [k for k in RECALL_TARGETS if k <= len(stored)]
+    ks = [k for k in RECALL_TARGETS if k <= len(entities.ids)]
     exact, effort, trained = FlatIndex(stored), 0, 0
     index: FlatIndex | ApproximateIndex = exact
     asked = slice(None)
     if kind != "exact":
         index, trained, asked = ApproximateIndex.train(stored, kind), len(stored), slice(1, None, 2)
         # What precision and truncation lose, no effort brings back: it is chosen by what is stored.
-        effort = _set_effort(index, queries[::2], _first(exact, queries[::2], _largest(len(stored))), ks)
-    recall = {k: recall_of(_first(index, queries[asked], k), truth[asked], k) for k in ks}
+        effort = _set_effort(index, entities, queries[::2], entities.first(exact, queries[::2], _largest(entities)), ks)
+    recall = {k: recall_of(entities.first(index, queries[asked], k), truth[asked], k) for k in ks}
     return index, Tuning(kind, stored.precision, truncate_dim, effort, recall, len(truth[asked]), trained)
 
 
-def chosen_kind(search: str, rows: int, dimension: int) -> str:
-    """What ``auto`` and ``approximate`` mean for so many vectors; other words stand for themselves."""
+def check_truncation(truncate_dim: int | None, dimension: int) -> None:
+    """Raise `InputError` unless so many dimensions, None for all, can be kept."""
+    if truncate_dim is not None and not 1 <= truncate_dim <= dimension:
+        raise InputError(f"truncate_dim={truncate_dim} is not between 1 and the {dimension} dimensions of the model")
+
+
+def chosen_kind(search: str, entities: int, rows: int, dimension: int) -> str:
+    """What a search (one of `SEARCHES`) means for so many entities and vectors: ``exact`` or a kind of FAISS index.
+
+    Raises:
+        InputError: If there is no such search.
+    """
+    if search not in SEARCHES:
+        raise InputError(f"search={search!r} is none of {', '.join(SEARCHES)}")
     if search == "auto":
-        search = "approximate" if rows >= AUTO_ENTITIES else "exact"
-    return approximate_kind(rows, dimension) if search == "approximate" else search
+        search = "approximate" if entities >= AUTO_ENTITIES else "exact"
+    return approximate_kind(rows, dimension) if search == "approximate" else "exact"
 
 
 def recall_of(found: Rows, truth: Rows, k: int) -> float:
@@ -168,24 +207,18 @@ def recall_of(found: Rows, truth: Rows, k: int) -> float:
     return float(hits / max(1, k * len(truth)))
 
 
-def _largest(rows: int) -> int:
-    """The largest k whose recall is measured on so many rows."""
-    return max((k for k in RECALL_TARGETS if k <= rows), default=0)
+def _largest(entities: EntityVectors) -> int:
+    """The largest k whose recall is measured on so many entities."""
+    return max((k for k in RECALL_TARGETS if k <= len(entities.ids)), default=0)
 
 
-def _first(index: VectorIndex, queries: Vectors, k: int) -> Rows:
-    parts = [index.search(queries[start : start + _CHUNK], k)[1] for start in range(0, len(queries), _CHUNK) if k]
-    return np.concatenate(parts) if parts else np.empty((len(queries), 0), dtype=np.int64)
-
-
-def _set_effort(index: ApproximateIndex, queries: Vectors, best: Rows, ks: list[int]) -> int:
+def _set_effort(index: ApproximateIndex, entities: EntityVectors, queries: Vectors, best: Rows, ks: list[int]) -> int:
     """The least effort that reaches the targets, or the largest; it is set and given back."""
     effort = min(_LEAST_EFFORT, index.most_effort)
-    while effort:
+    while True:
         index.effort = effort
-        if all(recall_of(_first(index, queries, k), best, k) >= RECALL_TARGETS[k] for k in ks):
-            break
+        if all(recall_of(entities.first(index, queries, k), best, k) >= RECALL_TARGETS[k] for k in ks):
+            return effort
         if effort == index.most_effort:
-            break
+            return effort
         effort = min(2 * effort, index.most_effort)
-    return effort

@@ -22,7 +22,13 @@ _DECODED = 16384
 
 @runtime_checkable
 class VectorIndex(Protocol):
-    """What an index of vectors has to do. Rows are numbered from 0 in the order they were added."""
+    """What an index of vectors has to do. Rows are numbered from 0 in the order they were added.
+
+    Attributes:
+        stored: The vectors.
+    """
+
+    stored: StoredVectors
 
     def __len__(self) -> int:
         """Number of rows."""

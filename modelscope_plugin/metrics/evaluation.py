@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modelscope_plugin.data.golds import with_all_golds
 from modelscope_plugin.data.names import normalized_name, shared_names
 from modelscope_plugin.data.records import Mention
-from modelscope_plugin.encoding.encoder import DEFAULT_BATCH_SIZE, EntityEncoder
+from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.index.entity_index import EntityIndex
+from modelscope_plugin.index.nil import NilRule
+from modelscope_plugin.index.retrieval import Retriever
+from modelscope_plugin.metrics.nil import NilFigures, judge_rankings
 from modelscope_plugin.metrics.recall import check_ks, first_hit, mean_reciprocal_rank, recall_at_k
 
 DEFAULT_KS = (1, 4, 16, 64, 128)
 """The values of k in the model card, 4, 16 and 128, and those between."""
-
-# Queries searched at once: their scores against the whole knowledge base have to fit in memory.
-_CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class Evaluation:
             were asked for, ``seen`` and ``unseen`` (whether a gold entity was one in training), ``ambiguous``
             and ``unambiguous`` (whether several entities have the mention's words as a name). A part without
             a mention is not there.
+        nil: Figures of the NIL mentions and all others together, where the index has a NIL rule for the retrieval
+            and a mention has a NIL label; else None.
         first_hits: For each mention the rank of its first gold entity within the largest k, or None.
     """
 
@@ -62,6 +64,7 @@ class Evaluation:
     entities: int
     groups: dict[str, Group]
     first_hits: tuple[int | None, ...] = field(repr=False)
+    nil: NilFigures | None = None
 
     @property
     def mean_recall(self) -> float:
@@ -85,7 +88,7 @@ class Evaluation:
         for name, group in self.groups.items():
             record[f"{name}_mentions"] = group.mentions
             record |= {f"{name}_recall@{k}": value for k, value in group.recall.items()}
-        return record
+        return record | (self.nil.to_record() if self.nil else {})
 
     def __str__(self) -> str:
         return ", ".join(f"Recall@{k} {100 * value:.1f}" for k, value in self.recall.items())
@@ -99,7 +102,9 @@ def evaluate(
     ks: Iterable[int] = DEFAULT_KS,
     seen: Collection[str] | None = None,
     by_ambiguity: bool = False,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    retrieval: str = "dense",
+    nil_threshold: float | None = None,
+    batch_size: int | None = None,
     show_progress_bar: bool | None = None,
     exact: bool = True,
 ) -> Evaluation:
@@ -108,13 +113,15 @@ def evaluate(
     Args:
         encoder: The dual encoder.
         index: Its index of the knowledge base.
-        mentions: Mentions with gold entities; those without, and NIL mentions, are counted and left out. Gold
-            entities of one span that stand in several records count for each of them.
+        mentions: Mentions with gold entities; those without, and NIL mentions, are counted and left out of recall.
+            Gold entities of one span that stand in several records count for each of them.
         ks: The values of k.
         seen: Ids of the gold entities of training, to measure entities seen and unseen there apart.
         by_ambiguity: Whether to measure mentions whose words name several entities apart, which reads the
             names of the whole knowledge base.
-        batch_size: Mentions in one forward pass.
+        retrieval: ``dense`` measures the model, ``hybrid`` and ``lexical`` what names add or give alone.
+        nil_threshold: A threshold in place of the one that was fitted for the index (`fit_nil`), 0 to 1.
+        batch_size: Mentions in one forward pass; by default as many as suit the device.
         show_progress_bar: True, False, or None for a bar on a terminal only.
         exact: Whether to search exactly; False searches the way the index was tuned to.
 
@@ -123,30 +130,34 @@ def evaluate(
 
     Raises:
         IndexMismatchError: If the index was built with another model.
-        InputError: If no mention has a gold entity.
+        InputError: If no mention has a gold entity, or there is a NIL threshold and no rule was fitted.
     """
     index.check_model(encoder.fingerprint, encoder.name)
     given = with_all_golds(mentions)
     labelled = [mention for mention in given if mention.entity_ids]
     if not labelled:
         raise InputError(f"none of the {len(given)} mentions has a gold entity; recall needs labelled mentions")
-    vectors = encoder.encode_query(labelled, batch_size=batch_size, show_progress_bar=show_progress_bar)
-    rankings: list[list[str]] = []
     ks = check_ks(ks)
-    for start in range(0, len(vectors), _CHUNK):
-        _, rows = index.search_rows(vectors[start : start + _CHUNK], max(ks), exact=exact)
-        rankings += [[index.ids[row] for row in found] for found in rows.tolist()]
-    nil = sum(mention.nil is not None for mention in given if not mention.entity_ids)
-    return score_rankings(
-        rankings,
+    nil = [mention for mention in given if not mention.entity_ids and mention.nil is not None]
+    rule = NilRule.of_index(index, retrieval, nil_threshold)
+    measured = labelled + nil if rule else labelled
+    retriever = Retriever(index, retrieval, exact=exact)
+    vectors = None
+    if retriever.needs_vectors:
+        vectors = encoder.encode_query(measured, batch_size=batch_size, show_progress_bar=show_progress_bar)
+    rankings = list(retriever.rank(vectors, [mention.surface for mention in measured], max(ks)))
+    ids = index.ids
+    evaluation = score_rankings(
+        [[ids[row] for row in ranking.rows.tolist()] for ranking in rankings[: len(labelled)]],
         labelled,
-        index.ids,
+        ids,
         ks,
-        nil_mentions=nil,
-        unlabelled_mentions=len(given) - len(labelled) - nil,
+        nil_mentions=len(nil),
+        unlabelled_mentions=len(given) - len(labelled) - len(nil),
         seen=seen,
         ambiguous=shared_names(index) if by_ambiguity else None,
     )
+    return replace(evaluation, nil=judge_rankings(rankings, measured, ids, rule)) if rule else evaluation
 
 
 def score_rankings(

@@ -7,7 +7,12 @@ from pathlib import Path
 
 from modelscope_plugin.errors import MissingFileError
 
-_MODEL_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_HUB_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*")
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether a name has the form of a hub id, ``owner/name``."""
+    return _HUB_ID.fullmatch(name) is not None
 
 
 def resolve_model(model: str | Path, revision: str | None = None) -> Path:
@@ -27,7 +32,7 @@ def resolve_model(model: str | Path, revision: str | None = None) -> Path:
     if path.is_dir():
         return path
     # A Path, or a name that begins with a folder that is there, is a folder that is not: nothing to ask the hub for.
-    if isinstance(model, Path) or path.parent.is_dir() or not _MODEL_ID.fullmatch(str(model)):
+    if isinstance(model, Path) or path.parent.is_dir() or not is_hub_id(str(model)):
         raise MissingFileError(f"there is no model folder {model}; name a folder or a hub id such as owner/name")
     from modelscope.hub.snapshot_download import snapshot_download
 

@@ -15,7 +15,8 @@ from modelscope.utils.device import device_placement
 from modelscope.utils.logger import get_logger
 
 from modelscope_plugin.configuration import CONFIGURATION_FILE, default_configuration_file
-from modelscope_plugin.encoding.encoder import DEFAULT_BATCH_SIZE, EntityEncoder
+from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.encoding.loading import BackendName, DtypeName, backend_device, open_backend
 from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.models.entity_embedding_model import EntityEmbeddingModel
 from modelscope_plugin.models.location import resolve_model
@@ -45,9 +46,13 @@ class EntityPipeline(Pipeline):
         max_length: Tokens of a window; by default what configuration.json says, else 128.
         sequence_length: The name that the built-in pipeline gives to ``max_length``.
         model_revision: Branch or tag of a hub model.
+        backend: ``torch``; ``onnx`` or ``onnx-int8`` for ONNX Runtime on the CPU.
+        dtype: Arithmetic of the torch backend: ``float32``, or ``float16`` or ``bfloat16`` for GPUs.
+        compile: Whether the torch backend uses ``torch.compile``.
         **kwargs: What ModelScope hands to every pipeline; anything else is named in a warning.
 
     Raises:
+        InputError: If the backend is not usable here.
         InputTypeError: If the model object or the preprocessor object is not of use here.
     """
 
@@ -63,11 +68,15 @@ class EntityPipeline(Pipeline):
         max_length: int | None = None,
         sequence_length: int | None = None,
         model_revision: str | None = None,
+        backend: BackendName = "torch",
+        dtype: DtypeName = "float32",
+        compile: bool = False,
         **kwargs: Any,
     ) -> None:
         unknown = sorted(set(kwargs) - _FACTORY_KEYWORDS)
         if unknown:
             logger.warning("%s: not used: %s", type(self).__name__, ", ".join(unknown))
+        device = backend_device(backend, device).type if backend != "torch" else device
         if isinstance(model, str | Path):
             model = EntityEmbeddingModel(str(resolve_model(model, model_revision)), device=device)
         if not isinstance(model, EntityEmbeddingModel):
@@ -86,7 +95,9 @@ class EntityPipeline(Pipeline):
         super().__init__(
             config_file=config_file, model=model, preprocessor=preprocessor, device=device, auto_collate=auto_collate
         )
-        self.encoder = EntityEncoder(model.dual_encoder, preprocessor.tokenizer, str(Path(model.model_dir).resolve()))
+        folder = Path(model.model_dir).resolve()
+        computing = open_backend(model.dual_encoder, folder, backend, dtype, compile)
+        self.encoder = EntityEncoder(model.dual_encoder, preprocessor.tokenizer, str(folder), computing)
 
     def _get_framework(self) -> str:
         # The base class asks configuration.json, which a plain transformers folder does not have.
@@ -97,7 +108,7 @@ class EntityPipeline(Pipeline):
 
         Args:
             input: See the class.
-            batch_size: Texts in one forward pass, 32 by default; no result depends on it.
+            batch_size: Texts in one forward pass, by default as many as suit the device; no result depends on it.
             **kwargs: The call keywords of the class.
 
         Returns:
@@ -110,7 +121,7 @@ class EntityPipeline(Pipeline):
         if unknown:
             known = ", ".join(("batch_size", *self.call_keywords))
             raise InputTypeError(f"unknown keyword {unknown[0]!r} in the call; there are {known}")
-        options = {"batch_size": DEFAULT_BATCH_SIZE if batch_size is None else batch_size, **kwargs}
+        options = {"batch_size": batch_size, **kwargs}
         self.prepare_model()
         if isinstance(input, MsDataset):
             return self._stream(iter(input), options)

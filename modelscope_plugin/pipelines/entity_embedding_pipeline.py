@@ -8,7 +8,7 @@ import numpy as np
 from modelscope.outputs import OutputKeys
 from modelscope.pipelines.builder import PIPELINES
 
-from modelscope_plugin.encoding.encoder import Vectors
+from modelscope_plugin.encoding.backend import Vectors
 from modelscope_plugin.metainfo import Pipelines, Tasks
 from modelscope_plugin.pipelines.base import EntityPipeline, read_each
 from modelscope_plugin.preprocessors.requests import EmbeddingRequest
@@ -38,7 +38,7 @@ class EntityEmbeddingPipeline(EntityPipeline):
         """Read a list of inputs."""
         return read_each(inputs, self.preprocessor.request)
 
-    def forward(self, inputs: list[EmbeddingRequest], *, batch_size: int) -> list[tuple[Vectors, Vectors]]:
+    def forward(self, inputs: list[EmbeddingRequest], *, batch_size: int | None) -> list[tuple[Vectors, Vectors]]:
         """Encode the sources and the candidates of all requests together."""
         sources = [text for request in inputs for text in request.sources]
         candidates = [text for request in inputs for text in request.candidates]

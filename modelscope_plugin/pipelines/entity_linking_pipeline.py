@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,8 @@ from modelscope_plugin.index.entity_index import EntityIndex
 from modelscope_plugin.metainfo import Pipelines, Tasks
 from modelscope_plugin.models.entity_embedding_model import EntityEmbeddingModel
 from modelscope_plugin.pipelines.base import EntityPipeline, read_each
-from modelscope_plugin.pipelines.linker import DEFAULT_TOP_K, EntityLinker, find_index
+from modelscope_plugin.pipelines.detection import Detector
+from modelscope_plugin.pipelines.linker import DEFAULT_TOP_K, EntityLinker, configured, find_index
 from modelscope_plugin.preprocessors.requests import linking_document
 from modelscope_plugin.registration import registers
 
@@ -30,12 +32,16 @@ class EntityLinkingPipeline(EntityPipeline):
     ``start`` and ``end`` beside the text, or CCKS's ``mention_data``), or a list of either.
 
     Output: ``{'text': ..., 'mentions': [{'mention', 'start', 'end', 'candidates': [{'id', 'name', 'score',
-    'rank'}, ...]}, ...]}``, offsets counted in the text without markers.
+    'rank', ...}, ...]}, ...]}``, offsets counted in the text without markers; of a candidate what `Candidate` names.
 
     Args:
         model: A model folder, a hub id or a loaded model; by default the one that the index names.
         index: Folder of the index, or an `EntityIndex`; by default the one that a published model brings along.
         top_k: Candidates per mention, where the call does not say otherwise.
+        retrieval: ``hybrid``, ``dense`` or ``lexical``; by default what the model's configuration.json says.
+        nil_threshold: The confidence below which a mention has no entity, in place of the fitted one.
+        detector: Where mentions of texts without any come from: ``dictionary`` (the names of the index), a function
+            from a text to (start, end) spans, or a ModelScope pipeline for named-entity recognition.
         **kwargs: As for `EntityPipeline`.
 
     Raises:
@@ -50,6 +56,9 @@ class EntityLinkingPipeline(EntityPipeline):
         model: str | Path | EntityEmbeddingModel | None = None,
         index: str | Path | EntityIndex | None = None,
         top_k: int = DEFAULT_TOP_K,
+        retrieval: str | None = None,
+        nil_threshold: float | None = None,
+        detector: str | Detector | None = None,
         **kwargs: Any,
     ) -> None:
         if index is None:
@@ -59,14 +68,18 @@ class EntityLinkingPipeline(EntityPipeline):
         if model is None and not opened.model:
             raise InputError("the index does not name its model; give model=FOLDER")
         super().__init__(model=model or opened.model, **kwargs)
-        self.linker = EntityLinker(self.encoder, opened)
+        options = configured(self.encoder.name, retrieval=retrieval, nil_threshold=nil_threshold, detector=detector)
+        self.linker = EntityLinker(self.encoder, opened, **options)
         self.top_k = top_k
 
     def preprocess(self, inputs: list[Any]) -> list[Document]:
         """Read a list of inputs."""
-        return read_each(inputs, linking_document)
+        unmarked = self.linker.detector is not None
+        return read_each(inputs, partial(linking_document, unmarked=unmarked))
 
-    def forward(self, inputs: list[Document], *, batch_size: int, top_k: int | None = None) -> list[dict[str, Any]]:
+    def forward(
+        self, inputs: list[Document], *, batch_size: int | None, top_k: int | None = None
+    ) -> list[dict[str, Any]]:
         """Link all mentions of all texts."""
         return self.linker.link_documents(inputs, top_k=self.top_k if top_k is None else top_k, batch_size=batch_size)
 

@@ -63,12 +63,13 @@ def embedding_request(
     return EmbeddingRequest([_source(item, f"{source_key}[{place}]") for place, item in enumerate(sources)], candidates)
 
 
-def linking_document(value: Any) -> Document:
+def linking_document(value: Any, *, unmarked: bool = False) -> Document:
     """Read one input of the entity-linking pipeline.
 
     Args:
         value: A text with a marked mention, a `Mention`, a `Document`, or a dict with ``text`` and one or many
             mentions, in the forms that `modelscope_plugin.data.parsing.parse_document` reads.
+        unmarked: Whether a text without any mention will do.
 
     Returns:
         The text and its mentions.
@@ -83,6 +84,8 @@ def linking_document(value: Any) -> Document:
         return Document(value.text, (value,), value.text_id)
     if isinstance(value, str):
         mention = parse_marked_text(value)
+        if mention is None and unmarked:
+            return Document(value, ())
         if mention is None:
             raise InputError(
                 f"no mention in {excerpt(value)}; mark it as [ENT_S] … [ENT_E], or give "
@@ -92,7 +95,7 @@ def linking_document(value: Any) -> Document:
     if isinstance(value, Mapping):
         document = parse_document(value)
         named = any(key in value for key in ("mentions", "mention_data"))
-        if not document.mentions and not named:
+        if not (document.mentions or named or unmarked):
             raise InputError(f"no mention in {excerpt(document.text)}; give 'start' and 'end', 'mentions' or markers")
         return document
     raise InputTypeError(f"a text or a dict is needed, not {type(value).__name__}")

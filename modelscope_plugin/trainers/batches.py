@@ -24,15 +24,18 @@ class Batch:
     Attributes:
         mentions: Tokens of n mentions, by length.
         candidates: Tokens of m entities, by length: the gold entities and hard negatives of all mentions and
-            the random negatives, each entity once.
+            the random negatives, each entity once; where entities have views, the tokens of all their views.
         pairs: Row of a mention and column of the entity it should find, int64 (n, 2).
         golds: Bool (n, m), true where a candidate is a gold entity of a mention.
+        views: Where entities have views: the places in ``candidates`` of those of each entity, int64 (m, most
+            views), -1 where an entity has fewer.
     """
 
     mentions: list[TokenIds]
     candidates: list[TokenIds]
     pairs: torch.Tensor
     golds: torch.Tensor
+    views: torch.Tensor | None = None
 
     def guessing(self, symmetric: bool) -> float:
         """The loss of a model that knows nothing: the mean over the pairs of ln(1 + negatives)."""
@@ -131,9 +134,24 @@ class Batches:
         golds = torch.zeros(len(chosen), len(columns), dtype=torch.bool)
         for row, (example, _) in enumerate(chosen):
             golds[row, [column[gold] for gold in example.golds if gold in column]] = True
+        if tokens.max_views > 1:
+            candidates, views = _with_views([tokens.views(entity) for entity in columns])
+        else:
+            candidates, views = [tokens[entity] for entity in columns], None
         return Batch(
             [example.mention for example, _ in chosen],
-            [tokens[entity] for entity in columns],
+            candidates,
             torch.tensor([(row, column[gold]) for row, (_, gold) in enumerate(chosen)]),
             golds,
+            views,
         )
+
+
+def _with_views(entities: Sequence[Sequence[TokenIds]]) -> tuple[list[TokenIds], torch.Tensor]:
+    """The views of all entities, by length, and where those of each entity stand among them."""
+    texts = [(text, place, number) for place, views in enumerate(entities) for number, text in enumerate(views)]
+    texts.sort(key=lambda one: len(one[0]))
+    places = torch.full((len(entities), max(map(len, entities))), -1)
+    for row, (_, place, number) in enumerate(texts):
+        places[place, number] = row
+    return [text for text, _, _ in texts], places

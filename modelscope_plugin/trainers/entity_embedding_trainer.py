@@ -14,6 +14,7 @@ from modelscope_plugin.configuration import default_configuration_file, merged
 from modelscope_plugin.data.parsing import parse_document, parse_entity
 from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.data.records import Entity, Mention
+from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.index.building import build_index
@@ -149,13 +150,15 @@ class EntityEmbeddingTrainer(BaseTrainer):
         if self._eval_dataset is None:
             raise InputError("no eval_dataset; give a file of mentions or the mentions")
         encoder = EntityEncoder.from_pretrained(checkpoint_path or self.output_dir, device=self.device)
-        index = build_index(encoder, self._entities())
+        configuration = self.cfg.to_dict()
+        views = ViewSettings.from_configuration(configuration, max_views=self.settings.views)
+        index = build_index(encoder, self._entities(), views=views)
         trained = () if self._train_dataset is None else _mentions(self._train_dataset)
         return evaluate(
             encoder,
             index,
             _mentions(self._eval_dataset),
-            ks=evaluation_ks(self.cfg.to_dict()),
+            ks=evaluation_ks(configuration),
             seen={one for mention in trained for one in mention.entity_ids},
             by_ambiguity=True,
         ).to_record()

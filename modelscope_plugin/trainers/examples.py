@@ -8,13 +8,13 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from modelscope_plugin.data.entity_text import entity_text
 from modelscope_plugin.data.identity import unique_ids
 from modelscope_plugin.data.records import Entity, Mention
+from modelscope_plugin.data.views import entity_views
 from modelscope_plugin.errors import TrainingError
 from modelscope_plugin.preprocessors.tokenization import EntityTokenizer, TokenIds
 
-# Entities tokenised at once.
+# Texts tokenised at once.
 _CHUNK = 8192
 
 
@@ -38,19 +38,30 @@ class EntityTokens:
 
     Args:
         tokenizer: Tokenizer and window.
+        max_views: Texts of an entity at most (see `modelscope_plugin.data.views`).
     """
 
-    def __init__(self, tokenizer: EntityTokenizer) -> None:
+    def __init__(self, tokenizer: EntityTokenizer, max_views: int = 1) -> None:
+        self.max_views = max_views
         self._tokenizer = tokenizer
         self._tokens = array("I")
         self._ends = array("Q", [0])
+        self._firsts = array("Q", [0])
         self._places: dict[bytes, int] = {}
 
     def __len__(self) -> int:
-        return len(self._ends) - 1
+        return len(self._firsts) - 1
 
     def __getitem__(self, place: int) -> TokenIds:
-        return self._tokens[self._ends[place] : self._ends[place + 1]].tolist()
+        """The tokens of a whole entity."""
+        return self._text(self._firsts[place])
+
+    def views(self, place: int) -> list[TokenIds]:
+        """The tokens of all views of an entity, first the whole."""
+        return [self._text(text) for text in range(self._firsts[place], self._firsts[place + 1])]
+
+    def _text(self, text: int) -> TokenIds:
+        return self._tokens[self._ends[text] : self._ends[text + 1]].tolist()
 
     def add(self, entities: Sequence[Entity]) -> list[int]:
         """Tokenise entities.
@@ -59,18 +70,26 @@ class EntityTokens:
             The place of each; entities whose texts are the same, as far as the window goes, share one.
         """
         places = []
-        for tokens in self._tokenizer.entity_ids([entity_text(entity) for entity in entities]):
-            packed = array("I", tokens)
-            place = self._places.setdefault(hashlib.blake2b(packed, digest_size=12).digest(), len(self))
+        texts = [entity_views(entity, self.max_views) for entity in entities]
+        tokens = iter(self._tokenizer.entity_ids([text for views in texts for text in views]))
+        for views in texts:
+            packed = [array("I", next(tokens)) for _ in views]
+            digest = hashlib.blake2b(array("Q", map(len, packed)), digest_size=12)
+            for view in packed:
+                digest.update(view)
+            place = self._places.setdefault(digest.digest(), len(self))
             if place == len(self):
-                self._tokens.extend(packed)
-                self._ends.append(len(self._tokens))
+                for view in packed:
+                    self._tokens.extend(view)
+                    self._ends.append(len(self._tokens))
+                self._firsts.append(len(self._ends) - 1)
             places.append(place)
         return places
 
     def length(self, place: int) -> int:
-        """How many tokens an entity has."""
-        return self._ends[place + 1] - self._ends[place]
+        """How many tokens a whole entity has."""
+        first = self._firsts[place]
+        return self._ends[first + 1] - self._ends[first]
 
 
 class Examples(Sequence[Example]):
@@ -82,6 +101,7 @@ class Examples(Sequence[Example]):
         tokenizer: Tokenizer and window.
         skip_unknown: Whether to leave out gold entities and negatives that the knowledge base lacks.
         whole: Whether to keep all entities, for random negatives.
+        views: Texts of an entity at most.
 
     Attributes:
         entities: Tokens of the entities that are kept.
@@ -101,15 +121,16 @@ class Examples(Sequence[Example]):
         *,
         skip_unknown: bool = False,
         whole: bool = False,
+        views: int = 1,
     ) -> None:
         given = list(mentions)
         labelled = [mention for mention in given if mention.entity_ids]
         golds = {one for mention in labelled for one in mention.entity_ids}
         wanted = golds.union(*(mention.negatives for mention in labelled))
         found: dict[str, int] = {}
-        self.entities = EntityTokens(tokenizer)
+        self.entities = EntityTokens(tokenizer, views)
         stream = (entity for entity in unique_ids(entities) if whole or entity.id in wanted)
-        while chunk := list(islice(stream, _CHUNK)):
+        while chunk := list(islice(stream, max(1, _CHUNK // views))):
             places = self.entities.add(chunk)
             found |= {entity.id: place for entity, place in zip(chunk, places, strict=True) if entity.id in wanted}
         usable = [mention for mention in labelled if any(gold in found for gold in mention.entity_ids)]

@@ -47,7 +47,7 @@ class GradientComputer:
     Args:
         model: The dual encoder, on the device of the worker.
         tokenizer: Pads the token ids.
-        loss: From mention vectors, candidate vectors, pairs and golds to a scalar.
+        loss: From mention vectors, candidate vectors, pairs and golds, and ``views`` by name, to a scalar.
         workers: The processes that share a batch.
         mini_batch_size: Texts encoded at once with caching; 0 for no caching.
         autocast: Makes the context in which texts are encoded, for mixed precision.
@@ -57,7 +57,7 @@ class GradientComputer:
         self,
         model: DualEncoder,
         tokenizer: EntityTokenizer,
-        loss: Callable[[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor],
+        loss: Callable[..., torch.Tensor],
         workers: Workers,
         mini_batch_size: int,
         autocast: Callable[[], AbstractContextManager[object]],
@@ -86,7 +86,8 @@ class GradientComputer:
             empty = torch.zeros(0, self._model.dimension, device=self._workers.device)
             vectors.append(self._workers.gather(torch.cat(own or [empty]), len(texts)).requires_grad_())
         device = self._workers.device
-        loss = self._loss(vectors[0], vectors[1], batch.pairs.to(device), batch.golds.to(device))
+        views = None if batch.views is None else batch.views.to(device)
+        loss = self._loss(vectors[0], vectors[1], batch.pairs.to(device), batch.golds.to(device), views=views)
         torch.autograd.backward(loss)
         for side, all_vectors in zip(pieces, vectors, strict=True):
             assert all_vectors.grad is not None

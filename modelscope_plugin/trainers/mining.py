@@ -16,7 +16,7 @@ import numpy as np
 from modelscope_plugin.data.entity_text import entity_text
 from modelscope_plugin.data.names import names_of, normalized_name
 from modelscope_plugin.data.records import Entity, Mention
-from modelscope_plugin.encoding.encoder import DEFAULT_BATCH_SIZE, EntityEncoder
+from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.files import replace_file
 from modelscope_plugin.index.entity_index import EntityIndex
@@ -98,7 +98,7 @@ def mine_negatives(
     mentions: Iterable[Mention],
     settings: MiningSettings,
     *,
-    batch_size: int = DEFAULT_BATCH_SIZE,
+    batch_size: int | None = None,
     show_progress_bar: bool | None = None,
 ) -> Mined:
     """Find hard negatives over the whole knowledge base.
@@ -111,7 +111,7 @@ def mine_negatives(
         index: Its index of the knowledge base.
         mentions: Mentions with gold entities; those without one in the index are left out.
         settings: Range, number and way of drawing. The draw of a mention depends on the seed and its place.
-        batch_size: Mentions in one forward pass.
+        batch_size: Mentions in one forward pass; by default as many as suit the device.
         show_progress_bar: True, False, or None for a bar on a terminal only.
 
     Returns:

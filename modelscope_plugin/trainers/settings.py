@@ -132,6 +132,8 @@ class TrainingSettings(_Settings):
             negatives of all its mentions (mixed negative sampling, Yang et al. 2020): without them an entity
             that is no gold in training is never pushed away from anything.
         hard_negatives: Hard negatives of a mention in a batch, drawn anew each epoch from all it has.
+        views: Texts that an entity is written as, at most: itself, and its name with each sentence and fact; the
+            best of them is its score (Ma et al. 2021). 1 for one text. Time and memory grow with it.
         kb_mentions: Training mentions made from every name in the knowledge base itself, beside the
             labelled ones (see `modelscope_plugin.data.kb_mentions`).
         skip_unknown: Whether mentions whose entity the knowledge base lacks are left out; otherwise they
@@ -168,6 +170,7 @@ class TrainingSettings(_Settings):
     symmetric: bool
     random_negatives: int
     hard_negatives: int
+    views: int
     kb_mentions: int
     skip_unknown: bool
     eval_steps: int
@@ -199,6 +202,7 @@ class TrainingSettings(_Settings):
         "symmetric": ("train", "symmetric"),
         "random_negatives": ("train", "random_negatives"),
         "hard_negatives": ("train", "hard_negatives"),
+        "views": ("train", "views"),
         "kb_mentions": ("train", "kb_mentions"),
         "skip_unknown": ("train", "skip_unknown"),
         "eval_steps": ("train", "eval_steps"),
@@ -216,7 +220,7 @@ class TrainingSettings(_Settings):
         super().__post_init__()
         self._check_integers(
             stages=1, max_epochs=1, stage_two_max_epochs=0, batch_size=1, mini_batch_size=0,
-            random_negatives=0, hard_negatives=0, gradient_accumulation_steps=1, kb_mentions=0, eval_steps=0,
+            random_negatives=0, hard_negatives=0, views=1, gradient_accumulation_steps=1, kb_mentions=0, eval_steps=0,
             eval_max_entities=1, save_steps=0, early_stopping_patience=0, seed=0, max_length=1, towers=1,
         )  # fmt: skip
         self._check_numbers(
@@ -317,12 +321,12 @@ def training_configuration(folder: Path) -> dict[str, Any]:
     """The shipped configuration with what a model folder's own says about the model and its training."""
     own = read_configuration(folder)
     for key, value in own.items():
-        if key in ("model", "preprocessor", "train", "evaluation") and not isinstance(value, Mapping | None):
+        if key in ("model", "preprocessor", "train", "index", "evaluation") and not isinstance(value, Mapping | None):
             raise InputError(f"{folder}/configuration.json: {key} must be an object, not {value!r}")
     sections = ["model", "preprocessor"]
     if (own.get("model") or {}).get("type") == Models.entity_embedding:
         # What others write into these sections is for their trainers.
-        sections += ["train", "evaluation"]
+        sections += ["train", "index", "evaluation"]
     return merged(default_configuration(), {key: own[key] for key in sections if own.get(key) is not None})
 
 

@@ -22,6 +22,7 @@ from modelscope_plugin.data.checksum import Checksum
 from modelscope_plugin.data.golds import with_all_golds
 from modelscope_plugin.data.kb_mentions import mentions_of_entity
 from modelscope_plugin.data.records import Entity, Mention
+from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, NotFiniteError, TrainingError
 from modelscope_plugin.files import replace_folder, write_json
@@ -238,6 +239,7 @@ class Stages:
             encoder.tokenizer,
             skip_unknown=settings.skip_unknown,
             whole=settings.random_negatives > 0,
+            views=settings.views,
         )
 
     def _check_golds(self, wanted: set[str], known: set[str]) -> None:
@@ -385,7 +387,8 @@ class Stages:
     def _indexed(self, encoder: EntityEncoder, entities: Iterable[Entity] | None = None) -> EntityIndex:
         entities = self._entities() if entities is None else entities
         try:
-            return build_index(encoder, entities, show_progress_bar=self._show)
+            views = ViewSettings(self._settings.views)
+            return build_index(encoder, entities, views=views, show_progress_bar=self._show)
         except NotFiniteError as error:
             # Weights that are numbers but no model any more give vectors that are none.
             raise DivergedError(f"{error}; lower the learning rate") from error

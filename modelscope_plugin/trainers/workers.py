@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import torch
 from torch import distributed
 
-from modelscope_plugin.encoding.encoder import choose_device
+from modelscope_plugin.encoding.device import choose_device
 from modelscope_plugin.errors import InputError, PluginError
 
 _T = TypeVar("_T")

@@ -18,7 +18,8 @@ from conftest import MENTIONS, write_entities, write_mentions
 
 from modelscope_plugin import __version__
 from modelscope_plugin.cli.main import main
-from modelscope_plugin.data import Entity, Mention
+from modelscope_plugin.data import Entity, Mention, read_mentions
+from modelscope_plugin.encoding import EncodingJob
 from modelscope_plugin.index import EntityIndex
 
 MARKED = "小品里 [ENT_S] 大鹏 [ENT_E] 很好笑"
@@ -250,7 +251,7 @@ def test_evaluate_prints_a_table(index_folder: Path, tmp_path: Path, capsys: pyt
     assert main(["evaluate", str(mentions), "--index", str(index_folder)]) == 0
     output = capsys.readouterr().out
     assert "Recall@128" in output
-    assert "left out: 1 NIL" in output
+    assert "left out of recall: 1 NIL" in output
 
 
 @pytest.mark.parametrize(
@@ -349,3 +350,39 @@ def test_current_folder_is_not_replaced(
     (tmp_path / "here").mkdir()
     monkeypatch.chdir(tmp_path / "here")
     assert main(["index", str(kb_file), "--model", str(model_folder), "--out", "."]) == 1
+
+
+def test_encode_by_two_processes_gives_the_same_file(model_folder: Path, kb_file: Path, tmp_path: Path) -> None:
+    plain, shared = tmp_path / "plain.npy", tmp_path / "shared.npy"
+    encode = ("encode", kb_file, "--side", "entity", "--model", model_folder, "--device", "cpu", "--out")
+    assert main([*map(str, encode), str(plain)]) == 0
+    assert main([*map(str, encode), str(shared), "--processes", "2"]) == 0
+    np.testing.assert_allclose(np.load(plain), np.load(shared), atol=1e-6)
+    assert sorted(path.name for path in tmp_path.glob("*.npy*")) == ["plain.npy", "shared.npy"]
+
+
+def test_interrupted_encode_says_what_was_there(
+    model_folder: Path, mentions_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "vectors.npy"
+    with EncodingJob(model_folder, tmp_path / "vectors.npy.shards", device="cpu") as job:
+        list(job.shards("mention", read_mentions(mentions_file)))
+    assert main(["encode", str(mentions_file), "--model", str(model_folder), "--device", "cpu", "--out", str(out)]) == 0
+    assert "6 vectors of 64 dimensions, 6 of them from an interrupted run" in capsys.readouterr().out
+    assert not out.with_name("vectors.npy.shards").exists()
+
+
+def test_onnx_index_is_searched_with_torch(
+    model_folder: Path, kb_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("onnxruntime")
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    index = tmp_path / "index"
+    _json(capsys, "index", kb_file, "--model", folder, "--backend", "onnx-int8", "--out", index, "--json")
+    linked = [
+        _json(capsys, "link", "--index", index, "--backend", backend, "--text", MARKED, "--json")
+        for backend in ("torch", "onnx", "onnx-int8")
+    ]
+    names = [[each["id"] for each in one["mentions"][0]["candidates"]] for one in linked]
+    assert len(names[0]) == 5
+    assert names[0] == names[1]

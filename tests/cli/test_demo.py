@@ -25,4 +25,6 @@ def test_demo_with_a_model_prints_both_tables(
     monkeypatch.setattr(demo, "_train", lambda *_: pytest.fail("a model was given"))
     assert main(["demo", "--model", str(model_folder), "--device", "cpu"]) == 0
     output = capsys.readouterr().out
-    assert all(text in output for text in ("Recall@16", "name matching", "dual encoder", "second", "Done in"))
+    assert all(
+        text in output for text in ("Recall@16", "name matching", "dual encoder", "names first", "second", "Done in")
+    )

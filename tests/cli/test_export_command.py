@@ -69,3 +69,36 @@ def test_exported_folder_links(
     text = "小品里 [ENT_S] 大鹏 [ENT_E] 很好笑"
     assert main(["link", "--index", str(tmp_path / "index"), "--text", text, "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["mentions"][0]["candidates"]
+
+
+def test_figures_of_evaluate_go_into_the_card(
+    model_folder: Path, kb_file: Path, mentions_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--kb", str(kb_file), "--model", str(model_folder), "--k", "1", "4", "--json"]
+    assert main(["evaluate", str(mentions_file), *arguments]) == 0
+    figures = tmp_path / "figures.json"
+    figures.write_text(capsys.readouterr().out, encoding="utf-8")
+    measured = json.loads(figures.read_text(encoding="utf-8"))
+    options = ["--evaluation", str(figures), "--language", "en"]
+    assert main(["export", "--model", str(model_folder), "--out", str(tmp_path / "demo"), *options]) == 0
+    card = (tmp_path / "demo" / "README.md").read_text(encoding="utf-8")
+    assert "Measured with `modelscope entity evaluate` over the whole knowledge base (6 entities)" in card
+    assert f"| all | 6 | {100 * measured['recall@1']:.1f} | {100 * measured['recall@4']:.1f} |" in card
+    assert json.loads((tmp_path / "demo" / "evaluation.json").read_text(encoding="utf-8")) == measured
+    assert "no recall was recorded" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [({"fingerprint": "of another"}, "was not measured with this model"), ({"mentions": None}, "holds no recall")],
+)
+def test_figures_of_something_else_are_refused(
+    changes: dict[str, object], message: str, model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fingerprint = export_model(model_folder, tmp_path / "first").fingerprint
+    figures = {"recall@1": 0.5, "mentions": 4, "entities": 9, "fingerprint": fingerprint} | changes
+    given = {key: value for key, value in figures.items() if value is not None}
+    (tmp_path / "figures.json").write_text(json.dumps(given), encoding="utf-8")
+    arguments = ["--evaluation", str(tmp_path / "figures.json"), "--out", str(tmp_path / "out")]
+    assert main(["export", "--model", str(model_folder), *arguments]) == 1
+    assert message in capsys.readouterr().err

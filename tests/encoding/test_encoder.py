@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from modelscope_plugin.data import Mention, entity_text, mark_mention
 from modelscope_plugin.encoding import EntityEncoder
-from modelscope_plugin.encoding.encoder import choose_device
+from modelscope_plugin.encoding import encoder as encoder_module
+from modelscope_plugin.encoding.device import choose_device
 from modelscope_plugin.errors import InputError, InputTypeError, MissingFileError
 
 
@@ -121,3 +122,16 @@ def test_choose_device_falls_back_to_cpu(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_choose_device_names_what_is_wrong(device: str) -> None:
     with pytest.raises(InputError, match=device):
         choose_device(device)
+
+
+def test_equal_texts_far_apart_are_encoded_once(encoder: EntityEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(encoder_module, "_CHUNK", 2)
+    seen = []
+    embed = encoder.model.embed
+    monkeypatch.setattr(
+        encoder.model, "embed", lambda side, **kw: seen.append(len(kw["input_ids"])) or embed(side, **kw)
+    )
+    vectors = encoder.encode_document(["大鹏", "苹果", "长江", "大鹏", "苹果"])
+    assert sum(seen) == 3
+    assert np.array_equal(vectors[:2], vectors[3:])
+    np.testing.assert_allclose(vectors[2], encoder.encode_document(["长江"])[0], atol=1e-5)

@@ -16,7 +16,7 @@ from modelscope_plugin.errors import FolderCheckError, InputError, ModelFolderEr
 from modelscope_plugin.hub import check
 from modelscope_plugin.hub.check import check_folder
 from modelscope_plugin.hub.export import export_model
-from modelscope_plugin.hub.export_record import read_export
+from modelscope_plugin.hub.export_record import read_export, write_export_record
 from modelscope_plugin.models.dual_encoder import DualEncoder
 from modelscope_plugin.models.model_folder import write_model_folder
 from modelscope_plugin.preprocessors.checkpoint_files import load_tokenizer
@@ -38,13 +38,21 @@ def source(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def standalone(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return export_model(source, tmp_path_factory.mktemp("hub") / "m", name="owner/name", standalone=True).folder
+    return export_model(
+        source, tmp_path_factory.mktemp("hub") / "m", name="owner/name", license="mit", standalone=True
+    ).folder
 
 
 def _check(folder: Path, source: Path) -> dict[str, float]:
-    found = read_export(folder)
-    assert found is not None
-    return check_folder(folder, found[0], EntityEncoder.from_pretrained(source, device="cpu"))
+    record = read_export(folder)
+    assert record is not None
+    return check_folder(folder, record, EntityEncoder.from_pretrained(source, device="cpu"))
+
+
+def _sign(folder: Path) -> None:
+    """Make the record of a folder fit what is in it, as nobody but a forger would."""
+    record = json.loads((folder / "export.json").read_text(encoding="utf-8"))
+    write_export_record(folder, record["name"], record["license"], record["fingerprint"], record["standalone"])
 
 
 def test_standalone_folder_opens_in_three_ways(standalone: Path, source: Path) -> None:
@@ -55,13 +63,32 @@ def test_standalone_folder_opens_in_three_ways(standalone: Path, source: Path) -
     assert set(standalone.rglob("*")) == before
 
 
-def test_plain_folder_that_prefixes_keep_from_sentence_transformers_opens_in_one(
-    base_folder: Path, tmp_path: Path
-) -> None:
+@pytest.fixture(scope="module")
+def plain(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A plain folder that its prefix keeps from sentence-transformers, so that it opens in one way."""
+    work = tmp_path_factory.mktemp("plain")
     model = DualEncoder.from_pretrained(base_folder)
-    write_model_folder(tmp_path / "m", model, EntityTokenizer(load_tokenizer(base_folder), 48, "query"))
-    folder = export_model(tmp_path / "m", tmp_path / "out", name="demo").folder
-    assert list(_check(folder, tmp_path / "m")) == ["plugin"]
+    write_model_folder(work / "m", model, EntityTokenizer(load_tokenizer(base_folder), 48, "query"))
+    return export_model(work / "m", work / "out", name="demo", license="mit").folder
+
+
+def test_plain_folder_that_prefixes_keep_from_sentence_transformers_opens_in_one(plain: Path) -> None:
+    assert list(_check(plain, plain)) == ["plugin"]
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ('print(result["score"])', r"plugin: Python block 1 of the card failed \(KeyError: 'score'\)"),
+        ("import sys; sys.exit()", r"plugin: Python block 1 of the card failed \(SystemExit"),
+    ],
+)
+def test_card_whose_python_does_not_run_is_refused(code: str, message: str, plain: Path, tmp_path: Path) -> None:
+    shutil.copytree(plain, tmp_path / "m")
+    card = (plain / "README.md").read_text(encoding="utf-8").replace('print(result["scores"])', code)
+    (tmp_path / "m" / "README.md").write_text(card, encoding="utf-8")
+    with pytest.raises(FolderCheckError, match=message):
+        _check(tmp_path / "m", plain)
 
 
 def _other_weights(folder: Path) -> None:
@@ -69,13 +96,9 @@ def _other_weights(folder: Path) -> None:
     save_file({name: value + 0.01 for name, value in weights.items()}, folder / "model.safetensors", {"format": "pt"})
 
 
-def _break_snippet(folder: Path) -> None:
-    card = (folder / "README.md").read_text(encoding="utf-8")
-    (folder / "README.md").write_text(card.replace('result["scores"]', 'result["score"]'), encoding="utf-8")
-
-
-def _break_code(folder: Path) -> None:
-    (folder / "entity_embedding" / "data" / "markers.py").write_text("import no_such_library\n")
+def _tell_the_token(folder: Path) -> None:
+    path = folder / "entity_embedding" / "errors.py"
+    path.write_text("import os; raise ValueError(os.environ.get('MODELSCOPE_API_TOKEN', 'no token'))\n")
 
 
 def _change_code(folder: Path) -> None:
@@ -93,17 +116,25 @@ def _other_pooling(folder: Path) -> None:
     ("spoil", "message"),
     [
         (_other_weights, "its weights were changed; export it again"),
-        (_break_snippet, r"plugin: Python block 1 of the card failed \(KeyError: 'score'\)"),
-        (_break_code, "plugin: opening the folder failed .*no_such_library"),
-        (_change_code, "standalone: .* gives other vectors than the source model"),
-        (_other_pooling, "sentence-transformers: .* gives other vectors than the source model"),
+        (_tell_the_token, r"plugin: opening the folder failed \(ValueError: no token\)"),
+        (_change_code, "standalone: the folder gives other vectors than the source model"),
+        (_other_pooling, "sentence-transformers: the folder gives other vectors than the source model"),
     ],
 )
 def test_spoilt_folder_is_refused(
-    spoil: Callable[[Path], None], message: str, standalone: Path, source: Path, tmp_path: Path
+    spoil: Callable[[Path], None],
+    message: str,
+    standalone: Path,
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("MODELSCOPE_API_TOKEN", "ms-secret")
     shutil.copytree(standalone, tmp_path / "m")
     spoil(tmp_path / "m")
+    with pytest.raises(ModelFolderError, match=r"is not as it was exported; only README\.md is to be edited"):
+        read_export(tmp_path / "m")
+    _sign(tmp_path / "m")
     with pytest.raises(FolderCheckError, match=message):
         _check(tmp_path / "m", tmp_path / "m" if spoil is _other_weights else source)
 
@@ -120,6 +151,10 @@ def test_record_of_a_folder_that_is_no_export(model_folder: Path) -> None:
     assert read_export(model_folder) is None
 
 
+def _without_files(folder: Path) -> str:
+    return json.dumps(json.loads((folder / "export.json").read_text()) | {"files": None})
+
+
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -127,7 +162,8 @@ def test_record_of_a_folder_that_is_no_export(model_folder: Path) -> None:
         (lambda m: (m / "1_WeightedLayerPooling" / "x").write_text("{}"), InputError, "x is not of the export"),
         (lambda m: (m / "link").symlink_to("/etc/hostname"), InputError, "is a link"),
         (lambda m: (m / "tokenizer.json").unlink(), ModelFolderError, "lacks tokenizer.json"),
-        (lambda m: (m / "export.json").write_text("{"), ModelFolderError, "is damaged"),
+        (lambda m: (m / "export.json").write_text("{"), ModelFolderError, "is damaged, or of another version"),
+        (lambda m: (m / "export.json").write_text(_without_files(m)), ModelFolderError, "is damaged"),
         (lambda m: (m / "export.json").write_text('{"files": []}'), ModelFolderError, "is damaged"),
     ],
 )
@@ -138,3 +174,13 @@ def test_folder_with_other_files_is_no_export(
     change(tmp_path / "m")
     with pytest.raises(error, match=message):
         read_export(tmp_path / "m")
+
+
+def test_onnx_files_that_go_along_are_checked(base_folder: Path, tmp_path: Path) -> None:
+    model = DualEncoder.from_pretrained(base_folder, emb_pooler_type="avg")
+    write_model_folder(tmp_path / "m", model, EntityTokenizer(load_tokenizer(base_folder), 48, "query"))
+    result = export_model(tmp_path / "m", tmp_path / "out", name="demo", license="mit", onnx=True)
+    assert {"onnx/model.onnx", "onnx/model_int8.onnx"} < result.files.keys()
+    differences = _check(result.folder, tmp_path / "m")
+    assert list(differences) == ["plugin", "onnx", "onnx-int8"]
+    assert differences["onnx"] < 1e-4

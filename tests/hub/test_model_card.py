@@ -29,8 +29,10 @@ UNTRAINED = CardFacts(
     has_markers=True,
     sentence_transformers=True,
     standalone=False,
+    onnx=False,
     indexed=0,
     training=None,
+    measured=None,
 )
 
 
@@ -189,3 +191,13 @@ def test_name_with_a_space_is_quoted_in_commands() -> None:
 def test_unknown_language_is_refused() -> None:
     with pytest.raises(InputError, match="unknown language 'fr'; choose from zh, en"):
         model_card(UNTRAINED, "fr")
+
+
+def test_card_indexes_a_model_that_was_trained_with_views_by_as_many() -> None:
+    assert "ViewSettings" not in model_card(replace(UNTRAINED, training=_record()), "en")
+    record = _record()
+    record["settings"]["views"] = 6
+    card = model_card(replace(UNTRAINED, training=record), "en")
+    assert "import Entity, EntityEncoder, EntityLinker, Mention, ViewSettings, build_index" in card
+    assert "build_index(encoder, entities, views=ViewSettings(6))" in card
+    assert "vectors of an entity, at most" in card

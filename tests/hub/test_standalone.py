@@ -16,6 +16,7 @@ from modelscope.pipelines import pipeline
 from modelscope.utils.constant import Tasks
 
 from modelscope_plugin.encoding import EntityEncoder
+from modelscope_plugin.errors import InputError
 from modelscope_plugin.hub.export import export_model
 
 MENTIONS = ["小品里 [ENT_S] 大鹏 [ENT_E] 很好笑", "苹果"]
@@ -149,3 +150,31 @@ def test_our_own_classes_open_it_without_running_its_code(
     (folder / "entity_embedding" / "errors.py").write_text("raise SystemExit('ran')", encoding="utf-8")
     encoder = EntityEncoder.from_pretrained(folder, device="cpu")
     np.testing.assert_allclose(encoder.encode_query(MENTIONS), expected[:2], atol=1e-5)
+
+
+def test_other_code_that_serves_the_process_is_told(
+    python: Path, standalone: Path, builtin_folder: Path, tmp_path: Path
+) -> None:
+    other = export_model(builtin_folder, tmp_path / "another", standalone=True).folder
+    for path in ("__init__.py", "pipelines/base.py"):
+        file = other / "entity_embedding" / path
+        file.write_text(file.read_text(encoding="utf-8").replace('CODE = "', 'CODE = "other'), encoding="utf-8")
+    (tmp_path / "modelscope_plugin" / "tests").mkdir(parents=True)  # a folder of that name is no installed package
+    code = """
+import sys
+from modelscope.pipelines import pipeline
+for folder in sys.argv[1:]:
+    pipeline('sentence-embedding', folder, device='cpu', trust_remote_code=True)
+"""
+    result = _run(python, code, tmp_path, standalone, other)
+    assert result.returncode == 0, result.stderr[-3000:]
+    told = "carries_code.entity_embedding (version 0.1.0) serves the model that brings another.entity_embedding"
+    assert told in result.stderr
+    assert "not found in ast index" not in result.stdout + result.stderr
+
+
+@pytest.mark.parametrize("name", ["json", "torch", "modelscope_plugin", "models", "data", "s"])
+def test_name_that_modelscope_cannot_import_from_is_refused(name: str, model_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="could not import code from a folder named"):
+        export_model(model_folder, tmp_path / name, standalone=True)
+    export_model(model_folder, tmp_path / name)

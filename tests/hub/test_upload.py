@@ -17,7 +17,8 @@ from hub_stand_in import PRIVATE, PUBLIC, SIGNATURE, Hub, Repository, Request, s
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import HubError, InputError, MissingFileError, ModelFolderError
 from modelscope_plugin.hub.export import export_model
-from modelscope_plugin.hub.upload import upload_folder
+from modelscope_plugin.hub.file_states import read_states
+from modelscope_plugin.hub.upload import check_upload, upload_folder
 
 TOKEN = "ms-0123456789abcdef"
 REPO = "owner/name"
@@ -102,12 +103,58 @@ def test_upload_can_make_a_private_repository(folder: Path, hub: Hub) -> None:
 
 
 def test_upload_into_a_repository_that_is_there_keeps_its_visibility_and_files(folder: Path, hub: Hub) -> None:
-    hub.models[REPO] = Repository(visibility=PRIVATE, branches={"master": {"other.txt": b"other"}})
+    there = {"figures/recall.PNG": b"picture", ".gitignore": b"x", "NOTES.md": b"text"}
+    hub.models[REPO] = Repository(visibility=PRIVATE, branches={"master": dict(there)})
     result = upload_folder(folder, SMALL, REPO, token=TOKEN)
     assert not result.created
     assert not hub.sent("create")
     assert hub.models[REPO].visibility == PRIVATE
-    assert hub.models[REPO].files.keys() == {"other.txt", *SMALL}
+    assert hub.models[REPO].files.keys() == {*there, *SMALL}
+    assert result.deleted == []
+
+
+def test_files_of_an_earlier_export_are_deleted_in_the_same_commit(folder: Path, hub: Hub) -> None:
+    record = json.dumps({"files": {"modules.json": "1", "README.md": None, "gone.txt": "2"}})
+    there = {"export.json": record.encode(), "modules.json": b"{}", "README.md": b"old", "mine.png": b"picture"}
+    hub.models[REPO] = Repository(branches={"master": there})
+    (folder / "export.json").write_text("{}", encoding="utf-8")
+    result = upload_folder(folder, ["README.md", "export.json"], REPO, token=TOKEN)
+    assert result.deleted == ["modules.json"]
+    assert hub.models[REPO].files.keys() == {"export.json", "README.md", "mine.png"}
+    assert len(hub.sent("commit")) == 1
+
+
+@pytest.mark.parametrize("record", [None, b"{", b"[]", b'{"files": {"modules.json": "1"}}'])
+def test_other_files_that_open_with_the_model_are_refused(folder: Path, hub: Hub, record: bytes | None) -> None:
+    there = {"config.json": b"{}"} | ({} if record is None else {"export.json": record})
+    hub.models[REPO] = Repository(branches={"master": there})
+    with pytest.raises(
+        HubError, match=r"holds [12] files that are not of this model \((config|export)\.json, for one\)"
+    ):
+        upload_folder(folder, SMALL, REPO, token=TOKEN)
+    assert not any(request.action for request in hub.requests)
+
+
+def test_file_that_changed_since_it_was_looked_at_is_named(folder: Path, hub: Hub) -> None:
+    states = read_states(folder, SMALL)
+    (folder / "README.md").write_text("changed", encoding="utf-8")
+    with pytest.raises(ModelFolderError, match=r"README\.md changed"):
+        upload_folder(folder, SMALL, REPO, token=TOKEN, since=states)
+    assert not hub.requests
+
+
+def test_check_upload_finds_out_before_and_changes_nothing(hub: Hub) -> None:
+    check_upload(REPO, token=TOKEN, private=True)
+    hub.models[REPO] = Repository(visibility=PUBLIC)
+    with pytest.raises(HubError, match="not private"):
+        check_upload(REPO, token=TOKEN, private=True)
+    with pytest.raises(HubError, match="no branch v2"):
+        check_upload(REPO, token=TOKEN, revision="v2")
+    with pytest.raises(HubError, match="refuses the access token"):
+        check_upload(REPO, token="ms-wrong-token")
+    with pytest.raises(InputError, match="write owner/name"):
+        check_upload("-owner/name", token=TOKEN)
+    assert not any(request.action for request in hub.requests)
 
 
 def test_private_upload_into_a_public_repository_is_refused_before_anything_is_sent(folder: Path, hub: Hub) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,23 @@ def test_foreign_model_object_raises() -> None:
 
     with pytest.raises(InputTypeError, match="not object"):
         EntityEmbeddingPipeline(model=object())  # type: ignore[arg-type]
+
+
+def test_backend_of_the_pipeline_computes(model_folder: Path, pipe: Any) -> None:
+    half = pipeline(Tasks.sentence_embedding, model=str(model_folder), device="cpu", dtype="bfloat16")
+    request = {"source_sentence": SOURCES}
+    difference = np.abs(half(request)["text_embedding"] - pipe(request)["text_embedding"]).max()
+    assert 1e-4 < difference < 0.2
+
+
+def test_onnx_pipeline_runs_on_the_cpu(model_folder: Path, pipe: Any, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    onnx = pipeline(Tasks.sentence_embedding, model=str(folder), backend="onnx")
+    request = {"source_sentence": SOURCES, "sentences_to_compare": CANDIDATES}
+    np.testing.assert_allclose(onnx(request)["text_embedding"], pipe(request)["text_embedding"], atol=1e-5)
+
+
+def test_unknown_backend_raises(model_folder: Path) -> None:
+    with pytest.raises(InputError, match="unknown backend 'jax'"):
+        pipeline(Tasks.sentence_embedding, model=str(model_folder), device="cpu", backend="jax")

@@ -11,16 +11,41 @@ from conftest import ENTITIES, MENTIONS
 from modelscope.pipelines import pipeline
 
 import modelscope_plugin  # noqa: F401  (registers the plugin)
+from modelscope_plugin.data.views import ViewSettings, entity_views
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import IndexMismatchError, InputError, InputTypeError
-from modelscope_plugin.index import EntityIndex
+from modelscope_plugin.index import EntityIndex, NilRule
+from modelscope_plugin.index.building import build_index
 
 TEXT = "小品里大鹏很好笑，苹果也好吃"
+TEXT_MARKED = "小品里 [ENT_S] 大鹏 [ENT_E] 很好笑"
 
 
 @pytest.fixture(scope="module")
 def pipe(model_folder: Path, index_folder: Path) -> Any:
-    return pipeline("entity-linking", model=str(model_folder), index=str(index_folder), device="cpu")
+    return pipeline("entity-linking", model=str(model_folder), index=str(index_folder), device="cpu", retrieval="dense")
+
+
+def test_names_are_looked_at_by_default(model_folder: Path, index_folder: Path) -> None:
+    linker = pipeline("entity-linking", model=str(model_folder), index=str(index_folder), device="cpu")
+    found = linker({"text": "小品里大鵬很好笑", "start": 3, "end": 5}, top_k=3)["mentions"][0]["candidates"]
+    assert {(one["id"], one["match"]) for one in found[:2]} == {("dapeng", "normalized"), ("roc", "normalized")}
+    assert "match" not in found[2]
+
+
+def test_what_has_no_entity_is_said(model_folder: Path, index_folder: Path) -> None:
+    index = EntityIndex.load(index_folder)
+    options = {"model": str(model_folder), "device": "cpu", "retrieval": "lexical"}
+    linked = pipeline("entity-linking", index=index, **options)("[ENT_S] 宋小宝 [ENT_E] 很好笑")["mentions"][0]
+    assert (linked["nil"], linked["nil_reason"], linked["candidates"]) == (True, "no candidate", [])
+    index.fitted["nil"] = {"lexical": NilRule("lexical", 0.0, 4.0, -2.0, 0.5).to_record()}
+    text = {"text": "大鹏在大江", "mentions": [{"start": 0, "end": 2}, {"start": 3, "end": 5}]}
+    exact, near = pipeline("entity-linking", index=index, **options)(text)["mentions"]
+    assert (exact["nil"], near["nil"]) == (False, True)
+    assert "below the threshold 0.500" in near["nil_reason"]
+    assert near["candidates"]
+    near = pipeline("entity-linking", index=index, nil_threshold=0.1, **options)(text)["mentions"][1]
+    assert not near["nil"]
 
 
 def test_candidates_are_those_of_the_dot_product(pipe: Any, encoder: EntityEncoder) -> None:
@@ -118,3 +143,14 @@ def test_bad_input_raises(pipe: Any, value: Any, error: type[Exception], message
 def test_bad_top_k_raises(pipe: Any) -> None:
     with pytest.raises(InputError, match="top_k=-1 must be at least 1"):
         pipe("[ENT_S]大鹏[ENT_E]", top_k=-1)
+
+
+def test_candidates_of_an_index_with_views_say_which_view_won(encoder: EntityEncoder, model_folder: Path) -> None:
+    index = build_index(encoder, ENTITIES, views=ViewSettings(4))
+    result = pipeline("entity-linking", model=str(model_folder), index=index, device="cpu")(TEXT_MARKED, top_k=6)
+    for candidate in result["mentions"][0]["candidates"]:
+        entity = next(one for one in ENTITIES if one.id == candidate["id"])
+        vectors = encoder.encode_document(entity_views(entity, 4))
+        scores = vectors @ encoder.encode_query([TEXT_MARKED])[0]
+        assert candidate["view"] == entity_views(entity, 4)[int(scores.argmax())]
+        assert candidate["dense_score"] == pytest.approx(scores.max(), rel=1e-5)

@@ -16,6 +16,8 @@ from modelscope_plugin.trainers.losses import contrastive_loss
 class _Entities:
     """Entities whose single token says which they are."""
 
+    max_views = 1
+
     def __init__(self, count: int, longer: int = 0) -> None:
         self._tokens = [[place] * (1 + place * longer % 100) for place in range(count)]
 

@@ -433,9 +433,10 @@ def test_killed_run_goes_on_to_the_weights_of_one_that_was_not(base_folder: Path
     assert not (tmp_path / "killed.training").exists()
 
 
-def test_two_processes_are_one_with_twice_the_batch(base_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("views", [1, 3])
+def test_two_processes_are_one_with_twice_the_batch(base_folder: Path, tmp_path: Path, views: int) -> None:
     # 24 mentions in batches of 10: the last batch is smaller, and its shares are uneven.
-    common: dict[str, object] = {"epochs": 2, "stages": 2, "towers": 2}
+    common: dict[str, object] = {"epochs": 2, "stages": 2, "towers": 2, "views": views}
     for name, processes, batch, random, mini in (("one", 1, 10, 4, 32), ("two", 2, 5, 2, 3)):
         options = _options(
             base_folder, tmp_path, batch_size=batch, random_negatives=random, mini_batch_size=mini, **common

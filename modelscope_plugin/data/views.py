@@ -1,0 +1,173 @@
+"""An entity written as several texts, its views (Ma et al. 2021, MuVER): the whole, and its name with each part."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from modelscope_plugin.data.entity_text import MAX_CHARACTERS, entity_text
+from modelscope_plugin.data.records import Entity
+from modelscope_plugin.errors import InputError
+
+WHOLE = (0, 0)
+"""The span of the view that is the whole entity; all others hold at least one part."""
+
+# Where a sentence ends: Chinese full stops and their like with closing quotes and brackets behind them; Latin ones
+# before white space only, and not behind a single letter or digit, so that 3.5, n!, J. Smith and x.org stay whole.
+_END = re.compile(r"[。！？…．]+[”’」』）)》\"']*|(?<!\b[A-Za-z0-9])[.!?]+[”’\"')]*(?=\s)|\n+")
+_ENDS = tuple("。！？!?….．”’」』）)》\"'")
+# A fact longer than this is running text; it is cut into its sentences.
+_LONG_FACT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class ViewSettings:
+    """As how many texts an entity is written.
+
+    Attributes:
+        max_views: Views of an entity at most, the whole among them, before merging; 1 for the whole alone. An
+            entity with more parts than fit has neighbouring ones in one view, so that all of its text is seen.
+        merge_rounds: How often neighbouring views are merged into longer ones, which come on top.
+        merge_share: Share of the pairs of neighbours that a round merges, those farthest apart.
+
+    Raises:
+        InputError: If a value is out of its range, or there is nothing to merge.
+    """
+
+    max_views: int = 1
+    merge_rounds: int = 0
+    merge_share: float = 0.4
+
+    @classmethod
+    def from_configuration(cls, configuration: Mapping[str, Any], **changes: Any) -> ViewSettings:
+        """Read the settings from a whole configuration.json: as many views as in training, merged as ``index`` says.
+
+        Args:
+            configuration: The configuration.
+            **changes: Settings by name that go before it; None changes nothing.
+        """
+        train, index = (configuration.get(name) or {} for name in ("train", "index"))
+        values = {
+            "max_views": train.get("views"),
+            **{name: index.get(name) for name in ("merge_rounds", "merge_share")},
+        }
+        values |= {name: value for name, value in changes.items() if value is not None}
+        return cls(**{name: value for name, value in values.items() if value is not None})
+
+    def __post_init__(self) -> None:
+        for name, low in (("max_views", 1), ("merge_rounds", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or value < low:
+                raise InputError(f"{name}={value!r} must be an integer of at least {low}")
+        if isinstance(self.merge_share, bool) or not isinstance(self.merge_share, int | float):
+            raise InputError(f"merge_share={self.merge_share!r} must be a number")
+        if not 0 < self.merge_share <= 1:
+            raise InputError(f"merge_share={self.merge_share!r} must be above 0 and at most 1")
+        if self.merge_rounds and self.max_views < 3:
+            raise InputError(
+                f"merge_rounds={self.merge_rounds} needs max_views of at least 3: the whole and two neighbours"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What an entity's views are made of.
+
+    Attributes:
+        texts: Its sentences and facts in order, or runs of them; at most ``max_views - 1``, none of them empty.
+        cut: Whether it has more text than was looked at.
+    """
+
+    texts: tuple[str, ...]
+    cut: bool
+
+
+def entity_views(entity: Entity, max_views: int) -> list[str]:
+    """Write an entity as several texts.
+
+    Args:
+        entity: The entity.
+        max_views: How many at most.
+
+    Returns:
+        First the whole (`entity_text`), then its name with each sentence of the description and each fact, in their
+        order; at least one text, each at most `MAX_CHARACTERS` long.
+    """
+    parts = entity_parts(entity, max_views).texts
+    return [view_text(entity, parts, span) for span in view_spans(len(parts))]
+
+
+def view_spans(parts: int) -> list[tuple[int, int]]:
+    """The views of an entity with so many parts, as spans of them; the first is the whole."""
+    return [WHOLE, *((place, place + 1) for place in range(parts))]
+
+
+def view_text(entity: Entity, parts: Sequence[str], span: tuple[int, int]) -> str:
+    """Write one view.
+
+    Args:
+        entity: The entity.
+        parts: Its parts.
+        span: First part and the one behind the last, or `WHOLE`.
+
+    Returns:
+        The whole entity, or its name and these parts, at most `MAX_CHARACTERS` long.
+    """
+    if span == WHOLE:
+        return entity_text(entity)
+    return f"{entity.name.strip()}; {_joined(parts[slice(*span)])}"[:MAX_CHARACTERS]
+
+
+def entity_parts(entity: Entity, max_views: int) -> Parts:
+    """Cut an entity into the sentences of its description and its facts.
+
+    Args:
+        entity: The entity; of one with more text than ``max_views`` texts hold only the beginning is looked at.
+        max_views: Views at most, the whole among them.
+
+    Returns:
+        The parts; where they are more than fit, runs of neighbours of about equal number.
+    """
+    most, limit = max_views - 1, max_views * MAX_CHARACTERS
+    if not most:
+        return Parts((), False)
+    parts: list[str] = []
+    length = 0
+    for part in _parts(entity, limit):
+        if length >= limit:
+            return Parts(_grouped(parts, most), True)
+        parts.append(part)
+        length += len(part) + 2
+    return Parts(_grouped(parts, most), False)
+
+
+def _parts(entity: Entity, limit: int) -> Iterator[str]:
+    """The sentences and facts of an entity; a little more than ``limit`` of a text, to see that more is there."""
+    yield from _sentences(entity.description[: limit + MAX_CHARACTERS])
+    for predicate, value in entity.facts:
+        value = value[: limit + MAX_CHARACTERS].strip()
+        for piece in _sentences(value) if len(value) > _LONG_FACT else filter(None, [value]):
+            yield f"{predicate.strip()[:MAX_CHARACTERS]}： {piece}"
+
+
+def _sentences(text: str) -> Iterator[str]:
+    start = 0
+    for end in (*(match.end() for match in _END.finditer(text)), len(text)):
+        sentence = text[start:end].strip()
+        for cut in range(0, len(sentence), MAX_CHARACTERS):
+            yield sentence[cut : cut + MAX_CHARACTERS]
+        start = end
+
+
+def _grouped(parts: list[str], most: int) -> tuple[str, ...]:
+    """At most so many runs of neighbouring parts, of numbers that differ by one at most."""
+    groups = min(most, len(parts))
+    return tuple(
+        _joined(parts[len(parts) * place // groups : len(parts) * (place + 1) // groups]) for place in range(groups)
+    )
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return "".join(part + (" " if part.endswith(_ENDS) else "； ") for part in parts[:-1]) + "".join(parts[-1:])

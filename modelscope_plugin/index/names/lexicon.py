@@ -1,0 +1,108 @@
+"""The names of an index: those of its knowledge base, and those learnt from labelled mentions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+from modelscope_plugin.data.records import Entity, Mention
+from modelscope_plugin.index.names.alias_index import AliasIndex, comparable
+
+_NAMES, _LEARNED = "names.safetensors", "learned.safetensors"
+
+LEXICON_FILES = (_NAMES, _LEARNED)
+"""The files that a lexicon keeps in its folder; the second one only where names were learnt."""
+
+
+class _KnowledgeBase(Protocol):
+    @property
+    def ids(self) -> list[str]: ...
+
+    @property
+    def row_of(self) -> dict[str, int]: ...
+
+    def __iter__(self) -> Iterator[Entity]: ...
+
+
+class Lexicon:
+    """Two alias indices over the rows of one knowledge base, each read or built when it is first asked for.
+
+    Args:
+        knowledge_base: The entities, their ids and rows.
+        files: Files that `save` wrote for these rows, by name.
+    """
+
+    def __init__(self, knowledge_base: _KnowledgeBase, files: dict[str, Path] | None = None) -> None:
+        self._knowledge_base = knowledge_base
+        self._files = files or {}
+        self._names: AliasIndex | None = None
+        self._learned: AliasIndex | None = None
+        self._pairs: set[tuple[str, str]] | None = None
+
+    @property
+    def names(self) -> AliasIndex:
+        """Names and aliases of the entities."""
+        if self._names is None:
+            if _NAMES in self._files:
+                self._names = AliasIndex.load(self._files[_NAMES])
+            else:
+                self._names = AliasIndex.build(
+                    (name, row)
+                    for row, entity in enumerate(self._knowledge_base)
+                    for name in (entity.name, *entity.aliases)
+                )
+        return self._names
+
+    @property
+    def learned(self) -> AliasIndex:
+        """Words that stood for an entity in a labelled text; see `learn`."""
+        if self._learned is None:
+            if self._pairs is None and _LEARNED in self._files:
+                self._learned = AliasIndex.load(self._files[_LEARNED])
+            else:
+                rows = self._knowledge_base.row_of
+                self._learned = AliasIndex.build((name, rows[one]) for name, one in self._pairs or () if one in rows)
+        return self._learned
+
+    def learn(self, mentions: Iterable[Mention]) -> int:
+        """Take the words of labelled mentions for names of their entities.
+
+        The dictionary from the words of a text to entities is that of Wikipedia anchors in entity linking (Mihalcea and
+        Csomai 2007). Such names are kept apart from those of the knowledge base and never count as exact.
+
+        Args:
+            mentions: Mentions with gold entities; golds that are not in the index are passed over.
+
+        Returns:
+            How many names are known in all.
+        """
+        self._pairs = self._learned_pairs() | {
+            (comparable(mention.surface), one)
+            for mention in mentions
+            for one in mention.entity_ids
+            if one in self._knowledge_base.row_of
+        }
+        self._learned = None
+        return len(self._pairs)
+
+    def release(self) -> None:
+        """Let go of what is bound to the rows, which are about to change; names learnt are kept by id."""
+        self._pairs = self._learned_pairs()
+        self._names = self._learned = None
+        self._files = {}
+
+    def _learned_pairs(self) -> set[tuple[str, str]]:
+        if self._pairs is None:
+            ids = self._knowledge_base.ids
+            learned = self.learned.pairs() if _LEARNED in self._files else ()
+            self._pairs = {(name, ids[row]) for name, row in learned}
+        return self._pairs
+
+    def save(self, folder: Path) -> tuple[str, ...]:
+        """Write both into a folder; the names of the files written."""
+        self.names.save(folder / _NAMES)
+        if not len(self.learned):
+            return (_NAMES,)
+        self.learned.save(folder / _LEARNED)
+        return LEXICON_FILES

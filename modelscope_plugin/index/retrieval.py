@@ -1,0 +1,190 @@
+"""Candidates by vectors, by names, or by both."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from modelscope_plugin.errors import InputError
+from modelscope_plugin.index.candidate import Candidate
+from modelscope_plugin.index.entity_index import EntityIndex
+from modelscope_plugin.index.fusion import Fusion
+from modelscope_plugin.index.vector_index import Rows, Vectors
+
+RETRIEVALS = ("dense", "lexical", "hybrid")
+
+# Each list is looked at to this rank at least: fusing needs more than the candidates asked for.
+_DEPTH = 128
+# Entities of exactly the mention's name that are brought in beside the lists; a name that more bear says little.
+_MAX_NAMESAKES = 1024
+# Queries searched at once: their scores against the whole knowledge base have to fit in memory.
+_CHUNK = 1024
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The candidates of one mention as arrays, best first, each (n,).
+
+    Attributes:
+        rows: Rows of the index.
+        scores: What they are ranked by.
+        dense: Dot products; None where no vector was looked at.
+        dense_ranks: Ranks in the dense list, 0 behind its end; None where there is none.
+        names: Likeness of the best name, 0 to 1; None where no name was looked at.
+        learned: Likeness of the best name learnt; None where no name was looked at.
+        exact: Whether an entity bears the mention as a name.
+    """
+
+    rows: Rows
+    scores: npt.NDArray[np.floating]
+    dense: npt.NDArray[np.floating] | None = None
+    dense_ranks: Rows | None = None
+    names: npt.NDArray[np.floating] | None = None
+    learned: npt.NDArray[np.floating] | None = None
+    exact: npt.NDArray[np.bool_] | None = None
+
+    def likeness(self) -> npt.NDArray[np.floating]:
+        """The better of the two likenesses, 0 where no name was looked at."""
+        if self.names is None or self.learned is None:
+            return np.zeros(len(self.rows))
+        best: npt.NDArray[np.floating] = np.maximum(self.names, self.learned)
+        return best
+
+    def features(self) -> tuple[npt.NDArray[np.floating], ...]:
+        """Dot products and the two likenesses of a ``hybrid`` ranking."""
+        assert self.dense is not None and self.names is not None and self.learned is not None  # noqa: PT018
+        return self.dense, self.names, self.learned
+
+
+class Retriever:
+    """Finds the candidates of mentions.
+
+    ``lexical`` and ``hybrid`` put the entities that bear the mention as a name before all others: names first. Among
+    those, and behind them, ``lexical`` goes by the likeness of names and ``hybrid`` by fused lists.
+
+    Args:
+        index: The index of the knowledge base.
+        retrieval: ``dense``, ``lexical`` or ``hybrid``.
+        fusion: For ``hybrid``; by default what was fitted for the index, else reciprocal ranks.
+        exact: Whether to search the vectors exactly also where the index was tuned otherwise.
+
+    Raises:
+        InputError: If the retrieval is unknown.
+    """
+
+    def __init__(
+        self, index: EntityIndex, retrieval: str = "dense", fusion: Fusion | None = None, *, exact: bool = False
+    ) -> None:
+        if retrieval not in RETRIEVALS:
+            raise InputError(f"retrieval={retrieval!r} is not known; there are {', '.join(RETRIEVALS)}")
+        self.index = index
+        self.retrieval = retrieval
+        self.exact = exact
+        fitted = index.fitted.get("fusion")
+        self.fusion = fusion or (Fusion.from_record(fitted) if fitted else Fusion())
+
+    @property
+    def needs_vectors(self) -> bool:
+        """Whether mentions have to be encoded."""
+        return self.retrieval != "lexical"
+
+    def rank(self, vectors: Vectors | None, surfaces: Sequence[str], top_k: int) -> Iterator[Ranking]:
+        """Rank entities for mentions.
+
+        Args:
+            vectors: Mention vectors, float32 (n, dim); None for ``lexical``.
+            surfaces: The words of the mentions, n.
+            top_k: Candidates per mention; ``lexical`` has fewer where fewer names share a character with the mention.
+
+        Yields:
+            For each mention its ranking.
+        """
+        if not hasattr(top_k, "__index__") or top_k < 1:
+            raise InputError(f"top_k={top_k!r} must be at least 1")
+        if not self.needs_vectors:
+            yield from (self._lexical(surface, top_k) for surface in surfaces)
+            return
+        assert vectors is not None
+        depth = top_k if self.retrieval == "dense" else max(top_k, _DEPTH)
+        for start in range(0, len(vectors), _CHUNK):
+            chunk = vectors[start : start + _CHUNK]
+            scores, rows = self.index.search_rows(chunk, depth, exact=self.exact)
+            for place, (found, found_rows) in enumerate(zip(scores, rows, strict=True)):
+                if self.retrieval == "dense":
+                    yield Ranking(found_rows, found)
+                else:
+                    yield self._hybrid(chunk[place], surfaces[start + place], found_rows, depth, top_k)
+
+    def search(self, vectors: Vectors | None, surfaces: Sequence[str], top_k: int) -> list[list[Candidate]]:
+        """As `rank`, but as candidates that say where they came from."""
+        queries = [None] * len(surfaces) if vectors is None else vectors
+        return [
+            self._candidates(ranking, surface, query)
+            for ranking, surface, query in zip(self.rank(vectors, surfaces, top_k), surfaces, queries, strict=True)
+        ]
+
+    def _lexical(self, surface: str, top_k: int) -> Ranking:
+        rows, names, learned, exact = self._named(surface, np.empty(0, np.int64), max(top_k, _DEPTH))
+        scores = np.maximum(names, learned)
+        order = self._order(rows, exact, scores)[:top_k]
+        return Ranking(rows[order], scores[order], names=names[order], learned=learned[order], exact=exact[order])
+
+    def _hybrid(self, vector: Vectors, surface: str, nearest: Rows, depth: int, top_k: int) -> Ranking:
+        rows, names, learned, exact = self._named(surface, nearest, depth)
+        dense = self.index.scores(vector, rows)
+        dense_ranks = np.zeros(len(rows), dtype=np.int64)
+        dense_ranks[np.searchsorted(rows, nearest)] = np.arange(1, len(nearest) + 1)
+        fused = self.fusion.fuse((dense, names, learned), (dense_ranks, _ranks(names, depth), _ranks(learned, depth)))
+        order = self._order(rows, exact, fused, dense)[:top_k]
+        return Ranking(
+            rows[order], fused[order], dense[order], dense_ranks[order], names[order], learned[order], exact[order]
+        )
+
+    def _named(self, surface: str, others: Rows, depth: int) -> tuple[Rows, Vectors, Vectors, npt.NDArray[np.bool_]]:
+        """The rows that names bring in, beside others, with their likenesses and whether a name is exact."""
+        lexicon = self.index.lexicon
+        known, learned = lexicon.names.search(surface, depth), lexicon.learned.search(surface, depth)
+        namesakes = lexicon.names.exact(surface)
+        rows = np.unique(np.concatenate([others, known.rows, learned.rows, namesakes[: max(depth, _MAX_NAMESAKES)]]))
+        return rows, known.of(rows), learned.of(rows), np.isin(rows, namesakes)
+
+    def _order(
+        self, rows: Rows, exact: npt.NDArray[np.bool_], *scores: npt.NDArray[np.floating]
+    ) -> npt.NDArray[np.int64]:
+        """The order of candidates: exact names first, then by falling scores, then by id."""
+        ids = self.index.ids
+        columns = [column.tolist() for column in (~exact, *(-score for score in scores))]
+        keys = [(*key, ids[row]) for key, row in zip(zip(*columns, strict=True), rows.tolist(), strict=True)]
+        return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
+
+    def _candidates(self, ranking: Ranking, surface: str, query: Vectors | None) -> list[Candidate]:
+        found = []
+        likeness = ranking.likeness()
+        learned = set() if ranking.learned is None else set(self.index.lexicon.learned.exact(surface).tolist())
+        for place, row in enumerate(ranking.rows.tolist()):
+            entity = self.index[row]
+            candidate = Candidate(self.index.ids[row], entity.name, float(ranking.scores[place]), place + 1)
+            if query is not None:
+                candidate = candidate._replace(view=self.index.best_view(query, row))
+            if ranking.dense is not None and ranking.dense_ranks is not None:
+                candidate = candidate._replace(
+                    dense_score=float(ranking.dense[place]), dense_rank=int(ranking.dense_ranks[place]) or None
+                )
+            if ranking.exact is not None:
+                match = "partial" if likeness[place] > 0 else None
+                if ranking.exact[place]:
+                    match = "exact" if surface in (entity.name, *entity.aliases) else "normalized"
+                elif row in learned:
+                    match = "learned"
+                candidate = candidate._replace(name_score=float(likeness[place]), match=match)
+            found.append(candidate)
+        return found
+
+
+def _ranks(likeness: Vectors, depth: int) -> Rows:
+    """Ranks by likeness from 1, equal for equal names; 0 for what shares nothing or stands behind the depth."""
+    ranks = 1 + np.searchsorted(-np.sort(likeness)[::-1], -likeness, "left")
+    return np.where((likeness > 0) & (ranks <= depth), ranks, 0)
