@@ -226,7 +226,8 @@ class EntityIndex:
         Args:
             queries: Vectors of mentions like those to come, float32 (m, dim). One half decides how much an
                 approximate search looks at, recall against exact search is measured on the other.
-            search: ``exact``, ``approximate``, or ``auto`` for the faster of the two at this size.
+            search: ``exact``, ``approximate``, or ``auto`` for the faster of the two at this size that
+                finds nearly all (`modelscope_plugin.index.tuning.RECALL_TARGETS`).
             precision: What the vectors are stored as: ``float32``, ``float16`` or ``int8``.
             truncate_dim: Dimensions to keep, of a model that was trained for it; None for all.
 

@@ -122,7 +122,7 @@ def tuned(
         vectors: float32 (n, dim).
         entities: Whose they are.
         queries: Queries like those to come, float32 (m, dim): one half decides the effort, the other is measured.
-        search: One of `SEARCHES`.
+        search: One of `SEARCHES`; ``auto`` is exact too where an approximate search misses `RECALL_TARGETS`.
         precision: ``float32``, ``float16`` or ``int8``.
         truncate_dim: Dimensions to keep; None for all.
 
@@ -145,7 +145,8 @@ def tuned(
     whole = StoredVectors(dimension)
     whole.add(vectors)
     truth = entities.first(FlatIndex(whole), queries, _largest(entities))
-    return _measured(stored, entities, np.ascontiguousarray(queries[:, :kept]), kind, truth, truncate_dim or 0)
+    queries = np.ascontiguousarray(queries[:, :kept])
+    return _measured(stored, entities, queries, kind, truth, truncate_dim or 0, insist=search != "auto")
 
 
 def tuned_again(
@@ -168,7 +169,14 @@ def tuned_again(
 
 
 def _measured(
-    stored: StoredVectors, entities: EntityVectors, queries: Vectors, kind: str, truth: Rows, truncate_dim: int
+    stored: StoredVectors,
+    entities: EntityVectors,
+    queries: Vectors,
+    kind: str,
+    truth: Rows,
+    truncate_dim: int,
+    *,
+    insist: bool = True,
 ) -> tuple[FlatIndex | ApproximateIndex, Tuning]:
     ks = [k for k in RECALL_TARGETS if k <= len(entities.ids)]
     exact, effort, trained = FlatIndex(stored), 0, 0
@@ -177,7 +185,10 @@ def _measured(
     if kind != "exact":
         index, trained, asked = ApproximateIndex.train(stored, kind), len(stored), slice(1, None, 2)
         # What precision and truncation lose, no effort brings back: it is chosen by what is stored.
-        effort = _set_effort(index, entities, queries[::2], entities.first(exact, queries[::2], _largest(entities)), ks)
+        best = entities.first(exact, queries[::2], _largest(entities))
+        if not _reach_targets(index, entities, queries[::2], best, ks) and not insist:
+            return _measured(stored, entities, queries, "exact", truth, truncate_dim)
+        effort = index.effort
     recall = {k: recall_of(entities.first(index, queries[asked], k), truth[asked], k) for k in ks}
     return index, Tuning(kind, stored.precision, truncate_dim, effort, recall, len(truth[asked]), trained)
 
@@ -212,13 +223,15 @@ def _largest(entities: EntityVectors) -> int:
     return max((k for k in RECALL_TARGETS if k <= len(entities.ids)), default=0)
 
 
-def _set_effort(index: ApproximateIndex, entities: EntityVectors, queries: Vectors, best: Rows, ks: list[int]) -> int:
-    """The least effort that reaches the targets, or the largest; it is set and given back."""
+def _reach_targets(
+    index: ApproximateIndex, entities: EntityVectors, queries: Vectors, best: Rows, ks: list[int]
+) -> bool:
+    """Set the least effort that reaches the targets, or the largest; whether it reaches them."""
     effort = min(_LEAST_EFFORT, index.most_effort)
     while True:
         index.effort = effort
         if all(recall_of(entities.first(index, queries, k), best, k) >= RECALL_TARGETS[k] for k in ks):
-            return effort
+            return True
         if effort == index.most_effort:
-            return effort
+            return False
         effort = min(2 * effort, index.most_effort)

@@ -9,7 +9,7 @@ import pytest
 from modelscope_plugin.data import Entity, Mention
 from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.errors import IndexFolderError, InputError
-from modelscope_plugin.index import EntityIndex, Fusion, Retriever
+from modelscope_plugin.index import EntityIndex, Fusion, Retriever, tuning
 from modelscope_plugin.index.stored_vectors import Vectors
 
 ENTITIES, DIMENSION, VIEWS = 900, 16, ViewSettings(max_views=6)
@@ -78,6 +78,15 @@ def test_recall_of_views_is_measured_on_entities() -> None:
     hits = [len(set(one) & set(other)) for one, other in zip(exact.tolist(), found.tolist(), strict=True)]
     assert index.tuning.queries == 30
     assert index.tuning.recall[128] == pytest.approx(sum(hits) / (128 * 30))
+
+
+def test_auto_is_exact_where_an_approximate_search_misses_the_targets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tuning, "AUTO_ENTITIES", ENTITIES)
+    assert _tuned("auto").tuning.kind.startswith("IVF")
+    monkeypatch.setattr(tuning, "RECALL_TARGETS", {16: 1.01})
+    assert _tuned("approximate").tuning.kind.startswith("IVF")
+    missed = _tuned("auto")
+    assert (missed.tuning.kind, missed.tuning.recall) == ("exact", {16: 1.0})
 
 
 def test_one_entity_with_most_of_the_views_leaves_room_for_the_others() -> None:
