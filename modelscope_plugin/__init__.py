@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from modelscope_plugin.hub.export import export_model
     from modelscope_plugin.hub.publish import publish_model
     from modelscope_plugin.index import Candidate, EntityIndex
-    from modelscope_plugin.index.building import build_index
+    from modelscope_plugin.index.building import build_index, tune_index
     from modelscope_plugin.metrics.evaluation import evaluate
     from modelscope_plugin.pipelines.linker import EntityLinker
 
@@ -44,6 +44,7 @@ _PUBLIC = {
     "read_documents": "data",
     "read_entities": "data",
     "read_mentions": "data",
+    "tune_index": "index.building",
 }
 
 __all__ = [
@@ -64,6 +65,7 @@ __all__ = [
     "read_documents",
     "read_entities",
     "read_mentions",
+    "tune_index",
 ]
 
 

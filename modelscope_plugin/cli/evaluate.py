@@ -70,6 +70,11 @@ def register(commands: Any) -> None:
         help="with --fit-nil: the precision of saying NIL that is wanted (default: the best F1)",
     )
     add_retrieval(parser, "dense, which measures the model")
+    parser.add_argument(
+        "--approximate",
+        action="store_true",
+        help="search an approximate index the way `link` does; without it every index is searched exactly",
+    )
     add_model(parser, "the model (default: the one that the index names)", required=False)
     add_encoding(parser)
     add_file_encoding(parser)
@@ -121,6 +126,7 @@ def run(args: argparse.Namespace) -> None:
         retrieval=retrieval,
         nil_threshold=args.nil_threshold,
         batch_size=args.batch_size,
+        exact=not args.approximate,
     )
     if args.plot:
         plot_recall({f"{encoder.name or 'model'}": result.curve}, args.plot)

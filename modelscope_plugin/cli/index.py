@@ -27,6 +27,9 @@ from modelscope_plugin.files import check_output_folder
 
 logger = logging.getLogger(__name__)
 
+# Those of index/tuning.py and index/stored_vectors.py, which import numpy.
+_SEARCHES = ("exact", "approximate", "auto")
+_PRECISIONS = ("float32", "float16", "int8")
 _EXAMPLES = """\
 examples:
   modelscope entity index kb.jsonl --model DIR --out INDEX
@@ -34,7 +37,18 @@ examples:
   modelscope entity index new.jsonl --add --out INDEX
   modelscope entity index --learn-names train.jsonl --out INDEX
   modelscope entity index --remove Q1 Q2 --out INDEX
+  modelscope entity index kb.jsonl --model DIR --out INDEX --queries mentions.jsonl --precision int8
 """
+
+
+_BUILDING = {
+    "max_views": "--views",
+    "merge_rounds": "--merge-views",
+    "search": "--search",
+    "precision": "--precision",
+    "truncate_dim": "--truncate-dim",
+    "queries": "--queries",
+}
 
 
 def register(commands: Any) -> None:
@@ -70,6 +84,21 @@ def register(commands: Any) -> None:
         metavar="ROUNDS",
         help="merge neighbouring views that are far apart into longer ones, on top, for so many rounds",
     )
+    parser.add_argument(
+        "--search",
+        choices=_SEARCHES,
+        help="how link searches the index; auto, the default, is the faster of the two at its size",
+    )
+    parser.add_argument("--precision", choices=_PRECISIONS, help="what the vectors are stored as (default: float32)")
+    parser.add_argument(
+        "--truncate-dim", type=positive, metavar="N", help="keep the first N dimensions, of a model trained for it"
+    )
+    parser.add_argument(
+        "--queries",
+        metavar="FILE",
+        help="texts with mentions, on which approximate search, precision and truncation are measured (default: made "
+        "from the entities)",
+    )
     add_encoding(parser)
     add_processes(parser)
     add_file_encoding(parser)
@@ -84,8 +113,9 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError("--remove takes ids alone; run the command twice to add and to remove")
     if args.file is not None and not args.add and args.model is None:
         raise UsageError("--model is needed to build an index")
-    if (args.add or args.remove) and (args.max_views or args.merge_rounds is not None):
-        raise UsageError("--views and --merge-views are for building an index; what is added gets the views it has")
+    if (args.add or args.file is None) and any(getattr(args, name) is not None for name in _BUILDING):
+        options = ", ".join(_BUILDING.values())
+        raise UsageError(f"{options} are for building an index; what is added is made like what is there")
     from modelscope_plugin.index.entity_index import EntityIndex
     from modelscope_plugin.index.manifest import MANIFEST_FILE
 
@@ -101,33 +131,42 @@ def run(args: argparse.Namespace) -> None:
             logger.warning(
                 "what was fitted before these names were learnt (%s) is to be fitted again", ", ".join(index.fitted)
             )
+    renewed = index.renew()
     index.save(args.out)
     if args.json:
         facts = {"index": args.out, "entities": len(index), "dimension": index.dimension, "model": index.model}
-        print_json(facts | index.view_facts)
+        print_json(facts | index.view_facts | {"search": index.tuning.to_record()})
         return
     print(f"{args.out}: {len(index)} entities, {index.dimension} dimensions, model {index.model}")
     if facts := index.view_facts:
         took = f", {1000 * facts['seconds_per_view']:.2f} ms to encode" if "seconds_per_view" in facts else ""
         print(f"{facts['views']} views, each {facts['bytes_per_view']} bytes{took}")
+    print(f"{'trained again, for much of it has changed: ' if renewed else ''}{index.tuning}")
 
 
 def _add(args: argparse.Namespace, index: Any) -> Any:
     from modelscope_plugin.encoding.jobs import EncodingJob
-    from modelscope_plugin.index.building import build_index
+    from modelscope_plugin.index.building import build_index, tune_index
+    from modelscope_plugin.index.tuning import check_truncation
 
     entities = read_again(read_entities, args.file, args.encoding)
     # Reading all of it before the model is loaded gives the total and finds a broken line early.
     total = sum(1 for _ in entities())
+    mentions = list(read_mentions(args.queries, encoding=args.encoding)) if args.queries else None
     options = loading(args)
     options["max_length"] = args.max_length or (index.max_length if index is not None else None)
     with EncodingJob(args.model or index.model, shards_folder(args.out), processes=args.processes, **options) as job:
-        views = None
-        if index is None:
+        views, new = None, index is None
+        if new:
+            check_truncation(args.truncate_dim, job.encoder.dimension)
             views = view_settings(job.encoder.name, max_views=args.max_views, merge_rounds=args.merge_rounds)
         index = build_index(
             job.encoder, entities(), index=index, views=views, batch_size=args.batch_size, job=job, total=total
         )
+        if new:
+            chosen = {name: getattr(args, name) for name in ("search", "precision", "truncate_dim")}
+            chosen = {name: value for name, value in chosen.items() if value is not None}
+            tune_index(job.encoder, index, mentions, batch_size=args.batch_size, **chosen)
         index.save(args.out)
         job.remove()
     return index

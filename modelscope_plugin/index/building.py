@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import random
 import time
 from collections.abc import Iterable, Sequence
 from functools import partial
 
 import numpy as np
 
-from modelscope_plugin.data.records import Entity
+from modelscope_plugin.data.kb_mentions import mentions_of_entity
+from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.encoding.jobs import EncodingJob
 from modelscope_plugin.errors import IndexMismatchError
 from modelscope_plugin.index.entity_index import EntityIndex
-from modelscope_plugin.index.vector_index import Vectors
+from modelscope_plugin.index.stored_vectors import Vectors
+from modelscope_plugin.index.tuning import Tuning, chosen_kind
 from modelscope_plugin.index.view_building import iterate_views
 from modelscope_plugin.progress import progress_bar
+
+# Mentions that recall is measured on; more do not change its digits that are printed.
+_QUERIES = 1000
 
 
 def build_index(
@@ -86,3 +92,57 @@ def build_index(
 def _encoded(job: EncodingJob, texts: Sequence[str], *, batch_size: int | None) -> Vectors:
     shards = [shard.vectors for shard in job.shards("entity", texts, batch_size=batch_size)]
     return np.concatenate(shards)
+
+
+def tune_index(
+    encoder: EntityEncoder,
+    index: EntityIndex,
+    mentions: Iterable[Mention] | None = None,
+    *,
+    search: str = "auto",
+    precision: str = "float32",
+    truncate_dim: int | None = None,
+    batch_size: int | None = None,
+    seed: int = 42,
+) -> Tuning:
+    """Choose how an index is searched, and measure the recall that it costs on mentions.
+
+    Args:
+        encoder: The dual encoder of the index.
+        index: The index.
+        mentions: Mentions like those to come, of which some are drawn; without them, names and descriptions of the
+            entities make some.
+        search: As for `EntityIndex.tune`; so are ``precision`` and ``truncate_dim``.
+        precision: ``float32``, ``float16`` or ``int8``.
+        truncate_dim: Dimensions to keep; None for all.
+        batch_size: Mentions in one forward pass; by default as many as suit the device.
+        seed: Seed of the draw.
+
+    Returns:
+        What was chosen and measured.
+
+    Raises:
+        IndexMismatchError: If the index was built with another model.
+        InputError: If a choice is not usable, or there are fewer than 2 mentions.
+    """
+    index.check_model(encoder.fingerprint, encoder.name)
+    exact = chosen_kind(search, len(index), len(index.vectors), truncate_dim or index.dimension) == "exact"
+    if exact and precision == "float32" and truncate_dim in (None, index.dimension):
+        queries = encoder.encode_query([])
+    else:
+        drawn = _drawn(mentions, seed) if mentions is not None else _own_mentions(index, seed)
+        queries = encoder.encode_query(drawn, batch_size=batch_size)
+    return index.tune(queries, search=search, precision=precision, truncate_dim=truncate_dim)
+
+
+def _drawn(mentions: Iterable[Mention], seed: int) -> Sequence[Mention]:
+    distinct = list(dict.fromkeys(mentions))
+    return random.Random(seed).sample(distinct, min(_QUERIES, len(distinct)))
+
+
+def _own_mentions(index: EntityIndex, seed: int) -> Sequence[Mention]:
+    """A mention of each of some entities: one of its names, beside words of its description where it has one."""
+    draw = random.Random(seed)
+    rows = draw.sample(range(len(index)), min(_QUERIES, len(index)))
+    made = (list(mentions_of_entity(index[row], 2, seed)) for row in rows)
+    return [draw.choice(own) for own in made if own]

@@ -4,69 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from modelscope_plugin.data.identity import unique_ids
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.data.views import ViewSettings
-from modelscope_plugin.errors import IndexFolderError, IndexMismatchError, InputError, NotFiniteError
+from modelscope_plugin.errors import IndexMismatchError, InputError, NotFiniteError
 from modelscope_plugin.files import check_output_folder, replace_folder
-from modelscope_plugin.index.entity_store import STORE_FILES, StoredEntities, write_entities
-from modelscope_plugin.index.manifest import (
-    MANIFEST_FILE,
-    Manifest,
-    check_files,
-    read_manifest,
-    write_fitted,
-    write_manifest,
-)
-from modelscope_plugin.index.names.lexicon import LEXICON_FILES, Lexicon
-from modelscope_plugin.index.vector_index import FlatIndex, Rows, VectorIndex, Vectors
-from modelscope_plugin.index.view_search import search_views
-from modelscope_plugin.index.view_table import VIEW_FILES, Views, ViewTable, check_views
-
-_VECTORS_FILE = "vectors.npy"
-_FILES = (_VECTORS_FILE, *STORE_FILES)
-# Reading these to check them would take as long as reading the whole index.
-_LARGE_FILES = (_VECTORS_FILE, STORE_FILES[0], VIEW_FILES[0], *LEXICON_FILES)
-
-# Rows looked at beyond k, so that equal scores around the k-th place are seen and ordered by id.
-_MARGIN = 8
-# Scores closer than this (relatively) count as possibly equal: float32 sums differ in their last digits.
-_TIE = 1e-5
-
-
-class Candidate(NamedTuple):
-    """One entity found for a mention.
-
-    Attributes:
-        id: Id of the entity.
-        name: Its name.
-        score: What it is ranked by: the dot product of the two vectors, or a score that names are part of.
-        rank: Its place among the candidates, from 1.
-        dense_score: Where names were looked at too: the dot product.
-        dense_rank: Its place in the dense list; None where it stands behind the end of that list.
-        name_score: How much its best name is like the mention, 0 to 1.
-        match: How the name is met: ``exact``, ``normalized``, ``learned`` (the words stood for the entity in a labelled
-            text), ``partial``, or None.
-        view: Where entities have several vectors: the text of the view that was nearest.
-    """
-
-    id: str
-    name: str
-    score: float
-    rank: int
-    dense_score: float | None = None
-    dense_rank: int | None = None
-    name_score: float | None = None
-    match: str | None = None
-    view: str | None = None
-
-    def to_record(self) -> dict[str, Any]:
-        """The candidate as a JSON object, without what is not known."""
-        return {key: value for key, value in self._asdict().items() if value is not None}
+from modelscope_plugin.index.candidate import Candidate
+from modelscope_plugin.index.entity_rows import EntityRows
+from modelscope_plugin.index.entity_search import entity_scores, search_entities, vector_scores
+from modelscope_plugin.index.index_folder import read_parts, write_parts
+from modelscope_plugin.index.manifest import MANIFEST_FILE, Manifest, write_fitted
+from modelscope_plugin.index.names.lexicon import Lexicon
+from modelscope_plugin.index.searched_vectors import SearchedVectors
+from modelscope_plugin.index.stored_vectors import Rows, Vectors
+from modelscope_plugin.index.tuning import EntityVectors, Tuning
+from modelscope_plugin.index.view_table import Views, ViewTable, check_views
 
 
 class EntityIndex:
@@ -90,8 +46,8 @@ class EntityIndex:
         self.fingerprint = fingerprint
         self.model = model
         self.max_length = max_length
-        self._vectors: VectorIndex = FlatIndex(np.empty((0, dimension), dtype=np.float32))
-        self._entities: _Entities = _Entities(None, [], [])
+        self._vectors = SearchedVectors(dimension)
+        self._entities = EntityRows()
         self._lexicon = Lexicon(self)
         self.fitted: dict[str, Any] = {}
         self._views = ViewTable(views) if views is not None and views.max_views > 1 else None
@@ -132,7 +88,8 @@ class EntityIndex:
         """Where entities have several vectors: ``views``, ``bytes_per_view``, just built also ``seconds_per_view``."""
         if self._views is None:
             return {}
-        facts = {"views": len(self._views), "bytes_per_view": 4 * self.dimension + self._views.bytes_per_view}
+        stored = self._vectors.stored.bytes_per_vector
+        facts = {"views": len(self._views), "bytes_per_view": stored + self._views.bytes_per_view}
         return facts if self.seconds_per_view is None else {**facts, "seconds_per_view": self.seconds_per_view}
 
     def add(self, entities: Sequence[Entity], vectors: Vectors, views: Views | None = None) -> None:
@@ -157,9 +114,10 @@ class EntityIndex:
         if views is not None:
             check_views(views, len(entities))
         new = [entity.id for entity in unique_ids(entities)]
+        # First what may refuse the vectors; rows that are there already keep their places.
+        self._vectors.index.add(self._vectors.cut(vectors))
         self._lexicon.release()
         self._remove([one for one in new if one in self._entities.rows])
-        self._vectors.add(vectors)
         if self._views is not None and views is not None:
             self._views.add(views)
         self._entities.extend(entities)
@@ -183,15 +141,16 @@ class EntityIndex:
     def _remove(self, ids: list[str]) -> None:
         if ids:
             rows = np.array(sorted(self._entities.rows[one] for one in ids), dtype=np.int64)
-            self._vectors.remove(rows if self._views is None else self._views.remove(rows))
+            self._vectors.index.remove(rows if self._views is None else self._views.remove(rows))
             self._entities.delete(rows)
 
-    def search(self, queries: Vectors, top_k: int) -> list[list[Candidate]]:
+    def search(self, queries: Vectors, top_k: int, *, exact: bool = False) -> list[list[Candidate]]:
         """Find the nearest entities.
 
         Args:
             queries: Mention vectors, float32 (n, dim).
             top_k: How many candidates; fewer come back only where the index holds fewer.
+            exact: Whether to search exactly also where `tune` chose otherwise.
 
         Returns:
             For each query its candidates, best first; equal scores are ordered by id.
@@ -200,7 +159,7 @@ class EntityIndex:
             IndexMismatchError: If the queries have another dimension.
             InputError: If ``top_k`` is not positive.
         """
-        scores, rows = self.search_rows(queries, top_k)
+        scores, rows = self.search_rows(queries, top_k, exact=exact)
         return [
             [
                 Candidate(self.ids[row], self[row].name, float(score), rank, view=self.best_view(query, row))
@@ -209,7 +168,7 @@ class EntityIndex:
             for query, found_scores, found_rows in zip(queries, scores, rows.tolist(), strict=True)
         ]
 
-    def search_rows(self, queries: Vectors, top_k: int) -> tuple[Vectors, Rows]:
+    def search_rows(self, queries: Vectors, top_k: int, *, exact: bool = False) -> tuple[Vectors, Rows]:
         """As `search`, but as arrays.
 
         Returns:
@@ -219,44 +178,16 @@ class EntityIndex:
         if not hasattr(top_k, "__index__") or top_k < 1:
             raise InputError(f"top_k={top_k!r} must be at least 1")
         k = min(top_k, len(self))
-        if self._views is not None:
-            return search_views(self._vectors, self._scores, self._views, self.ids, queries, k)
-        scores = np.empty((len(queries), k), dtype=np.float32)
-        rows = np.empty((len(queries), k), dtype=np.int64)
-        waiting = np.arange(len(queries))
-        wide = min(k + _MARGIN, len(self))
-        while k and len(waiting):
-            found_scores, found_rows = self._vectors.search(queries[waiting], wide)
-            unsure = []
-            for place, query in enumerate(waiting):
-                kth, last = found_scores[place, k - 1], found_scores[place, -1]
-                # Written so that overflowing scores, whose difference is no number, count as unsure.
-                if wide < len(self) and not kth - last > _TIE * max(1.0, abs(float(kth))):
-                    unsure.append(query)
-                else:
-                    scores[query], rows[query] = self._ordered(queries[query], found_rows[place], k)
-            waiting, wide = np.array(unsure, dtype=np.int64), min(4 * wide, len(self))
-        return scores, rows
-
-    def _ordered(self, query: Vectors, rows: Rows, k: int) -> tuple[Vectors, Rows]:
-        """The best ``k`` of the rows found."""
-        scores = self._scores(query, rows)
-        order = sorted(range(len(rows)), key=lambda place: (-scores[place], self.ids[rows[place]]))[:k]
-        return scores[order], rows[order]
-
-    def _scores(self, query: Vectors, rows: Rows) -> Vectors:
-        """The scores of some vectors, computed one by one so that equal vectors have equal scores."""
-        scores: Vectors = np.einsum("rd,d->r", self.vectors[rows], query, dtype=np.float64).astype(np.float32)
-        return scores
+        index = self._vectors.exact if exact else self._vectors.index
+        return search_entities(index, self._views, self.ids, self._vectors.cut(queries), k)
 
     @property
     def vectors(self) -> Vectors:
-        """The vectors of the entities, float32 (entities, dim), by row; those of all views where they have several."""
-        assert isinstance(self._vectors, FlatIndex)
-        return self._vectors.vectors
+        """The vectors of the entities, float32 (entities, kept dimensions), by row; of all views where there are."""
+        return self._vectors.stored[:]
 
     def scores(self, query: Vectors, rows: Sequence[int] | Rows) -> Vectors:
-        """The scores of some entities.
+        """The exact scores of some entities, whatever searches the index.
 
         Args:
             query: A mention vector, float32 (dim,).
@@ -265,11 +196,9 @@ class EntityIndex:
         Returns:
             Float32 (n,), of each entity that of its best view.
         """
-        if self._views is None or not len(rows):
-            return self._scores(query, np.asarray(rows, dtype=np.int64))
-        views = [self._views.rows(int(row)) for row in rows]
-        starts = np.cumsum([0, *map(len, views[:-1])])
-        return np.maximum.reduceat(self._scores(query, np.concatenate(views)), starts)
+        return entity_scores(
+            self._vectors.stored, self._views, self._vectors.cut(query), np.asarray(rows, dtype=np.int64)
+        )
 
     def best_view(self, query: Vectors, row: int) -> str | None:
         """The text of the view of an entity that is nearest to a query, float32 (dim,); None where each has one vector.
@@ -279,7 +208,58 @@ class EntityIndex:
         if self._views is None:
             return None
         views = self._views.rows(row)
-        return self._views.text(self[row], views[int(self._scores(query, np.array(views)).argmax())])
+        scores = vector_scores(self._vectors.stored, self._vectors.cut(query), np.array(views))
+        return self._views.text(self[row], views[int(scores.argmax())])
+
+    @property
+    def tuning(self) -> Tuning:
+        """How the index is searched; see `tune`."""
+        return self._vectors.tuning
+
+    def tune(
+        self, queries: Vectors, *, search: str = "auto", precision: str = "float32", truncate_dim: int | None = None
+    ) -> Tuning:
+        """Choose how the index is searched, and measure the recall that it costs.
+
+        What was fitted (`fitted`) was so for other scores where precision or dimensions change: fit it afterwards.
+
+        Args:
+            queries: Vectors of mentions like those to come, float32 (m, dim). One half decides how much an
+                approximate search looks at, recall against exact search is measured on the other.
+            search: ``exact``, ``approximate``, or ``auto`` for the faster of the two at this size that
+                finds nearly all (`modelscope_plugin.index.tuning.RECALL_TARGETS`).
+            precision: What the vectors are stored as: ``float32``, ``float16`` or ``int8``.
+            truncate_dim: Dimensions to keep, of a model that was trained for it; None for all.
+
+        Returns:
+            What was chosen and measured; also `EntityIndex.tuning`.
+
+        Raises:
+            InputError: If a choice is not usable, the vectors are no longer whole, or there are fewer than 2 queries
+                to measure it on.
+        """
+        return self._vectors.tune(
+            EntityVectors(self._views, self.ids),
+            self._checked(queries, copy=True),
+            search=search,
+            precision=precision,
+            truncate_dim=truncate_dim,
+        )
+
+    @property
+    def changed(self) -> float:
+        """Share of an approximate index that was added or removed since it was trained; 0 for exact search."""
+        return self._vectors.changed
+
+    def renew(self) -> Tuning | None:
+        """Train an approximate index again if too much of it has changed (see `RENEW_SHARE`).
+
+        Recall is measured on the same queries as before, against exact search over the vectors as they are stored.
+
+        Returns:
+            What was chosen and measured; None where nothing had to be done.
+        """
+        return self._vectors.renew(EntityVectors(self._views, self.ids))
 
     def check_model(self, fingerprint: str, name: str = "the model") -> None:
         """Raise `IndexMismatchError` unless the vectors were made by the model of that fingerprint."""
@@ -313,16 +293,20 @@ class EntityIndex:
         """
         folder = Path(folder)
         check_output_folder(folder, MANIFEST_FILE)
+        manifest = Manifest(
+            version=0,
+            entities=len(self),
+            dimension=self.dimension,
+            model=self.model,
+            fingerprint=self.fingerprint,
+            max_length=self.max_length,
+            created="",
+            files={},
+            search={} if self.tuning == Tuning() else self.tuning.to_record(),
+            fitted=self.fitted,
+        )
         with replace_folder(folder) as draft:
-            np.save(draft / _VECTORS_FILE, self.vectors)
-            write_entities(draft, self)
-            written = self._lexicon.save(draft)
-            if self._views is not None:
-                written = (*written, *self._views.save(draft))
-            manifest = Manifest(
-                0, len(self), self.dimension, self.model, self.fingerprint, self.max_length, "", {}, self.fitted
-            )
-            write_manifest(draft, manifest, (*_FILES, *written))
+            write_parts(draft, manifest, self, self._vectors, self._views, self._lexicon)
 
     def save_fitted(self, folder: str | Path) -> None:
         """Write what was fitted (`fitted`) into the folder that this index was read from; nothing else changes there.
@@ -348,65 +332,11 @@ class EntityIndex:
             MissingFileError: If there is no index in the folder.
             IndexFolderError: If a file of it is missing or damaged, or was written by a newer version.
         """
-        folder = Path(folder)
-        manifest = read_manifest(folder, _FILES, (*LEXICON_FILES, *VIEW_FILES))
-        check_files(folder, manifest, unread=() if verify else _LARGE_FILES)
+        parts = read_parts(Path(folder), verify=verify)
+        manifest = parts.manifest
         index = cls(manifest.dimension, manifest.fingerprint, manifest.model, manifest.max_length)
-        try:
-            vectors = np.load(folder / _VECTORS_FILE, mmap_mode="r")
-            stored = StoredEntities(folder)
-            index._views = ViewTable.load(folder) if VIEW_FILES[0] in manifest.files else None
-        except Exception as error:  # whatever numpy and json say of damaged bytes, a syntax error among it
-            raise IndexFolderError(f"{folder} is damaged ({error}); build the index again") from None
-        usable = vectors.dtype == np.float32 and vectors.flags.c_contiguous
-        table = index._views
-        rows, owned = (manifest.entities,) * 2 if table is None else (len(table), table.entities)
-        shapes = vectors.shape == (rows, index.dimension) and len(stored) == manifest.entities == owned
-        if not usable or not shapes:
-            raise IndexFolderError(
-                f"{folder}: vectors and entities do not match {MANIFEST_FILE}; build the index again"
-            )
-        index._vectors = FlatIndex(vectors)
-        index._entities = _Entities(stored, list(range(len(stored))), list(stored.ids))
-        index._lexicon = Lexicon(index, {name: folder / name for name in LEXICON_FILES if name in manifest.files})
+        index._vectors, index._views = parts.vectors, parts.views
+        index._entities = EntityRows(parts.entities)
+        index._lexicon = Lexicon(index, parts.names)
         index.fitted = dict(manifest.fitted)
         return index
-
-
-class _Entities:
-    """The entities of an index by row: some still on disk, some added since."""
-
-    def __init__(self, stored: StoredEntities | None, places: list[int | Entity], ids: list[str]) -> None:
-        self._stored = stored
-        self._places: list[Any] = places
-        self.ids = ids
-        self._rows: dict[str, int] | None = None
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __getitem__(self, row: int) -> Entity:
-        place = self._places[row]
-        if isinstance(place, Entity):
-            return place
-        assert self._stored is not None
-        return self._stored[place]
-
-    @property
-    def rows(self) -> dict[str, int]:
-        """Row by id."""
-        if self._rows is None:
-            self._rows = {one: row for row, one in enumerate(self.ids)}
-        return self._rows
-
-    def extend(self, entities: Sequence[Entity]) -> None:
-        rows = self.rows
-        rows.update((entity.id, row) for row, entity in enumerate(entities, len(self)))
-        self._places += entities
-        self.ids += [entity.id for entity in entities]
-
-    def delete(self, rows: Rows) -> None:
-        gone = set(rows.tolist())
-        self._places = [place for row, place in enumerate(self._places) if row not in gone]
-        self.ids = [one for row, one in enumerate(self.ids) if row not in gone]
-        self._rows = None

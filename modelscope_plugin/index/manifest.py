@@ -14,7 +14,7 @@ from modelscope_plugin.errors import IndexFolderError, MissingFileError
 from modelscope_plugin.files import write_json
 
 MANIFEST_FILE = "manifest.json"
-# Version 2 has the names and what was fitted; a folder of version 1 opens without them.
+# Version 2 has names, what was fitted, and how the index is searched; a folder of version 1 opens without them.
 _VERSION = 2
 _READABLE = (1, _VERSION)
 
@@ -32,6 +32,7 @@ class Manifest:
         max_length: Tokens of the window of the entity texts, 0 where it is not known.
         created: Time of writing, UTC.
         files: Size (``bytes``) and ``sha256`` of every other file.
+        search: How it is searched, with the recall measured (`Tuning`); empty for exact search.
         fitted: What was fitted for this model and knowledge base on labelled mentions, by name.
     """
 
@@ -43,6 +44,7 @@ class Manifest:
     max_length: int
     created: str
     files: dict[str, dict[str, Any]]
+    search: dict[str, Any] = field(default_factory=dict)
     fitted: dict[str, Any] = field(default_factory=dict)
 
 
@@ -123,6 +125,8 @@ def _fault(values: dict[str, Any], files: set[str], optional: set[str]) -> str:
     for key in ("entities", "dimension", "max_length"):
         if type(values[key]) is not int or values[key] < 0:
             return f"{key} is no count"
+    if not isinstance(values.get("search", {}), dict):
+        return "search is no object"
     if not isinstance(values.get("fitted", {}), dict):
         return "fitted is no object"
     if not files <= set(values["files"]) <= files | optional:

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from modelscope_plugin.errors import IndexFolderError, InputError
-from modelscope_plugin.index.entity_index import Candidate, EntityIndex
+from modelscope_plugin.index.candidate import Candidate
+from modelscope_plugin.index.entity_index import EntityIndex
 from modelscope_plugin.index.retrieval import Ranking
 
 _RIDGE = 1e-3

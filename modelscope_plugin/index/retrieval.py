@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.index.entity_index import Candidate, EntityIndex
+from modelscope_plugin.index.candidate import Candidate
+from modelscope_plugin.index.entity_index import EntityIndex
 from modelscope_plugin.index.fusion import Fusion
 from modelscope_plugin.index.vector_index import Rows, Vectors
 
@@ -68,16 +69,20 @@ class Retriever:
         index: The index of the knowledge base.
         retrieval: ``dense``, ``lexical`` or ``hybrid``.
         fusion: For ``hybrid``; by default what was fitted for the index, else reciprocal ranks.
+        exact: Whether to search the vectors exactly also where the index was tuned otherwise.
 
     Raises:
         InputError: If the retrieval is unknown.
     """
 
-    def __init__(self, index: EntityIndex, retrieval: str = "dense", fusion: Fusion | None = None) -> None:
+    def __init__(
+        self, index: EntityIndex, retrieval: str = "dense", fusion: Fusion | None = None, *, exact: bool = False
+    ) -> None:
         if retrieval not in RETRIEVALS:
             raise InputError(f"retrieval={retrieval!r} is not known; there are {', '.join(RETRIEVALS)}")
         self.index = index
         self.retrieval = retrieval
+        self.exact = exact
         fitted = index.fitted.get("fusion")
         self.fusion = fusion or (Fusion.from_record(fitted) if fitted else Fusion())
 
@@ -106,7 +111,7 @@ class Retriever:
         depth = top_k if self.retrieval == "dense" else max(top_k, _DEPTH)
         for start in range(0, len(vectors), _CHUNK):
             chunk = vectors[start : start + _CHUNK]
-            scores, rows = self.index.search_rows(chunk, depth)
+            scores, rows = self.index.search_rows(chunk, depth, exact=self.exact)
             for place, (found, found_rows) in enumerate(zip(scores, rows, strict=True)):
                 if self.retrieval == "dense":
                     yield Ranking(found_rows, found)

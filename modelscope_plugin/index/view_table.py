@@ -12,7 +12,7 @@ import numpy.typing as npt
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.data.views import ViewSettings, entity_parts, view_text
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.index.vector_index import Rows
+from modelscope_plugin.index.stored_vectors import Rows
 
 _TABLE, _SETTINGS = "views.npy", "views.json"
 
@@ -55,11 +55,23 @@ class ViewTable:
         """What a view takes beside its vector."""
         return int(self._views.itemsize) * 3
 
-    def rows(self, entity: int) -> range:
-        """The rows of the views of an entity."""
+    @property
+    def starts(self) -> Rows:
+        """The row of the first view of each entity, and behind them the number of views."""
         if self._starts is None:
             self._starts = np.searchsorted(self.owners, np.arange(self.entities + 1)).astype(np.int64)
-        return range(int(self._starts[entity]), int(self._starts[entity + 1]))
+        return self._starts
+
+    def rows(self, entity: int) -> range:
+        """The rows of the views of an entity."""
+        return range(int(self.starts[entity]), int(self.starts[entity + 1]))
+
+    def rows_of(self, entities: Rows) -> tuple[Rows, Rows]:
+        """The rows of the views of some entities one after another, and the place among them where each begins."""
+        first = self.starts[entities]
+        counts = self.starts[entities + 1] - first
+        begins = np.cumsum(counts) - counts
+        return np.repeat(first - begins, counts) + np.arange(counts.sum()), begins
 
     def add(self, views: Views) -> None:
         """Append views, whose entities are counted from 0, as those of new entities."""

@@ -106,6 +106,7 @@ def evaluate(
     nil_threshold: float | None = None,
     batch_size: int | None = None,
     show_progress_bar: bool | None = None,
+    exact: bool = True,
 ) -> Evaluation:
     """Measure recall over the whole knowledge base.
 
@@ -122,6 +123,7 @@ def evaluate(
         nil_threshold: A threshold in place of the one that was fitted for the index (`fit_nil`), 0 to 1.
         batch_size: Mentions in one forward pass; by default as many as suit the device.
         show_progress_bar: True, False, or None for a bar on a terminal only.
+        exact: Whether to search exactly; False searches the way the index was tuned to.
 
     Returns:
         The figures.
@@ -139,7 +141,7 @@ def evaluate(
     nil = [mention for mention in given if not mention.entity_ids and mention.nil is not None]
     rule = NilRule.of_index(index, retrieval, nil_threshold)
     measured = labelled + nil if rule else labelled
-    retriever = Retriever(index, retrieval)
+    retriever = Retriever(index, retrieval, exact=exact)
     vectors = None
     if retriever.needs_vectors:
         vectors = encoder.encode_query(measured, batch_size=batch_size, show_progress_bar=show_progress_bar)

@@ -11,7 +11,8 @@ from modelscope_plugin.data.markers import parse_marked_text
 from modelscope_plugin.data.records import Document, Mention
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, MissingFileError
-from modelscope_plugin.index.entity_index import Candidate, EntityIndex
+from modelscope_plugin.index.candidate import Candidate
+from modelscope_plugin.index.entity_index import EntityIndex
 from modelscope_plugin.index.nil import NO_CANDIDATE, NilRule
 from modelscope_plugin.index.retrieval import Retriever
 from modelscope_plugin.models.location import resolve_model

@@ -139,7 +139,7 @@ def mine_negatives(
             golds = [{rows[one] for one in mention.entity_ids if one in rows} for mention in part]
             # Gold entities and their doubles have no rank, so some more have to be looked at.
             most = settings.range_max + max(map(len, golds)) + _DOUBLES
-            scores, ranked = index.search_rows(queries, most)
+            scores, ranked = index.search_rows(queries, most, exact=True)
             for mention, query, own, row_scores, row_ranked in zip(part, queries, golds, scores, ranked, strict=True):
                 own_scores = index.scores(query, sorted(own))
                 gold_score = float(own_scores.max())

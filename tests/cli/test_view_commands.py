@@ -47,7 +47,7 @@ def test_index_is_added_to_with_its_own_views(
     more = write_entities(tmp_path / "more.jsonl", [Entity("new", "新", (), (), "苹果。大鹏。")])
     assert _json(capsys, "index", more, "--add", "--out", index, "--json")["views"] == 12 + 4
     assert main(["index", str(more), "--add", "--out", str(index), "--views", "2"]) == 2
-    assert "what is added gets the views it has" in capsys.readouterr().err
+    assert "what is added is made like what is there" in capsys.readouterr().err
     removed = _json(capsys, "index", "--remove", "new", "roc", "--out", index, "--json")
     assert (removed["views"], "seconds_per_view" in removed) == (10, False)
     assert EntityIndex.load(index, verify=True).view_settings == ViewSettings(4, 1)
@@ -57,7 +57,7 @@ def test_one_view_prints_and_answers_as_ever(
     model_folder: Path, kb_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     built = _json(capsys, "index", kb_file, "--model", model_folder, "--out", tmp_path / "index", "--json")
-    assert built.keys() == {"index", "entities", "dimension", "model"}
+    assert built.keys() == {"index", "entities", "dimension", "model", "search"}
     linked = _json(capsys, "link", "--index", tmp_path / "index", "--text", MARKED, "--json")
     assert "view" not in linked["mentions"][0]["candidates"][0]
 

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.errors import IndexFolderError, IndexMismatchError, InputError, MissingFileError
-from modelscope_plugin.index import entity_index
-from modelscope_plugin.index.entity_index import Candidate, EntityIndex
+from modelscope_plugin.index import index_folder
+from modelscope_plugin.index.candidate import Candidate
+from modelscope_plugin.index.entity_index import EntityIndex
 from modelscope_plugin.index.vector_index import Vectors
 
 FILES = ("vectors.npy", "entities.jsonl", "names.safetensors", "offsets.npy", "ids.json")
@@ -435,7 +436,7 @@ def test_save_that_fails_leaves_the_earlier_index(
     def fail(*args: object) -> None:
         raise error
 
-    monkeypatch.setattr(entity_index, step, fail)
+    monkeypatch.setattr(index_folder, step, fail)
     with pytest.raises(type(error)):
         index_of(["x"], normal(1)).save(saved)
     monkeypatch.undo()
@@ -447,7 +448,7 @@ def test_save_that_fails_leaves_no_stray_files(tmp_path: Path, monkeypatch: pyte
     def fail(*args: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(entity_index, step, fail)
+    monkeypatch.setattr(index_folder, step, fail)
     with pytest.raises(OSError, match="No space left"):
         index_of(["x"], normal(1)).save(tmp_path / "kb")
     assert os.listdir(tmp_path) == []

@@ -149,3 +149,13 @@ def test_mentions_of_another_knowledge_base_raise(encoder: EntityEncoder) -> Non
     other = build_index(encoder, [Entity("other", "别的")])
     with pytest.raises(InputError, match="none of the 6 mentions has a gold entity in the index"):
         _mine(encoder, other, MENTIONS)
+
+
+def test_an_approximate_index_is_mined_exactly(encoder: EntityEncoder) -> None:
+    others = [Entity(f"x{number}", f"条目{number}") for number in range(1100)]
+    exact, approximate = (build_index(encoder, [*ENTITIES, *others]) for _ in range(2))
+    tuning = approximate.tune(encoder.encode_query(MENTIONS), search="approximate")
+    assert tuning.kind != "exact"
+    options = {"range_max": 20, "num_negatives": 5}
+    mined = [_mine(encoder, index, MENTIONS, **options) for index in (exact, approximate)]
+    assert mined[0] == mined[1]

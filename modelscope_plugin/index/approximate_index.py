@@ -1,0 +1,175 @@
+"""Approximate search: FAISS proposes candidates, the stored vectors rank them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modelscope_plugin.errors import InputError
+from modelscope_plugin.index.stored_vectors import Rows, StoredVectors, Vectors
+from modelscope_plugin.index.vector_index import FlatIndex
+
+SEARCH_FILE = "search.faiss"
+ROWS_FILE = "search_rows.npy"
+"""The row of each vector in the order FAISS holds them, -1 where it was removed."""
+
+# Candidates ranked for each one wanted, and how many at least.
+_PER_K, _LEAST = 4, 512
+FEWEST = 2 * _LEAST
+"""Up to so many vectors every search is exact."""
+
+# Rows given to FAISS at once.
+_BLOCK = 16384
+# Rows to train on for each list of an inverted file; FAISS warns below 39.
+_PER_LIST = 40
+
+
+class ApproximateIndex:
+    """Approximate search by inverted lists of FAISS, with true scores.
+
+    FAISS keeps codes of the vectors and proposes several times as many candidates as are wanted; these are ranked by
+    their dot products with the stored vectors. A query for which it proposes too few is answered exactly. Rows that
+    are removed stay in the codes and are passed over.
+
+    Args:
+        stored: The vectors.
+        codes: The index of FAISS.
+        rows: The row of each vector in it, -1 where it was removed.
+        mapped: Whether the index of FAISS is memory-mapped, so that it has to be copied before it can grow.
+    """
+
+    def __init__(self, stored: StoredVectors, codes: Any, rows: Rows, *, mapped: bool = False) -> None:
+        self.stored = stored
+        self._codes = codes
+        self._rows = rows
+        self._mapped = mapped
+
+    @classmethod
+    def train(cls, stored: StoredVectors, kind: str, seed: int = 0) -> ApproximateIndex:
+        """Train an index of FAISS on a sample of the vectors and put all of them into it.
+
+        Args:
+            stored: The vectors.
+            kind: Inverted lists as FAISS's ``index_factory`` names them, such as ``IVF1024,PQ192x4fs``
+                (`modelscope_plugin.index.tuning.approximate_kind`).
+            seed: Seed of the draw of the sample.
+
+        Raises:
+            InputError: If FAISS cannot train it on so few vectors, or it is no kind of inverted lists.
+        """
+        import faiss
+
+        try:
+            codes = faiss.index_factory(stored.dimension, kind, faiss.METRIC_INNER_PRODUCT)
+            size = min(len(stored), _PER_LIST * faiss.extract_index_ivf(codes).nlist)
+            sample = np.sort(np.random.default_rng(seed).choice(len(stored), size, replace=False))
+            codes.train(stored[sample])
+        except (RuntimeError, ValueError) as error:
+            reason = str(error).rsplit("Error: ", 1)[-1]
+            raise InputError(
+                f"FAISS cannot make an index of kind {kind!r} of {len(stored)} vectors of {stored.dimension} "
+                f"dimensions ({reason}); choose another, or search exactly"
+            ) from None
+        index = cls(stored, codes, np.empty(0, dtype=np.int64))
+        index._extend(0)
+        return index
+
+    def __len__(self) -> int:
+        return len(self.stored)
+
+    @property
+    def held(self) -> int:
+        """Vectors in the index of FAISS, the removed ones among them."""
+        return len(self._rows)
+
+    @property
+    def effort(self) -> int:
+        """How many of its lists a search looks at."""
+        return int(self._codes.nprobe)
+
+    @effort.setter
+    def effort(self, value: int) -> None:
+        self._codes.nprobe = value
+
+    @property
+    def most_effort(self) -> int:
+        """The largest `effort` that makes a difference: all lists."""
+        return int(self._codes.nlist)
+
+    def add(self, vectors: Vectors) -> None:
+        """Append vectors (n, dim), float32."""
+        import faiss
+
+        if self._mapped and len(vectors):
+            self._codes, self._mapped = faiss.deserialize_index(faiss.serialize_index(self._codes)), False
+        first = len(self.stored)
+        self.stored.add(vectors)
+        self._extend(first)
+
+    def _extend(self, first: int) -> None:
+        for start in range(first, len(self.stored), _BLOCK):
+            self._codes.add(np.ascontiguousarray(self.stored[start : start + _BLOCK]))
+        self._rows = np.concatenate([self._rows, np.arange(first, len(self.stored), dtype=np.int64)])
+
+    def remove(self, rows: Rows) -> None:
+        """Take rows out; those behind them move up."""
+        gone = np.zeros(len(self.stored), dtype=bool)
+        gone[rows] = True
+        later = np.where(gone, -1, np.cumsum(~gone) - 1)
+        held = self._rows >= 0
+        self._rows = self._rows.copy()
+        self._rows[held] = later[self._rows[held]]
+        self.stored.remove(rows)
+
+    def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
+        """The ``k`` rows that seem nearest for each query, best first; ``k`` at most the number of rows."""
+        wide = max(_LEAST, _PER_K * k)
+        if 2 * wide >= len(self):
+            return FlatIndex(self.stored).search(queries, k)
+        _, places = self._codes.search(queries, wide)
+        scores = np.empty((len(queries), k), dtype=np.float32)
+        rows = np.empty((len(queries), k), dtype=np.int64)
+        short = []
+        for number, query in enumerate(queries):
+            found = self._rows[places[number][places[number] >= 0]]
+            found = np.sort(found[found >= 0])
+            if len(found) < k:
+                short.append(number)
+                continue
+            found_scores = self.stored.scores(query, found)
+            best = np.argsort(-found_scores, kind="stable")[:k]
+            scores[number], rows[number] = found_scores[best], found[best]
+        if short:
+            scores[short], rows[short] = FlatIndex(self.stored).search(queries[short], k)
+        return scores, rows
+
+    def save(self, folder: Path) -> list[str]:
+        """Write the files of the search, without the vectors, into a folder and give their names."""
+        import faiss
+
+        faiss.write_index(self._codes, str(folder / SEARCH_FILE))
+        np.save(folder / ROWS_FILE, self._rows)
+        return [SEARCH_FILE, ROWS_FILE]
+
+    @classmethod
+    def load(cls, folder: Path, stored: StoredVectors) -> ApproximateIndex:
+        """Open the files that `save` wrote, memory-mapped where FAISS can.
+
+        Raises:
+            ValueError: If a file is damaged or of other vectors.
+        """
+        import faiss
+
+        # Older versions read it into memory; their own mapping of inverted lists cannot be copied.
+        flags = getattr(faiss, "IO_FLAG_MMAP_IFC", 0)
+        try:
+            codes = faiss.read_index(str(folder / SEARCH_FILE), flags)
+        except RuntimeError as error:
+            raise ValueError(f"{SEARCH_FILE}: {error}") from None
+        rows = np.load(folder / ROWS_FILE)
+        whole = isinstance(codes, faiss.IndexIVF) and codes.d == stored.dimension
+        if not whole or rows.shape != (codes.ntotal,) or np.count_nonzero(rows >= 0) != len(stored):
+            raise ValueError(f"{SEARCH_FILE} is not of these vectors")
+        return cls(stored, codes, rows, mapped=bool(flags))

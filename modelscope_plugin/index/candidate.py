@@ -1,0 +1,36 @@
+"""One entity found for a mention."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Candidate(NamedTuple):
+    """One entity found for a mention.
+
+    Attributes:
+        id: Id of the entity.
+        name: Its name.
+        score: What it is ranked by: the dot product of the two vectors, or a score that names are part of.
+        rank: Its place among the candidates, from 1.
+        dense_score: Where names were looked at too: the dot product.
+        dense_rank: Its place in the dense list; None where it stands behind the end of that list.
+        name_score: How much its best name is like the mention, 0 to 1.
+        match: How the name is met: ``exact``, ``normalized``, ``learned`` (the words stood for the entity in a labelled
+            text), ``partial``, or None.
+        view: Where entities have several vectors: the text of the view that was nearest.
+    """
+
+    id: str
+    name: str
+    score: float
+    rank: int
+    dense_score: float | None = None
+    dense_rank: int | None = None
+    name_score: float | None = None
+    match: str | None = None
+    view: str | None = None
+
+    def to_record(self) -> dict[str, Any]:
+        """The candidate as a JSON object, without what is not known."""
+        return {key: value for key, value in self._asdict().items() if value is not None}

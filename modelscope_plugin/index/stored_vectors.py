@@ -1,0 +1,158 @@
+"""The vectors of an index in the precision they are stored in."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modelscope_plugin.errors import InputError
+
+Vectors = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+PRECISIONS = ("float32", "float16", "int8")
+
+VECTORS_FILE = "vectors.npy"
+SCALES_FILE = "scales.npz"
+"""Beside int8 vectors: what makes them numbers again."""
+
+# Rows that are turned into float32 at once.
+_BLOCK = 16384
+# Rows that centre and spread of the dimensions are taken from.
+_SAMPLE = 100_000
+
+
+class StoredVectors:
+    """Rows of float32, float16 or int8 numbers, perhaps memory-mapped, that are read as float32.
+
+    An int8 row is ``center + spread * scale * codes``: centre and spread of each dimension, which the first rows
+    decide, and a scale of its own for each row, so that a later row of another size is not cut off.
+
+    Args:
+        dimension: Size of the vectors.
+        precision: ``float32``, ``float16`` or ``int8``.
+
+    Raises:
+        InputError: If there is no such precision.
+    """
+
+    def __init__(self, dimension: int, precision: str = "float32") -> None:
+        if precision not in PRECISIONS:
+            raise InputError(f"precision={precision!r} is none of {', '.join(PRECISIONS)}")
+        self.dimension = dimension
+        self.precision = precision
+        self._blocks: list[npt.NDArray[Any]] = [np.empty((0, dimension), dtype=precision)]
+        self._scales: Vectors = np.empty(0, dtype=np.float32)
+        self._center: Vectors | None = None
+        self._spread: Vectors | None = None
+
+    def __len__(self) -> int:
+        return sum(map(len, self._blocks))
+
+    def __getitem__(self, rows: Rows | slice) -> Vectors:
+        """Rows as float32 (n, dim); of float32 vectors and a slice a view."""
+        found = self.matrix[rows]
+        if self.precision != "int8":
+            return found.astype(np.float32, copy=False)
+        decoded: Vectors = found * (self._scales[rows, None] * self.spread)
+        return np.add(decoded, self.center, out=decoded)
+
+    @property
+    def matrix(self) -> npt.NDArray[Any]:
+        """All rows as they are stored, (n, dim)."""
+        if len(self._blocks) > 1:
+            # Nothing is copied where all but one are empty.
+            filled = [block for block in self._blocks if len(block)] or self._blocks[:1]
+            self._blocks = [np.concatenate(filled)] if len(filled) > 1 else filled
+        return self._blocks[0]
+
+    @property
+    def center(self) -> Vectors:
+        """What stands for 0 in each dimension of int8 vectors, (dim,)."""
+        return np.zeros(self.dimension, np.float32) if self._center is None else self._center
+
+    @property
+    def spread(self) -> Vectors:
+        """How far each dimension of int8 vectors reaches beside the others, (dim,)."""
+        return np.ones(self.dimension, np.float32) if self._spread is None else self._spread
+
+    @property
+    def bytes_per_vector(self) -> int:
+        """What a row takes, an int8 row with its scale."""
+        return int(self.matrix.itemsize) * self.dimension + (4 if self.precision == "int8" else 0)
+
+    def add(self, vectors: Vectors) -> None:
+        """Append vectors (n, dim), float32."""
+        if self.precision == "int8" and len(vectors):
+            if self._center is None:
+                sample = vectors[:: -(-len(vectors) // _SAMPLE)]
+                self._center = sample.mean(axis=0, dtype=np.float64).astype(np.float32)
+                spread = sample.std(axis=0, dtype=np.float64).astype(np.float32)
+                # A dimension in which the first rows do not differ may still tell later ones apart.
+                self._spread = np.maximum(spread, max(float(spread.max()) / 256, 1e-12))
+            codes = np.empty(vectors.shape, dtype=np.int8)
+            scales = np.empty(len(vectors), dtype=np.float32)
+            for start in range(0, len(vectors), _BLOCK):
+                part = slice(start, start + _BLOCK)
+                scaled = (vectors[part] - self.center) / self.spread
+                largest = np.abs(scaled).max(axis=1)
+                scales[part] = np.where(largest > 0, largest, 1) / 127
+                codes[part] = np.rint(scaled / scales[part, None])
+            self._blocks.append(codes)
+            self._scales = np.concatenate([self._scales, scales])
+        else:
+            with np.errstate(over="ignore"):
+                stored = vectors.astype(self.precision, copy=False)
+            if self.precision == "float16" and not np.isfinite(stored).all():
+                raise InputError("a vector holds numbers too large for float16; use precision int8 or float32")
+            self._blocks.append(stored)
+
+    def remove(self, rows: Rows) -> None:
+        """Take rows out; those behind them move up."""
+        self._blocks = [np.delete(self.matrix, rows, axis=0)]
+        if self.precision == "int8":
+            self._scales = np.delete(self._scales, rows)
+
+    def scores(self, query: Vectors, rows: Rows) -> Vectors:
+        """Dot products of one query (dim,) with some rows, float32 (n,)."""
+        found = self.matrix[rows].astype(np.float32, copy=False)
+        if self.precision != "int8":
+            return found @ query
+        scores: Vectors = (found @ (query * self.spread)) * self._scales[rows] + query @ self.center
+        return scores
+
+    def save(self, folder: Path) -> list[str]:
+        """Write the files of the vectors into a folder and give their names."""
+        np.save(folder / VECTORS_FILE, self.matrix)
+        if self.precision != "int8":
+            return [VECTORS_FILE]
+        np.savez(folder / SCALES_FILE, scales=self._scales, center=self.center, spread=self.spread)
+        return [VECTORS_FILE, SCALES_FILE]
+
+    @classmethod
+    def load(cls, folder: Path, precision: str, rows: int, dimension: int) -> StoredVectors:
+        """Open the files that `save` wrote, memory-mapped.
+
+        Raises:
+            ValueError: If a file is damaged or holds something else.
+        """
+        stored = cls(dimension, precision)
+        matrix = np.load(folder / VECTORS_FILE, mmap_mode="r")
+        if matrix.dtype != precision or not matrix.flags.c_contiguous or matrix.shape != (rows, dimension):
+            raise ValueError(f"{VECTORS_FILE} does not hold {rows} vectors of {dimension} {precision}")
+        stored._blocks = [matrix]
+        if precision == "int8":
+            try:
+                with np.load(folder / SCALES_FILE) as file:
+                    parts = {name: file[name] for name in ("scales", "center", "spread")}
+            except (zipfile.BadZipFile, KeyError, ValueError) as error:
+                raise ValueError(f"{SCALES_FILE} is damaged ({error})") from None
+            shapes = {"scales": (rows,), "center": (dimension,), "spread": (dimension,)}
+            if any(part.shape != shapes[name] or part.dtype != np.float32 for name, part in parts.items()):
+                raise ValueError(f"{SCALES_FILE} is not of {VECTORS_FILE}")
+            stored._scales, stored._center, stored._spread = parts["scales"], parts["center"], parts["spread"]
+        return stored

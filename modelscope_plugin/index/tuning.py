@@ -1,0 +1,237 @@
+"""Choosing how an index is searched, and measuring what that costs in recall."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from modelscope_plugin.errors import InputError
+from modelscope_plugin.index.approximate_index import FEWEST, ApproximateIndex
+from modelscope_plugin.index.entity_search import search_entities
+from modelscope_plugin.index.stored_vectors import Rows, StoredVectors, Vectors
+from modelscope_plugin.index.vector_index import FlatIndex, VectorIndex
+from modelscope_plugin.index.view_table import ViewTable
+
+AUTO_ENTITIES = 300_000
+"""From so many entities on ``auto`` searches approximately, some six times as fast: see benchmarks/results/search.json."""
+
+SEARCHES = ("exact", "approximate", "auto")
+
+RECALL_TARGETS = {16: 0.99, 128: 0.97}
+"""Share of the exact first k that a search has to find; its effort is the least that does."""
+
+RENEW_SHARE = 0.2
+"""An approximate index of which more than this share was added or removed since it was trained should be renewed."""
+
+_LEAST_EFFORT = 8
+_CHUNK = 256
+
+
+class EntityVectors(NamedTuple):
+    """Whose the vectors of an index are.
+
+    Attributes:
+        table: The views; None where each entity has one vector.
+        ids: Ids of the entities, by row.
+    """
+
+    table: ViewTable | None
+    ids: Sequence[str]
+
+    def first(self, index: VectorIndex, queries: Vectors, k: int) -> Rows:
+        """The rows of the first ``k`` entities for each query, (m, k)."""
+        parts = [
+            search_entities(index, self.table, self.ids, queries[start : start + _CHUNK], k)[1]
+            for start in range(0, len(queries), _CHUNK)
+        ]
+        return np.concatenate(parts) if parts else np.empty((0, k), dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How an index is searched.
+
+    Attributes:
+        kind: ``exact``, or the kind of FAISS index (`approximate_kind`).
+        precision: What the vectors are stored as.
+        truncate_dim: Dimensions that are kept; 0 for all.
+        effort: Inverted lists that a search looks at (``nprobe``); 0 for exact search.
+        recall: Share of the exact first k entities that is found, by k; empty for exact search of whole float32 ones.
+        queries: Queries this was measured on.
+        trained: Vectors that the index was trained and filled with.
+    """
+
+    kind: str = "exact"
+    precision: str = "float32"
+    truncate_dim: int = 0
+    effort: int = 0
+    recall: dict[int, float] = field(default_factory=dict)
+    queries: int = 0
+    trained: int = 0
+
+    def to_record(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return asdict(self) | {"recall": {str(k): value for k, value in self.recall.items()}}
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Tuning:
+        """From a JSON object.
+
+        Raises:
+            ValueError: If it is none that `to_record` makes.
+        """
+        try:
+            recall = {int(k): float(value) for k, value in record["recall"].items()}
+            return cls(**{**record, "recall": recall})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"search: {error}") from None
+
+    def __str__(self) -> str:
+        parts = [f"search {self.kind}", self.precision]
+        if self.truncate_dim:
+            parts.append(f"{self.truncate_dim} dimensions")
+        if self.recall:
+            figures = ", ".join(f"@{k} {100 * value:.1f}" for k, value in self.recall.items())
+            parts.append(f"recall of the exact list {figures} on {self.queries} queries")
+        return "; ".join(parts)
+
+
+def approximate_kind(rows: int, dimension: int) -> str:
+    """The kind of FAISS index that serves so many vectors best.
+
+    Inverted lists, some sqrt(n) of them, of product-quantised codes of 4 bits for 4 dimensions. So few vectors that
+    all of them would be candidates are searched exactly.
+    """
+    if rows <= FEWEST:
+        return "exact"
+    lists = 2 ** round(math.log2(math.sqrt(rows)))
+    step = next((step for step in (4, 3, 2) if dimension % step == 0), 1)
+    return f"IVF{lists},PQ{dimension // step}x4fs"
+
+
+def tuned(
+    vectors: Vectors, entities: EntityVectors, queries: Vectors, search: str, precision: str, truncate_dim: int | None
+) -> tuple[FlatIndex | ApproximateIndex, Tuning]:
+    """Store vectors in a precision, make an index for them and measure it.
+
+    Args:
+        vectors: float32 (n, dim).
+        entities: Whose they are.
+        queries: Queries like those to come, float32 (m, dim): one half decides the effort, the other is measured.
+        search: One of `SEARCHES`; ``auto`` is exact too where an approximate search misses `RECALL_TARGETS`.
+        precision: ``float32``, ``float16`` or ``int8``.
+        truncate_dim: Dimensions to keep; None for all.
+
+    Returns:
+        The index and what was chosen and measured.
+
+    Raises:
+        InputError: If a choice is not usable, or there are too few queries to measure it.
+    """
+    dimension = vectors.shape[1]
+    check_truncation(truncate_dim, dimension)
+    kept = truncate_dim or dimension
+    stored = StoredVectors(kept, precision)
+    stored.add(np.ascontiguousarray(vectors[:, :kept]))
+    kind = chosen_kind(search, len(entities.ids), len(vectors), kept)
+    if kind == "exact" and precision == "float32" and kept == dimension:
+        return FlatIndex(stored), Tuning()
+    if len(queries) < 2:
+        raise InputError("at least 2 queries are needed to measure recall")
+    whole = StoredVectors(dimension)
+    whole.add(vectors)
+    truth = entities.first(FlatIndex(whole), queries, _largest(entities))
+    queries = np.ascontiguousarray(queries[:, :kept])
+    return _measured(stored, entities, queries, kind, truth, truncate_dim or 0, insist=search != "auto")
+
+
+def tuned_again(
+    stored: StoredVectors, entities: EntityVectors, queries: Vectors, before: Tuning
+) -> tuple[FlatIndex | ApproximateIndex, Tuning]:
+    """Make the index of vectors that have changed anew, in the way it was made before, and measure it.
+
+    Args:
+        stored: The vectors; as they are stored, they are what recall is measured against.
+        entities: Whose they are.
+        queries: Queries of the dimensions that are stored, float32 (m, dim).
+        before: What was chosen before.
+
+    Returns:
+        As for `tuned`.
+    """
+    kind = approximate_kind(len(stored), stored.dimension)
+    truth = entities.first(FlatIndex(stored), queries, _largest(entities))
+    return _measured(stored, entities, queries, kind, truth, before.truncate_dim)
+
+
+def _measured(
+    stored: StoredVectors,
+    entities: EntityVectors,
+    queries: Vectors,
+    kind: str,
+    truth: Rows,
+    truncate_dim: int,
+    *,
+    insist: bool = True,
+) -> tuple[FlatIndex | ApproximateIndex, Tuning]:
+    ks = [k for k in RECALL_TARGETS if k <= len(entities.ids)]
+    exact, effort, trained = FlatIndex(stored), 0, 0
+    index: FlatIndex | ApproximateIndex = exact
+    asked = slice(None)
+    if kind != "exact":
+        index, trained, asked = ApproximateIndex.train(stored, kind), len(stored), slice(1, None, 2)
+        # What precision and truncation lose, no effort brings back: it is chosen by what is stored.
+        best = entities.first(exact, queries[::2], _largest(entities))
+        if not _reach_targets(index, entities, queries[::2], best, ks) and not insist:
+            return _measured(stored, entities, queries, "exact", truth, truncate_dim)
+        effort = index.effort
+    recall = {k: recall_of(entities.first(index, queries[asked], k), truth[asked], k) for k in ks}
+    return index, Tuning(kind, stored.precision, truncate_dim, effort, recall, len(truth[asked]), trained)
+
+
+def check_truncation(truncate_dim: int | None, dimension: int) -> None:
+    """Raise `InputError` unless so many dimensions, None for all, can be kept."""
+    if truncate_dim is not None and not 1 <= truncate_dim <= dimension:
+        raise InputError(f"truncate_dim={truncate_dim} is not between 1 and the {dimension} dimensions of the model")
+
+
+def chosen_kind(search: str, entities: int, rows: int, dimension: int) -> str:
+    """What a search (one of `SEARCHES`) means for so many entities and vectors: ``exact`` or a kind of FAISS index.
+
+    Raises:
+        InputError: If there is no such search.
+    """
+    if search not in SEARCHES:
+        raise InputError(f"search={search!r} is none of {', '.join(SEARCHES)}")
+    if search == "auto":
+        search = "approximate" if entities >= AUTO_ENTITIES else "exact"
+    return approximate_kind(rows, dimension) if search == "approximate" else "exact"
+
+
+def recall_of(found: Rows, truth: Rows, k: int) -> float:
+    """Share of the exact first ``k`` rows (m, >= k) that are among the first ``k`` found."""
+    hits = sum(np.isin(own[:k], right[:k]).sum() for own, right in zip(found, truth, strict=True))
+    return float(hits / max(1, k * len(truth)))
+
+
+def _largest(entities: EntityVectors) -> int:
+    """The largest k whose recall is measured on so many entities."""
+    return max((k for k in RECALL_TARGETS if k <= len(entities.ids)), default=0)
+
+
+def _reach_targets(
+    index: ApproximateIndex, entities: EntityVectors, queries: Vectors, best: Rows, ks: list[int]
+) -> bool:
+    """Set the least effort that reaches the targets, or the largest; whether it reaches them."""
+    effort = min(_LEAST_EFFORT, index.most_effort)
+    while True:
+        index.effort = effort
+        if all(recall_of(entities.first(index, queries, k), best, k) >= RECALL_TARGETS[k] for k in ks):
+            return True
+        if effort == index.most_effort:
+            return False
+        effort = min(2 * effort, index.most_effort)
