@@ -17,7 +17,7 @@ from modelscope_plugin.index.vector_index import FlatIndex, VectorIndex
 from modelscope_plugin.index.view_table import ViewTable
 
 AUTO_ENTITIES = 300_000
-"""From so many entities on ``auto`` searches approximately, some six times as fast: see benchmarks/results/search.json."""
+"""From so many entities on ``auto`` searches approximately: some six times as fast (benchmarks/results/search.json)."""
 
 SEARCHES = ("exact", "approximate", "auto")
 
