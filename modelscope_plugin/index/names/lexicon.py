@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Protocol
 
 from modelscope_plugin.data.records import Entity, Mention
+from modelscope_plugin.errors import IndexFolderError
 from modelscope_plugin.index.names.alias_index import AliasIndex, comparable
 
 _NAMES, _LEARNED = "names.safetensors", "learned.safetensors"
@@ -36,6 +37,7 @@ class Lexicon:
     def __init__(self, knowledge_base: _KnowledgeBase, files: dict[str, Path] | None = None) -> None:
         self._knowledge_base = knowledge_base
         self._files = files or {}
+        self._states = {name: _state(path) for name, path in self._files.items()}
         self._names: AliasIndex | None = None
         self._learned: AliasIndex | None = None
         self._pairs: set[tuple[str, str]] | None = None
@@ -44,7 +46,8 @@ class Lexicon:
     def names(self) -> AliasIndex:
         """Names and aliases of the entities."""
         if self._names is None:
-            if _NAMES in self._files:
+            # Where the folder was replaced meanwhile, its names are of other rows than those that were opened.
+            if self._is_as_opened(_NAMES):
                 self._names = AliasIndex.load(self._files[_NAMES])
             else:
                 self._names = AliasIndex.build(
@@ -59,6 +62,10 @@ class Lexicon:
         """Words that stood for an entity in a labelled text; see `learn`."""
         if self._learned is None:
             if self._pairs is None and _LEARNED in self._files:
+                if not self._is_as_opened(_LEARNED):
+                    raise IndexFolderError(
+                        f"{self._files[_LEARNED]} was replaced since the index was opened; open it again"
+                    )
                 self._learned = AliasIndex.load(self._files[_LEARNED])
             else:
                 rows = self._knowledge_base.row_of
@@ -92,6 +99,9 @@ class Lexicon:
         self._names = self._learned = None
         self._files = {}
 
+    def _is_as_opened(self, name: str) -> bool:
+        return name in self._files and _state(self._files[name]) == self._states[name]
+
     def _learned_pairs(self) -> set[tuple[str, str]]:
         if self._pairs is None:
             ids = self._knowledge_base.ids
@@ -106,3 +116,12 @@ class Lexicon:
             return (_NAMES,)
         self.learned.save(folder / _LEARNED)
         return LEXICON_FILES
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """What tells a file from another in its place; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns

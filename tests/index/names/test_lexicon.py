@@ -79,3 +79,15 @@ def test_what_was_fitted_is_written_alone(small: EntityIndex, tmp_path: Path) ->
     opened.fitted["nil"] = {"threshold": 0.5}
     opened.save_fitted(tmp_path / "index")
     assert EntityIndex.load(tmp_path / "index", verify=True).fitted == {"nil": {"threshold": 0.5}}
+
+
+def test_index_that_is_replaced_on_disk_keeps_its_own_names(tmp_path: Path, small: EntityIndex) -> None:
+    folder = tmp_path / "index"
+    small.lexicon.learn([Mention("水果真甜", 0, 2, ("apple-fruit",))])
+    small.save(folder)
+    opened, other = EntityIndex.load(folder), EntityIndex.load(folder)
+    other.remove([ENTITIES[0].id])
+    other.save(folder)
+    assert bearers(opened, "长江") == ["river"]
+    with pytest.raises(IndexFolderError, match="was replaced since the index was opened; open it again"):
+        assert opened.lexicon.learned
