@@ -51,7 +51,7 @@ class DictionaryDetector:
         # The automaton takes UTF-8, which a lone surrogate is not.
         self._automaton: Any = AhoCorasick(
             [name for name in patterns if not _has_surrogate(name)],
-            matchkind=MatchKind.LeftmostLongest,
+            matchkind=MatchKind.Standard,
             implementation=Implementation.ContiguousNFA,
             store_patterns=False,
         )
@@ -66,11 +66,14 @@ class DictionaryDetector:
             (start, end) of each, in the order of the text.
         """
         letters, places = _normalized_letters(text)
-        spans = []
-        for _, start, end in self._automaton.find_matches_as_indexes(letters):
-            span = places[start], places[end - 1] + 1
-            if not _inside_word(text, span[0]) and not _inside_word(text, span[1]):
-                spans.append(span)
+        # All of them: one that ends inside a word must not hide a shorter one that does not.
+        found = self._automaton.find_matches_as_indexes(letters, overlapping=True)
+        matches = {(places[start], places[end - 1] + 1) for _, start, end in found}
+        spans: list[tuple[int, int]] = []
+        for start, end in sorted(matches, key=lambda match: (match[0], -match[1])):
+            free = not spans or spans[-1][1] <= start
+            if free and not _inside_word(text, start) and not _inside_word(text, end):
+                spans.append((start, end))
         return spans
 
 

@@ -62,3 +62,16 @@ def test_spans_are_in_order_apart_and_not_empty(text: str, names: list[str]) -> 
     for start, end in DictionaryDetector(index, min_length=1)(text):
         assert place <= start < end <= len(text)
         place = end
+
+
+@pytest.mark.parametrize(
+    ("names", "text", "found"),
+    [
+        (["iPhone", "iPhone 1"], "我买了iPhone 15手机", ["iPhone"]),
+        (["T5模型", "模型训练"], "GPT5模型训练很贵", ["模型训练"]),
+        (["长江", "长江大桥", "大桥"], "长江大桥很长", ["长江大桥"]),
+    ],
+)
+def test_longer_name_that_ends_inside_a_word_hides_no_other(names: list[str], text: str, found: list[str]) -> None:
+    detector = DictionaryDetector(AliasIndex.build((name, row) for row, name in enumerate(names)))
+    assert [text[start:end] for start, end in detector(text)] == found
