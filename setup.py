@@ -70,6 +70,7 @@ setup(
         "safetensors>=0.4.3",
         "opencc>=1.4",
         "tqdm>=4.66.3",
+        "pyyaml>=6",
         "tabulate[widechars]>=0.9",
     ],
     extras_require={
@@ -90,7 +91,7 @@ setup(
             TENSORBOARD,
             *SERVER,
         ],
-        "dev": ["build", "ruff", "mypy", "types-tqdm", "types-tabulate"],
+        "dev": ["build", "ruff", "mypy", "types-PyYAML", "types-tqdm", "types-tabulate"],
     },
     entry_points={"modelscope_hub.cli_plugins": ["entity = modelscope_plugin.cli.plugin:EntityCommand"]},
     classifiers=[
