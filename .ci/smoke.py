@@ -38,7 +38,7 @@ def main(folder: Path) -> None:
     write_random_bert(model, texts.values(), layers=1)
     (model / "configuration.json").write_text(json.dumps(default_configuration()), encoding="utf-8")
     entity("index", sample_file("entities"), "--model", model, "--out", folder / "index")
-    linked = json.loads(entity("link", "--index", folder / "index", "--text", MARKED, "--json"))
+    linked = json.loads(entity("link", "--index", folder / "index", "--retrieval", "dense", "--text", MARKED, "--json"))
     best = linked["mentions"][0]["candidates"][0]
     pipe = pipeline("sentence-embedding", model=str(model), device="cpu")
     result = pipe({"source_sentence": [MARKED], "sentences_to_compare": [texts[best["id"]]]})
