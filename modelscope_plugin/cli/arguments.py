@@ -80,7 +80,6 @@ def add_encoding(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-length", type=positive, metavar="N", help="tokens of a window (default: the model's, else 128)"
     )
-
     parser.add_argument(
         "--backend",
         choices=("torch", "onnx", "onnx-int8"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from modelscope_plugin.errors import IndexFolderError, MissingFileError
-from modelscope_plugin.files import write_json
+from modelscope_plugin.files import file_sha256, write_json
 
 MANIFEST_FILE = "manifest.json"
 # Version 2 has names, what was fitted, and how the index is searched; a folder of version 1 opens without them.
@@ -137,8 +136,4 @@ def _fault(values: dict[str, Any], files: set[str], optional: set[str]) -> str:
 
 
 def _file_record(path: Path) -> dict[str, Any]:
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return {"bytes": path.stat().st_size, "sha256": digest.hexdigest()}
+    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}
