@@ -14,7 +14,7 @@ AHO_CORASICK = "ahocorasick_rs>=1.0.1"
 LANGCHAIN = "langchain-community>=0.4.2"
 MATPLOTLIB = "matplotlib>=3.9"
 # The exporter that torch has needs onnxscript.
-ONNX = ["onnx>=1.18", "onnxruntime>=1.22", "onnxscript>=0.7"]
+ONNX = ["onnx>=1.18", "onnxruntime>=1.23", "onnxscript>=0.7"]
 SENTENCE_TRANSFORMERS = "sentence-transformers>=5.1.2"
 # ModelScope's server calls a method of FastAPI that went with starlette 1.
 SERVER = ["modelscope[server]>=1.40.2", "starlette<1"]

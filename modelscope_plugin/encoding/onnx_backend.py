@@ -29,6 +29,8 @@ from modelscope_plugin.preprocessors.checkpoint_files import first_line
 logger = logging.getLogger(__name__)
 
 _TOKENS = 1024
+# On the CPU the sum and its normalisation are faster apart: a tenth of all time in 8 bits.
+_SLOWER_FUSIONS = ["SkipLayerNormFusion"]
 
 
 class OnnxBackend:
@@ -96,7 +98,9 @@ def _session(file: Path, fingerprint: str) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()
     try:
-        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            str(file), options, providers=["CPUExecutionProvider"], disabled_optimizers=_SLOWER_FUSIONS
+        )
     except Exception as error:  # its exceptions have no common class
         logger.warning("%s cannot be read (%s); it is made again", file, first_line(error))
         return None
