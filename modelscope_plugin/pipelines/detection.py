@@ -69,7 +69,7 @@ class _Dictionary:
 
 
 def with_detected(document: Document, detector: Detector) -> Document:
-    """A text with the mentions that a detector finds; a text that has mentions keeps its own.
+    """A text with the mentions that a detector finds; one that has mentions, or is said to have none, stays as it is.
 
     Args:
         document: The text.
@@ -83,7 +83,7 @@ def with_detected(document: Document, detector: Detector) -> Document:
         InputError: If a span lies outside the text.
         InputTypeError: If the detector gives something else.
     """
-    if document.mentions or not document.text.strip():
+    if document.mentions or document.bare or not document.text.strip():
         return document
     spans = [_span(span) for span in _listed(detector(document.text))]
     kept: list[tuple[int, int]] = []

@@ -66,9 +66,10 @@ def test_detectors_are_named(index: EntityIndex) -> None:
 def test_linking_needs_no_spans_with_a_detector(model_folder: Path, index_folder: Path) -> None:
     options = {"model": str(model_folder), "index": str(index_folder), "device": "cpu"}
     linker = pipeline("entity-linking", detector="dictionary", **options)
-    results = linker([TEXT, {"text": TEXT}, "小品里 [ENT_S] 小品 [ENT_E] 大鹏", "无"], top_k=1)
+    inputs = [TEXT, {"text": TEXT}, "小品里 [ENT_S] 小品 [ENT_E] 大鹏", "无", {"text": TEXT, "mentions": []}]
+    results = linker(inputs, top_k=1)
     assert [[mention["mention"] for mention in result["mentions"]] for result in results] == [
-        ["大鹏", "苹果"], ["大鹏", "苹果"], ["小品"], [],
+        ["大鹏", "苹果"], ["大鹏", "苹果"], ["小品"], [], [],
     ]  # fmt: skip
     own = pipeline("entity-linking", detector=lambda text: [(0, 2)], **options)(TEXT)
     assert [mention["mention"] for mention in own["mentions"]] == ["小品"]
