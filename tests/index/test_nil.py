@@ -105,9 +105,7 @@ def test_rule_comes_from_the_index() -> None:
 def test_damaged_rule_is_named(record: object) -> None:
     index = EntityIndex(2, "model")
     index.fitted["nil"] = {"dense": record}
-    with pytest.raises(
-        IndexFolderError, match=r"fitted\.nil\.dense in the manifest\.json .*fit it again with: "
-    ):
+    with pytest.raises(IndexFolderError, match=r"fitted\.nil\.dense in the manifest\.json .*fit it again with: "):
         NilRule.of_index(index, "dense")
 
 
