@@ -223,7 +223,7 @@ def _threshold(
             2 * precisions * recalls, precisions + recalls, out=np.zeros(len(cuts)), where=precisions + recalls > 0
         )
     else:
-        if not 0 < precision <= 1:
+        if not _is_number(precision) or not 0 < precision <= 1:
             raise InputError(f"a NIL precision of {precision} cannot be wanted; it is above 0 and at most 1")
         quality = np.where((precisions >= precision) & (said > 0), recalls, -1.0)
         if quality.max() < 0:

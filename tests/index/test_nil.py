@@ -58,8 +58,12 @@ def test_wanted_precision_is_reached_with_the_best_recall() -> None:
 def test_precision_out_of_reach_is_said() -> None:
     with pytest.raises(InputError, match="is reached at no threshold"):
         fit_nil_rule([(0.1, 0.0), (0.1, 0.0)], [True, False], "dense", precision=0.9)
+
+
+@pytest.mark.parametrize("precision", [0, 1.5, float("nan"), "0.9", True])
+def test_precision_that_is_no_share_is_said(precision: Any) -> None:
     with pytest.raises(InputError, match="cannot be wanted"):
-        fit_nil_rule([(0.1, 0.0), (0.2, 0.0)], [True, False], "dense", precision=1.5)
+        fit_nil_rule([(0.1, 0.0), (0.2, 0.0)], [True, False], "dense", precision=precision)
 
 
 def test_one_kind_of_mentions_is_not_enough() -> None:
