@@ -5,10 +5,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from modelscope.pipelines import pipeline
 
-from modelscope_plugin.data import Document, Mention
+from modelscope_plugin.data import Document, Entity, Mention
 from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.index import EntityIndex
 from modelscope_plugin.pipelines.detection import make_detector, with_detected
@@ -94,6 +95,13 @@ def test_dictionary_follows_the_names_of_the_index(index: EntityIndex) -> None:
     assert [TEXT[start:end] for start, end in detector(TEXT)] == ["大鹏", "苹果"]
     index.remove(["dapeng", "roc"])
     assert [TEXT[start:end] for start, end in detector(TEXT)] == ["苹果"]
+
+
+def test_dictionary_knows_names_as_the_index_has_them_written(index: EntityIndex) -> None:
+    index.add([Entity("node", "Node", ("Node.js",))], np.zeros((1, index.dimension), np.float32))
+    detector, text = make_detector("dictionary", index), "用node.js写，不在node。js有"
+    assert detector is not None
+    assert [text[start:end] for start, end in detector(text)] == ["node.js", "node"]
 
 
 @pytest.mark.parametrize("span", [{"start": None, "end": 2}, {"text": "x"}, ("a", "b"), "ab", ([1], [2]), 3])
