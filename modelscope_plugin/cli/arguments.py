@@ -51,11 +51,11 @@ def open_source(args: argparse.Namespace) -> tuple[EntityEncoder, EntityIndex]:
         raise UsageError("--model is needed with --kb")
     from modelscope_plugin.encoding.encoder import EntityEncoder
     from modelscope_plugin.index.building import build_index
-    from modelscope_plugin.pipelines.linker import EntityLinker
+    from modelscope_plugin.pipelines.linker import open_index
 
     if source == "index":
-        linker = EntityLinker.from_pretrained(args.model, args.index, **loading(args))
-        return linker.encoder, linker.index
+        # No linker: it would refuse a damaged rule that is to be fitted again.
+        return open_index(args.model, args.index, **loading(args))
     encoder = EntityEncoder.from_pretrained(args.model, **loading(args))
     entities = read_entities(args.kb, encoding=args.encoding)
     return encoder, build_index(encoder, entities, views=view_settings(encoder.name), batch_size=args.batch_size)
@@ -130,7 +130,10 @@ def add_mining(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--range-max", type=positive, metavar="N", help="the last rank to look at")
     group.add_argument("--sampling-strategy", choices=("random", "top"), help="draw from the range, or take its best")
     group.add_argument(
-        "--absolute-margin", type=float, metavar="X", help="leave out what scores higher than the gold entity minus X"
+        "--absolute-margin",
+        type=number_or_none,
+        metavar="X",
+        help="leave out what scores higher than the gold entity minus X; none for nothing",
     )
     group.add_argument(
         "--name-negatives", type=int, metavar="N", help="entities of the same name to take before all others"
@@ -163,6 +166,14 @@ def read_again(read: Callable[..., Iterable[_Read]], path: str, encoding: str) -
         return lambda: read(path, encoding=encoding)
     kept = list(read(path, encoding=encoding))
     return lambda: kept
+
+
+def number_or_none(text: str) -> float | str:
+    """A number, or ``none`` for a setting that is to be null, for argparse."""
+    try:
+        return text if text == "none" else float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor none") from None
 
 
 def positive(text: str) -> int:

@@ -12,6 +12,7 @@ from modelscope_plugin.cli.arguments import (
     add_file_encoding,
     add_json,
     add_mining,
+    number_or_none,
     positive,
     read_again,
 )
@@ -83,7 +84,9 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--weight-decay", type=float, metavar="X", help="weight decay of AdamW")
     group.add_argument("--max-grad-norm", type=float, metavar="X", help="length gradients are clipped to; 0 for none")
     group.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"), help="number format of the encoder")
-    group.add_argument("--dropout", type=float, metavar="SHARE", help="dropout in training")
+    group.add_argument(
+        "--dropout", type=number_or_none, metavar="SHARE", help="dropout in training; none for the checkpoint's own"
+    )
     group.add_argument("--temperature", type=float, metavar="T", help="what the scores are divided by in the loss")
     group.add_argument(
         "--symmetric", action=argparse.BooleanOptionalAction, help="entities have to find their mentions too"

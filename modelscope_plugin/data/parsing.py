@@ -59,7 +59,7 @@ def parse_document(record: Mapping[str, Any]) -> Document:
             mention with several gold entities.
 
     Returns:
-        The text and its mentions.
+        The text and its mentions; an empty list of them says that there is none (`Document.bare`).
 
     Raises:
         InputError: If the text is missing, or offsets do not fit the text or the mention.
@@ -91,7 +91,7 @@ def parse_document(record: Mapping[str, Any]) -> Document:
             negatives = known.negatives + negatives
         negatives = tuple(one for one in dict.fromkeys(negatives) if one not in ids)
         merged[start, end] = Mention(text, start, end, ids, None if ids else nil, text_id, negatives)
-    return Document(text, tuple(merged.values()), text_id)
+    return Document(text, tuple(merged.values()), text_id, bare=not merged)
 
 
 def _span(text: str, span: Mapping[str, Any]) -> tuple[int, int]:

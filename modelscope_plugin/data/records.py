@@ -100,11 +100,13 @@ class Document:
         text: The whole text, without markers.
         mentions: Its mentions, in file order; their ``text`` is this text.
         text_id: Id of the text, where it has one.
+        bare: Whether it is said to have no mention, so that none is to be looked for.
     """
 
     text: str
     mentions: tuple[Mention, ...]
     text_id: str = ""
+    bare: bool = False
 
 
 def excerpt(text: str, length: int = 24) -> str:

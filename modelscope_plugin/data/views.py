@@ -21,6 +21,9 @@ _END = re.compile(r"[。！？…．]+[”’」』）)》\"']*|(?<![.!?])(?<!\b
 _ENDS = tuple("。！？!?….．”’」』）)》\"'")
 # A fact longer than this is running text; it is cut into its sentences.
 _LONG_FACT = 200
+# What a view shows of the name, and of the name of a fact: half a window of 128 tokens, where each character is one, so
+# that there is always room for what the views differ in.
+_LONG_NAME = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +117,11 @@ def view_text(entity: Entity, parts: Sequence[str], span: tuple[int, int]) -> st
         span: First part and the one behind the last, or `WHOLE`.
 
     Returns:
-        The whole entity, or its name and these parts, at most `MAX_CHARACTERS` long.
+        The whole entity, or its name, cut where it is endless, and these parts; at most `MAX_CHARACTERS` long.
     """
     if span == WHOLE:
         return entity_text(entity)
-    return f"{entity.name.strip()}; {_joined(parts[slice(*span)])}"[:MAX_CHARACTERS]
+    return f"{entity.name.strip()[:_LONG_NAME]}; {_joined(parts[slice(*span)])}"[:MAX_CHARACTERS]
 
 
 def entity_parts(entity: Entity, max_views: int) -> Parts:
@@ -150,7 +153,7 @@ def _parts(entity: Entity, limit: int) -> Iterator[str]:
     for predicate, value in entity.facts:
         value = value[: limit + MAX_CHARACTERS].strip()
         for piece in _sentences(value) if len(value) > _LONG_FACT else filter(None, [value]):
-            yield f"{predicate.strip()[:MAX_CHARACTERS]}： {piece}"
+            yield f"{predicate.strip()[:_LONG_NAME]}： {piece}"
 
 
 def _sentences(text: str) -> Iterator[str]:

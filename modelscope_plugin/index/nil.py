@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -13,6 +14,7 @@ import numpy.typing as npt
 from modelscope_plugin.errors import IndexFolderError, InputError
 from modelscope_plugin.index.candidate import Candidate
 from modelscope_plugin.index.entity_index import EntityIndex
+from modelscope_plugin.index.manifest import MANIFEST_FILE
 from modelscope_plugin.index.retrieval import Ranking
 
 _RIDGE = 1e-3
@@ -33,7 +35,7 @@ class NilRule:
         threshold: The confidence below which a mention has no entity.
 
     Raises:
-        InputError: If a number is not finite.
+        InputError: If a number is none or not finite, or the threshold is no share.
     """
 
     retrieval: str
@@ -43,8 +45,10 @@ class NilRule:
     threshold: float
 
     def __post_init__(self) -> None:
-        if not np.isfinite([self.dense, self.names, self.bias, self.threshold]).all():
-            raise InputError(f"{self}: all numbers must be finite")
+        for name in ("dense", "names", "bias"):
+            if not _is_number(getattr(self, name)):
+                raise InputError(f"{name}={getattr(self, name)!r} must be a finite number")
+        _check_threshold("threshold", self.threshold)
 
     def confidence(self, features: tuple[float, float]) -> float:
         """The confidence in a candidate of that dot product and likeness."""
@@ -88,22 +92,42 @@ class NilRule:
             IndexFolderError: If the rule is damaged.
         """
         rules = index.fitted.get("nil", {})
-        if not isinstance(rules, Mapping) or retrieval not in rules:
+        remedy = f"modelscope entity evaluate DEV --index INDEX --fit-nil --retrieval {retrieval}"
+        if isinstance(rules, Mapping) and retrieval not in rules:
             if threshold is None:
                 return None
             raise InputError(
                 f"nil_threshold={threshold} needs a confidence, which is not fitted for {retrieval} retrieval; fit it "
-                f"with: modelscope entity evaluate DEV --index INDEX --fit-nil --retrieval {retrieval}"
+                f"with: {remedy}"
             )
         try:
             rule = cls(**rules[retrieval])
+            if rule.retrieval != retrieval:
+                raise InputError(f"it is of {rule.retrieval!r} retrieval")
         except (TypeError, InputError) as error:
-            raise IndexFolderError(f"the NIL rule in the index is damaged ({error}); fit it again") from None
+            raise IndexFolderError(
+                f"the NIL rule fitted.nil.{retrieval} in the {MANIFEST_FILE} of the index is damaged ({error}); fit it "
+                f"again with: {remedy}"
+            ) from None
         if threshold is None:
             return rule
-        if isinstance(threshold, str) or not 0 <= threshold <= 1:
-            raise InputError(f"nil_threshold={threshold!r} must be a number between 0 and 1")
+        _check_threshold("nil_threshold", threshold)
         return replace(rule, threshold=float(threshold))
+
+    def keep(self, index: EntityIndex) -> None:
+        """Keep the rule in an index (`EntityIndex.fitted`), beside those for other retrievals."""
+        others = index.fitted.get("nil")
+        index.fitted["nil"] = {**(others if isinstance(others, Mapping) else {}), self.retrieval: self.to_record()}
+
+
+def _is_number(value: object) -> bool:
+    # An integer of any size can be compared, and NaN is not below anything.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _check_threshold(name: str, value: object) -> None:
+    if not _is_number(value) or not 0 <= value <= 1:  # type: ignore[operator]
+        raise InputError(f"{name}={value!r} must be a number between 0 and 1")
 
 
 NO_CANDIDATE = "no candidate"
@@ -199,7 +223,7 @@ def _threshold(
             2 * precisions * recalls, precisions + recalls, out=np.zeros(len(cuts)), where=precisions + recalls > 0
         )
     else:
-        if not 0 < precision <= 1:
+        if not _is_number(precision) or not 0 < precision <= 1:
             raise InputError(f"a NIL precision of {precision} cannot be wanted; it is above 0 and at most 1")
         quality = np.where((precisions >= precision) & (said > 0), recalls, -1.0)
         if quality.max() < 0:

@@ -68,6 +68,8 @@ def _encoded(
                     vectors = np.stack([known[place][span] for span in every])
                     current[place], new = merged_spans(every, vectors, settings.merge_share)
                     wanted[place] = [current[place][one] for one in new]
+            if not any(wanted):  # all are one view by now, however many rounds there are
+                break
         texts = [
             view_text(entity, each.texts, span)
             for entity, each, every in zip(entities, parts, wanted, strict=True)

@@ -126,5 +126,5 @@ def fit_nil(
     rankings = retriever.rank(vectors, [mention.surface for mention in given], 1)
     features = [ranking_features(ranking, retrieval) for ranking in rankings]
     rule = fit_nil_rule(features, [mention.nil is not None for mention in given], retrieval, precision=precision)
-    index.fitted["nil"] = {**index.fitted.get("nil", {}), retrieval: rule.to_record()}
+    rule.keep(index)
     return rule

@@ -56,7 +56,11 @@ class _Dictionary:
         from modelscope_plugin.index.names.detector import DictionaryDetector
 
         self._names = self._entities.lexicon.names
-        self._detector = DictionaryDetector(self._names)
+        self._detector = DictionaryDetector(self._names, self._written)
+
+    def _written(self, row: int) -> tuple[str, ...]:
+        entity = self._entities[row]
+        return (entity.name, *entity.aliases)
 
     def __call__(self, text: str) -> list[tuple[int, int]]:
         if self._entities.lexicon.names is not self._names:
@@ -65,7 +69,7 @@ class _Dictionary:
 
 
 def with_detected(document: Document, detector: Detector) -> Document:
-    """A text with the mentions that a detector finds; a text that has mentions keeps its own.
+    """A text with the mentions that a detector finds; one that has mentions, or is said to have none, stays as it is.
 
     Args:
         document: The text.
@@ -79,7 +83,7 @@ def with_detected(document: Document, detector: Detector) -> Document:
         InputError: If a span lies outside the text.
         InputTypeError: If the detector gives something else.
     """
-    if document.mentions or not document.text.strip():
+    if document.mentions or document.bare or not document.text.strip():
         return document
     spans = [_span(span) for span in _listed(detector(document.text))]
     kept: list[tuple[int, int]] = []

@@ -41,7 +41,8 @@ class EntityLinkingPipeline(EntityPipeline):
         retrieval: ``hybrid``, ``dense`` or ``lexical``; by default what the model's configuration.json says.
         nil_threshold: The confidence below which a mention has no entity, in place of the fitted one.
         detector: Where mentions of texts without any come from: ``dictionary`` (the names of the index), a function
-            from a text to (start, end) spans, or a ModelScope pipeline for named-entity recognition.
+            from a text to (start, end) spans, or a ModelScope pipeline for named-entity recognition. An empty list of
+            ``mentions`` says that a text has none, and is kept.
         **kwargs: As for `EntityPipeline`.
 
     Raises:

@@ -86,17 +86,7 @@ class EntityLinker:
             InputError: If the model brings no index along, or the index does not name its model.
             IndexMismatchError: If they do not belong together.
         """
-        if index is None:
-            index = find_index(model)
-        opened = EntityIndex.load(index)
-        if model is None and not opened.model:
-            raise InputError(f"the index {index} does not name its model; give the model")
-        try:
-            encoder = EntityEncoder.from_pretrained(model or opened.model, **loading)
-        except MissingFileError as error:
-            if model is not None:
-                raise
-            raise MissingFileError(f"the index {index} names its model, but {error}; give the model") from None
+        encoder, opened = open_index(model, index, **loading)
         folder = resolve_model(encoder.name)
         options = configured(folder, retrieval=retrieval, nil_threshold=nil_threshold, detector=detector)
         return cls(encoder, opened, **options)
@@ -164,6 +154,37 @@ class EntityLinker:
             return {} if candidates else {"nil": True, "nil_reason": NO_CANDIDATE}
         nil, confidence, reason = self.nil_rule.judge(candidates)
         return {"nil": nil, "confidence": confidence} | ({"nil_reason": reason} if nil else {})
+
+
+def open_index(
+    model: str | Path | None, index: str | Path | None = None, **loading: Any
+) -> tuple[EntityEncoder, EntityIndex]:
+    """Open an index and the model it was built with, whatever was fitted for it.
+
+    Args:
+        model: As for `EntityLinker.from_pretrained`, as are the others.
+        index: Folder of the index.
+        **loading: How to load the model.
+
+    Returns:
+        The model and the index.
+
+    Raises:
+        MissingFileError: If there is no such model or index.
+        InputError: If the model brings no index along, or the index does not name its model.
+        IndexMismatchError: If they do not belong together.
+    """
+    opened = EntityIndex.load(find_index(model) if index is None else index)
+    if model is None and not opened.model:
+        raise InputError(f"the index {index} does not name its model; give the model")
+    try:
+        encoder = EntityEncoder.from_pretrained(model or opened.model, **loading)
+    except MissingFileError as error:
+        if model is not None:
+            raise
+        raise MissingFileError(f"the index {index} names its model, but {error}; give the model") from None
+    opened.check_model(encoder.fingerprint, encoder.name)
+    return encoder, opened
 
 
 def find_index(model: str | Path | None, revision: str | None = None) -> Path:

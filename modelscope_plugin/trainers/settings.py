@@ -21,6 +21,9 @@ logger = logging.getLogger(__name__)
 Places: TypeAlias = dict[str, tuple[str, ...]]
 """Where each setting stands in configuration.json, in ModelScope's own layout."""
 
+NONE = "none"
+"""A change that sets a setting to null, where it can be; None changes nothing."""
+
 _S = TypeVar("_S", bound="_Settings")
 
 _SCHEDULES = (
@@ -46,7 +49,7 @@ class _Settings:
 
         Args:
             configuration: A whole configuration.json, the shipped one with changes laid over it.
-            **changes: Settings by name that go before it; None changes nothing.
+            **changes: Settings by name that go before it; None changes nothing, `NONE` sets what can be null so.
 
         Returns:
             The settings.
@@ -60,7 +63,8 @@ class _Settings:
         values = {}
         for name, place in cls.places.items():
             if changes.get(name) is not None:
-                values[name] = changes[name]
+                null = changes[name] == NONE and name in cls._optional()
+                values[name] = None if null else changes[name]
             else:
                 values[name] = _find(configuration, place)
         return cls(**values)
@@ -77,10 +81,13 @@ class _Settings:
         return sections
 
     def __post_init__(self) -> None:
-        optional = {field.name for field in fields(self) if "None" in str(field.type)}
         for name in self.places:
-            if getattr(self, name) is None and name not in optional:
+            if getattr(self, name) is None and name not in self._optional():
                 raise InputError(f"configuration.json lacks {self._place(name)}")
+
+    @classmethod
+    def _optional(cls) -> set[str]:
+        return {field.name for field in fields(cls) if "None" in str(field.type)}
 
     def _place(self, name: str) -> str:
         return ".".join(self.places[name])
@@ -335,7 +342,8 @@ def training_settings(configuration: Mapping[str, Any], **changes: Any) -> tuple
 
     Args:
         configuration: The shipped configuration with changes laid over it.
-        **changes: Settings of either kind by name that go before it; None changes nothing.
+        **changes: Settings of either kind by name that go before it; None changes nothing, `NONE` sets what can be
+            null so.
 
     Returns:
         How to train and how to mine.

@@ -198,9 +198,16 @@ def test_mine_then_train_with_what_it_wrote(
     assert "mentions by number of negatives: 6 with 2" in output
     trained = _json(
         capsys, "train", "--model", base_folder, "--kb", kb_file, "--train", negatives, "--out", tmp_path / "model",
-        "--epochs", 1, "--hard-negatives", 2, "--json",
+        "--epochs", 1, "--hard-negatives", 2, "--dropout", "none", "--absolute-margin", "none", "--json",
     )  # fmt: skip
     assert len(trained["losses"]) == 1
+    assert json.loads((tmp_path / "model" / "configuration.json").read_text())["train"]["dropout"] is None
+
+
+def test_setting_that_can_be_null_takes_a_number_or_none(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--model", "m", "--kb", "k", "--out", "o", "--dropout", "half"])
+    assert "'half' is neither a number nor none" in capsys.readouterr().err
 
 
 def test_mine_does_not_write_over_what_it_reads(

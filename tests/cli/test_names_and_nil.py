@@ -52,6 +52,19 @@ def test_nil_rule_is_fitted_kept_and_used(own: Path, tmp_path: Path, capsys: pyt
     assert "[宋小宝]上演 (NIL)" in capsys.readouterr().out
 
 
+def test_damaged_nil_rule_is_named_and_can_be_fitted_again(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = EntityIndex.load(own)
+    index.fitted["nil"] = {"hybrid": {"retrieval": "hybrid", "dense": "2"}}
+    index.save_fitted(own)
+    dev = write_mentions(tmp_path / "dev.jsonl", [*MENTIONS, *NIL])
+    assert main(["link", str(dev), "--index", str(own)]) == 1
+    assert "fitted.nil.hybrid in the manifest.json" in capsys.readouterr().err
+    lines(capsys, "evaluate", dev, "--index", own, "--retrieval", "hybrid", "--fit-nil", "--json")
+    assert [document["mentions"][0]["nil"] for document in lines(capsys, "link", dev, "--index", own, "--json")][-1]
+
+
 def test_weights_are_fitted_and_kept(own: Path, mentions_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines(capsys, "evaluate", mentions_file, "--index", own, "--retrieval", "hybrid", "--fit-fusion", "--json")
     assert EntityIndex.load(own).fitted["fusion"]["method"] == "weighted_sum"
@@ -64,6 +77,10 @@ def test_mentions_are_detected_in_plain_text(
     texts.write_text("小品里大鹏很好笑\n[ENT_S] 小品 [ENT_E] 里大鹏很好笑\n无\n", encoding="utf-8")
     linked = lines(capsys, "link", texts, "--index", index_folder, "--detect", "--json")
     assert [[mention["mention"] for mention in document["mentions"]] for document in linked] == [["大鹏"], ["小品"], []]
+    records = tmp_path / "records.jsonl"
+    records.write_text('{"text": "小品里大鹏很好笑", "mentions": []}\n{"text": "小品里大鹏很好笑"}\n', encoding="utf-8")
+    linked = lines(capsys, "link", records, "--index", index_folder, "--detect", "--json")
+    assert [len(document["mentions"]) for document in linked] == [0, 1]
 
 
 @pytest.mark.parametrize(

@@ -287,3 +287,18 @@ def test_parse_document_drops_a_negative_that_is_gold_at_the_same_offset() -> No
 def test_parse_document_refuses_negatives_that_are_no_ids(negatives: Any) -> None:
     with pytest.raises(InputError, match="'negatives' must be an entity id or a list of them"):
         parse_document({"text": "大鹏", "start": 0, "end": 2, "entity_ids": ["a"], "negatives": negatives})
+
+
+@pytest.mark.parametrize(
+    ("spans", "bare"),
+    [
+        ({"mentions": []}, True),
+        ({"mention_data": []}, True),
+        ({}, False),
+        ({"mentions": None}, False),
+        ({"mentions": ""}, False),
+        ({"mentions": [{"start": 0, "end": 2}]}, False),
+    ],
+)
+def test_empty_list_says_that_there_is_no_mention(spans: dict[str, object], bare: bool) -> None:
+    assert parse_document({"text": "大鹏很好笑"} | spans).bare is bare

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -115,9 +117,13 @@ def test_a_million_aliases_leave_the_views_bounded() -> None:
         ({"max_views": 2, "merge_rounds": 1}, "merge_rounds=1 needs max_views of at least 3"),
         ({"merge_share": 0}, "merge_share=0 must be above 0"),
         ({"merge_share": "half"}, "merge_share='half' must be a number"),
+        ({"merge_share": float("nan")}, "merge_share=nan must be above 0"),
+        ({"merge_share": -0.5}, "merge_share=-0.5 must be above 0"),
+        ({"max_views": float("nan")}, "max_views=nan must be an integer"),
+        ({"max_views": 4, "merge_rounds": float("nan")}, "merge_rounds=nan must be an integer"),
     ],
 )
-def test_bad_settings_are_named(values: dict[str, int], message: str) -> None:
+def test_bad_settings_are_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         ViewSettings(**values)
 
@@ -125,3 +131,16 @@ def test_bad_settings_are_named(values: dict[str, int], message: str) -> None:
 def test_long_run_of_dots_is_one_sentence_and_read_once() -> None:
     views = entity_views(Entity("a", "名", description="." * 200_000 + " 完。"), 4)
     assert len(views) == 4
+
+
+@pytest.mark.parametrize(
+    "entity",
+    [
+        Entity("a", "很长的名字" * 1000, description="一句。又一句。"),
+        Entity("a", "名", facts=(("谓词" * 2000, "一"), ("谓词" * 2000, "二"))),
+    ],
+)
+def test_endless_name_leaves_room_for_what_the_views_say(entity: Entity) -> None:
+    views = entity_views(entity, 3)
+    assert len(set(views)) == 3
+    assert all(len(view) <= 140 for view in views[1:])

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,8 +58,12 @@ def test_wanted_precision_is_reached_with_the_best_recall() -> None:
 def test_precision_out_of_reach_is_said() -> None:
     with pytest.raises(InputError, match="is reached at no threshold"):
         fit_nil_rule([(0.1, 0.0), (0.1, 0.0)], [True, False], "dense", precision=0.9)
+
+
+@pytest.mark.parametrize("precision", [0, 1.5, float("nan"), "0.9", True])
+def test_precision_that_is_no_share_is_said(precision: Any) -> None:
     with pytest.raises(InputError, match="cannot be wanted"):
-        fit_nil_rule([(0.1, 0.0), (0.2, 0.0)], [True, False], "dense", precision=1.5)
+        fit_nil_rule([(0.1, 0.0), (0.2, 0.0)], [True, False], "dense", precision=precision)
 
 
 def test_one_kind_of_mentions_is_not_enough() -> None:
@@ -80,9 +86,46 @@ def test_rule_comes_from_the_index() -> None:
         NilRule.of_index(index, "dense", 2.0)
 
 
-@pytest.mark.parametrize("record", [{}, {"retrieval": "dense"}, {**RULE.to_record(), "bias": float("inf")}])
-def test_damaged_rule_is_named(record: dict[str, object]) -> None:
+@pytest.mark.parametrize(
+    "record",
+    [
+        None,
+        [],
+        "rule",
+        {},
+        {"retrieval": "dense"},
+        {**RULE.to_record(), "bias": float("inf")},
+        {**RULE.to_record(), "dense": float("nan")},
+        {**RULE.to_record(), "names": 10**400},
+        {**RULE.to_record(), "dense": "2"},
+        {**RULE.to_record(), "names": None},
+        {**RULE.to_record(), "bias": True},
+        {**RULE.to_record(), "threshold": [0.5]},
+        {**RULE.to_record(), "threshold": 1.5},
+        {**RULE.to_record(), "retrieval": "hybrid"},
+        {**RULE.to_record(), "more": 1},
+    ],
+)
+def test_damaged_rule_is_named(record: object) -> None:
     index = EntityIndex(2, "model")
     index.fitted["nil"] = {"dense": record}
+    with pytest.raises(IndexFolderError, match=r"fitted\.nil\.dense in the manifest\.json .*fit it again with: "):
+        NilRule.of_index(index, "dense")
+
+
+@pytest.mark.parametrize("rules", [None, [], "dense", 5])
+def test_damaged_rules_are_named_and_can_be_fitted_again(rules: object) -> None:
+    index = EntityIndex(2, "model")
+    index.fitted["nil"] = rules
     with pytest.raises(IndexFolderError, match="fit it again"):
         NilRule.of_index(index, "dense")
+    RULE.keep(index)
+    assert NilRule.of_index(index, "dense") == RULE
+
+
+@pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), "0.5", True, [0.5]])
+def test_threshold_that_is_no_share_is_named(threshold: Any) -> None:
+    index = EntityIndex(2, "model")
+    RULE.keep(index)
+    with pytest.raises(InputError, match="must be a number between 0 and 1"):
+        NilRule.of_index(index, "dense", threshold)

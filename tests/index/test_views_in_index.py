@@ -133,6 +133,15 @@ def test_merged_views_come_on_top_and_explain_the_link(encoder: EntityEncoder) -
     np.testing.assert_allclose(merged.vectors, encoder.encode_document(texts), atol=1e-6)
 
 
+def test_rounds_without_end_merge_until_one_is_left(encoder: EntityEncoder) -> None:
+    entities = [Entity("a", "名", (), (), "今天苹果。上演生死。大鹏很好。"), Entity("b", "名")]
+    endless = build_index(encoder, entities, views=ViewSettings(8, merge_rounds=10**18))
+    assert endless.search(endless.vectors, 2) == build_index(encoder, entities, views=ViewSettings(8, 9)).search(
+        endless.vectors, 2
+    )
+    assert len(endless.vectors) == 6 + 1
+
+
 def test_entities_without_text_have_one_view(encoder: EntityEncoder, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     index = build_index(encoder, [Entity("a", "名"), Entity("b", ""), ENTITIES[0]], views=ViewSettings(3, 1))

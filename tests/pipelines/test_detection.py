@@ -5,10 +5,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from modelscope.pipelines import pipeline
 
-from modelscope_plugin.data import Document, Mention
+from modelscope_plugin.data import Document, Entity, Mention
 from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.index import EntityIndex
 from modelscope_plugin.pipelines.detection import make_detector, with_detected
@@ -66,9 +67,10 @@ def test_detectors_are_named(index: EntityIndex) -> None:
 def test_linking_needs_no_spans_with_a_detector(model_folder: Path, index_folder: Path) -> None:
     options = {"model": str(model_folder), "index": str(index_folder), "device": "cpu"}
     linker = pipeline("entity-linking", detector="dictionary", **options)
-    results = linker([TEXT, {"text": TEXT}, "小品里 [ENT_S] 小品 [ENT_E] 大鹏", "无"], top_k=1)
+    inputs = [TEXT, {"text": TEXT}, "小品里 [ENT_S] 小品 [ENT_E] 大鹏", "无", {"text": TEXT, "mentions": []}]
+    results = linker(inputs, top_k=1)
     assert [[mention["mention"] for mention in result["mentions"]] for result in results] == [
-        ["大鹏", "苹果"], ["大鹏", "苹果"], ["小品"], [],
+        ["大鹏", "苹果"], ["大鹏", "苹果"], ["小品"], [], [],
     ]  # fmt: skip
     own = pipeline("entity-linking", detector=lambda text: [(0, 2)], **options)(TEXT)
     assert [mention["mention"] for mention in own["mentions"]] == ["小品"]
@@ -93,6 +95,13 @@ def test_dictionary_follows_the_names_of_the_index(index: EntityIndex) -> None:
     assert [TEXT[start:end] for start, end in detector(TEXT)] == ["大鹏", "苹果"]
     index.remove(["dapeng", "roc"])
     assert [TEXT[start:end] for start, end in detector(TEXT)] == ["苹果"]
+
+
+def test_dictionary_knows_names_as_the_index_has_them_written(index: EntityIndex) -> None:
+    index.add([Entity("node", "Node", ("Node.js",))], np.zeros((1, index.dimension), np.float32))
+    detector, text = make_detector("dictionary", index), "用node.js写，不在node。js有"
+    assert detector is not None
+    assert [text[start:end] for start, end in detector(text)] == ["node.js", "node"]
 
 
 @pytest.mark.parametrize("span", [{"start": None, "end": 2}, {"text": "x"}, ("a", "b"), "ab", ([1], [2]), 3])

@@ -110,7 +110,7 @@ def test_linking_document_reads_many_mentions_of_one_text() -> None:
 
 @pytest.mark.parametrize("key", ["mentions", "mention_data"])
 def test_linking_document_takes_an_empty_list_of_mentions(key: str) -> None:
-    assert linking_document({"text": SENTENCE, key: []}) == Document(SENTENCE, ())
+    assert linking_document({"text": SENTENCE, key: []}) == Document(SENTENCE, (), bare=True)
 
 
 def test_linking_document_keeps_the_text_id_of_a_mention() -> None:

@@ -10,6 +10,7 @@ import pytest
 from modelscope_plugin.configuration import default_configuration, merged
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.trainers.settings import (
+    NONE,
     MiningSettings,
     TrainingSettings,
     evaluation_ks,
@@ -143,3 +144,13 @@ def test_section_that_is_no_object_is_said(tmp_path: Path) -> None:
 def test_null_section_changes_nothing() -> None:
     configuration = merged(default_configuration(), {"train": {"optimizer": {"options": {"grad_clip": None}}}})
     assert training_settings(configuration)[0].max_grad_norm == 1.0
+
+
+def test_none_sets_to_null_what_can_be_null() -> None:
+    configuration = merged(default_configuration(), {"train": {"dropout": 0.1, "mining": {"absolute_margin": 0.2}}})
+    settings, mining = training_settings(configuration, dropout=NONE, absolute_margin=NONE)
+    assert (settings.dropout, mining.absolute_margin) == (None, None)
+    settings, mining = training_settings(configuration, dropout=None, absolute_margin=None)
+    assert (settings.dropout, mining.absolute_margin) == (0.1, 0.2)
+    with pytest.raises(InputError, match=r"train\.seed='none' must be an integer"):
+        training_settings(configuration, seed=NONE)

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import Any
 
-from modelscope_plugin.data.names import normalized_name
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.index.names.alias_index import AliasIndex
-
-# What stands inside names: hyphens, apostrophes, the dots of foreign names.
-_JOINING = frozenset("-‐‑'’·•・‧")
+from modelscope_plugin.index.names.alias_index import MAX_NAME, AliasIndex
+from modelscope_plugin.index.names.letters import Letters
 
 DEFAULT_MIN_LENGTH = 2
 DEFAULT_MAX_BEARERS = 100
+
+# Letters searched at once, so that the matches of a text of any length are never all in memory.
+_WINDOW = 1 << 14
 
 
 class DictionaryDetector:
     """Finds the names of an alias index in texts: from left to right the longest match, without overlaps.
 
-    Matching is by normalised characters (width, case, script). Inside a name the text may have a hyphen, an apostrophe,
-    a middle dot, or white space between Latin words; no other punctuation. Left out are names that say little: shorter
-    than ``min_length``, borne by more than ``max_bearers`` entities, or without a letter. A match that would begin or
-    end inside a word of Latin letters or digits is none.
+    Matching is by normalised characters (width, case, script, punctuation). Inside a name the text may have a hyphen,
+    an apostrophe, a middle dot, or white space beside a word of Latin letters, digits or another script that writes
+    words apart; any other punctuation only where the name is written with it ("Node.js", "你好，李焕英"). Left out
+    are names that say little: shorter than ``min_length``, borne by more than ``max_bearers`` entities, or without a
+    letter. A match that would begin or end inside such a word is none; Han, Kana and Hangul have no such words.
 
     Args:
         names: The alias index.
+        written: From a row to the names of its entity as they are written; where it is not given, names are not found
+            with punctuation other than the joining kind, and of those cut at `MAX_NAME` only what is left.
         min_length: Characters that a name has at least, normalised.
         max_bearers: Entities that bear a name at most.
 
@@ -33,7 +38,12 @@ class DictionaryDetector:
     """
 
     def __init__(
-        self, names: AliasIndex, *, min_length: int = DEFAULT_MIN_LENGTH, max_bearers: int = DEFAULT_MAX_BEARERS
+        self,
+        names: AliasIndex,
+        written: Callable[[int], Iterable[str]] | None = None,
+        *,
+        min_length: int = DEFAULT_MIN_LENGTH,
+        max_bearers: int = DEFAULT_MAX_BEARERS,
     ) -> None:
         if min_length < 1 or max_bearers < 1:
             raise InputError(f"min_length={min_length} and max_bearers={max_bearers} must be at least 1")
@@ -43,14 +53,16 @@ class DictionaryDetector:
             raise InputError(
                 "the dictionary detector needs ahocorasick_rs; install it with: pip install 'modelscope_plugin[detect]'"
             ) from None
-        patterns = [
-            name
-            for name, bearers in zip(names.names, names.bearer_counts().tolist(), strict=True)
-            if len(name) >= min_length and bearers <= max_bearers and any(map(str.isalpha, name))
-        ]
-        # The automaton takes UTF-8, which a lone surrogate is not.
+        self._names = names
+        self._written = written
+        # Read from the entities when a text has punctuation where a name may have some, which is seldom.
+        self._letters_of = lru_cache(maxsize=1 << 12)(self._letters_of_bearers)
         self._automaton: Any = AhoCorasick(
-            [name for name in patterns if not _has_surrogate(name)],
+            (
+                name
+                for name, bearers in zip(names.names, names.bearer_counts().tolist(), strict=True)
+                if len(name) >= min_length and bearers <= max_bearers and any(map(str.isalpha, name))
+            ),
             matchkind=MatchKind.Standard,
             implementation=Implementation.ContiguousNFA,
             store_patterns=False,
@@ -65,44 +77,44 @@ class DictionaryDetector:
         Returns:
             (start, end) of each, in the order of the text.
         """
-        letters, places = _normalized_letters(text)
-        # All of them: one that ends inside a word must not hide a shorter one that does not.
-        found = self._automaton.find_matches_as_indexes(letters, overlapping=True)
-        matches = {(places[start], places[end - 1] + 1) for _, start, end in found}
+        letters = Letters(text)
         spans: list[tuple[int, int]] = []
-        for start, end in sorted(matches, key=lambda match: (match[0], -match[1])):
-            free = not spans or spans[-1][1] <= start
-            if free and not _inside_word(text, start) and not _inside_word(text, end):
-                spans.append((start, end))
+        free = 0
+        for start, end in self._matches(letters.text):
+            if start < free or not letters.is_border(start):
+                continue
+            end = max((one for one in self._ends(letters, start, end) if letters.is_border(one)), default=0)
+            if end:
+                spans.append(letters.span(start, end))
+                free = end
         return spans
 
+    def _matches(self, letters: str) -> Iterator[tuple[int, int]]:
+        """Every match by its start, the longest first."""
+        for begin in range(0, len(letters), _WINDOW):
+            # All of them: one that ends inside a word must not hide a shorter one that does not.
+            found = self._automaton.find_matches_as_indexes(
+                letters[begin : begin + _WINDOW + MAX_NAME - 1], overlapping=True
+            )
+            matches = {(begin + start, begin + end) for _, start, end in found if start < _WINDOW}
+            yield from sorted(matches, key=lambda match: (match[0], -match[1]))
 
-def _normalized_letters(text: str) -> tuple[str, list[int]]:
-    """The normalised characters of a text, and the place in the text that each comes from."""
-    letters: list[str] = []
-    places: list[int] = []
-    for place, character in enumerate(text):
-        if character in _JOINING or (character.isspace() and _between_words(text, place)):
-            continue
-        kept = [one for one in normalized_name(character) if one.isalnum() or one in "#%&@*+"]
-        # A line break is in no name: what it stands for ends one.
-        letters += ["\n"] if _has_surrogate(character) or not kept else kept
-        places += [place] * (len(letters) - len(places))
-    return "".join(letters), places
+    def _ends(self, letters: Letters, start: int, end: int) -> Iterator[int]:
+        """Where the names end that a match is of: at its own end, or behind it where the name was cut."""
+        cut = end - start == MAX_NAME and self._written is not None
+        if not cut and not letters.parted(start, end):
+            yield end
+            return
+        for name in self._letters_of(letters.text[start:end]):
+            end = start + len(name.text)
+            parted = letters.parted(start, end)
+            if letters.text.startswith(name.text, start) and parted in ([], name.parted(0, len(name.text))):
+                yield end
 
-
-def _between_words(text: str, place: int) -> bool:
-    return 0 < place < len(text) - 1 and _latin(text[place - 1]) and _latin(text[place + 1])
-
-
-def _inside_word(text: str, place: int) -> bool:
-    """Whether a place lies between two Latin letters or digits."""
-    return 0 < place < len(text) and _latin(text[place - 1]) and _latin(text[place])
-
-
-def _latin(character: str) -> bool:
-    return character.isascii() and character.isalnum()
-
-
-def _has_surrogate(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
+    def _letters_of_bearers(self, name: str) -> tuple[Letters, ...]:
+        """A name in all the ways in which its bearers write it, uncut."""
+        if self._written is None:
+            return ()
+        rows = self._names.exact(name).tolist()
+        ways = {way for row in rows for way in self._written(row)}
+        return tuple(letters for way in sorted(ways) if (letters := Letters(way)).text[:MAX_NAME] == name)
