@@ -28,7 +28,6 @@ from modelscope_plugin.files import check_output_folder
 logger = logging.getLogger(__name__)
 
 # Those of index/tuning.py and index/stored_vectors.py, which import numpy.
-_SEARCHES = ("exact", "approximate", "auto")
 _PRECISIONS = ("float32", "float16", "int8")
 _EXAMPLES = """\
 examples:
@@ -86,8 +85,9 @@ def register(commands: Any) -> None:
     )
     parser.add_argument(
         "--search",
-        choices=_SEARCHES,
-        help="how link searches the index; auto, the default, is the faster of the two at its size",
+        metavar="KIND",
+        help="how link searches the index: exact, approximate, auto (the default: the faster of the two at its size), "
+        "or a kind of FAISS index such as IVF4096,PQ256x4fs or HNSW32,SQ8",
     )
     parser.add_argument("--precision", choices=_PRECISIONS, help="what the vectors are stored as (default: float32)")
     parser.add_argument(
@@ -147,7 +147,7 @@ def run(args: argparse.Namespace) -> None:
 def _add(args: argparse.Namespace, index: Any) -> Any:
     from modelscope_plugin.encoding.jobs import EncodingJob
     from modelscope_plugin.index.building import build_index, tune_index
-    from modelscope_plugin.index.tuning import check_truncation
+    from modelscope_plugin.index.tuning import check_choices
 
     entities = read_again(read_entities, args.file, args.encoding)
     # Reading all of it before the model is loaded gives the total and finds a broken line early.
@@ -158,7 +158,7 @@ def _add(args: argparse.Namespace, index: Any) -> Any:
     with EncodingJob(args.model or index.model, shards_folder(args.out), processes=args.processes, **options) as job:
         views, new = None, index is None
         if new:
-            check_truncation(args.truncate_dim, job.encoder.dimension)
+            check_choices(args.search or "auto", args.truncate_dim, job.encoder.dimension)
             views = view_settings(job.encoder.name, max_views=args.max_views, merge_rounds=args.merge_rounds)
         index = build_index(
             job.encoder, entities(), index=index, views=views, batch_size=args.batch_size, job=job, total=total

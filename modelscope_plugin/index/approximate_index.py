@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.index.stored_vectors import Rows, StoredVectors, Vectors
-from modelscope_plugin.index.vector_index import FlatIndex
+from modelscope_plugin.index.threads import for_each
+from modelscope_plugin.index.vector_index import FlatIndex, fastest_way
 
 SEARCH_FILE = "search.faiss"
 ROWS_FILE = "search_rows.npy"
@@ -22,12 +23,61 @@ FEWEST = 2 * _LEAST
 
 # Rows given to FAISS at once.
 _BLOCK = 16384
-# Rows to train on for each list of an inverted file; FAISS warns below 39.
-_PER_LIST = 40
+PER_LIST = 40
+"""Vectors to train on for each list; FAISS warns below 39."""
+
+
+# Vectors to learn codes from where there are no lists.
+_GRAPH_SAMPLE = 100_000
+
+
+class _Dial(NamedTuple):
+    """What of an index of FAISS decides how much of it a search looks at; ``lists`` is 0 for a graph."""
+
+    part: Any
+    name: str
+    lists: int
+
+
+def _dial(codes: Any) -> _Dial:
+    import faiss
+
+    found = faiss.try_extract_index_ivf(codes)
+    if found is not None:
+        return _Dial(found, "nprobe", int(found.nlist))
+    inner = codes
+    while isinstance(inner, faiss.IndexPreTransform):
+        inner = faiss.downcast_index(inner.index)
+    if isinstance(inner, faiss.IndexHNSW):
+        return _Dial(inner.hnsw, "efSearch", 0)
+    raise ValueError("it has neither inverted lists nor an HNSW graph")
+
+
+def new_codes(dimension: int, kind: str) -> Any:
+    """An empty index of FAISS, for dot products.
+
+    Raises:
+        InputError: If FAISS knows no such kind, or it is not one that `ApproximateIndex` can search with.
+    """
+    import faiss
+
+    try:
+        codes = faiss.index_factory(dimension, kind, faiss.METRIC_INNER_PRODUCT)
+        _dial(codes)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"FAISS cannot make an index of kind {kind!r} of {dimension} dimensions ({_reason(error)}); choose "
+            "another, or search exactly"
+        ) from None
+    return codes
+
+
+def _reason(error: Exception) -> str:
+    return str(error).rsplit("Error: ", 1)[-1]
 
 
 class ApproximateIndex:
-    """Approximate search by inverted lists of FAISS, with true scores.
+    """Approximate search by inverted lists or an HNSW graph of FAISS, with true scores.
 
     FAISS keeps codes of the vectors and proposes several times as many candidates as are wanted; these are ranked by
     their dot products with the stored vectors. A query for which it proposes too few is answered exactly. Rows that
@@ -40,11 +90,14 @@ class ApproximateIndex:
         mapped: Whether the index of FAISS is memory-mapped, so that it has to be copied before it can grow.
     """
 
+    scores_row_by_row = True
+
     def __init__(self, stored: StoredVectors, codes: Any, rows: Rows, *, mapped: bool = False) -> None:
         self.stored = stored
         self._codes = codes
         self._rows = rows
         self._mapped = mapped
+        self._dial = _dial(codes)
 
     @classmethod
     def train(cls, stored: StoredVectors, kind: str, seed: int = 0) -> ApproximateIndex:
@@ -52,25 +105,24 @@ class ApproximateIndex:
 
         Args:
             stored: The vectors.
-            kind: Inverted lists as FAISS's ``index_factory`` names them, such as ``IVF1024,PQ192x4fs``
-                (`modelscope_plugin.index.tuning.approximate_kind`).
+            kind: Inverted lists or a graph as FAISS's ``index_factory`` names them, such as ``IVF4096,PQ256x4fs``
+                (`modelscope_plugin.index.tuning.approximate_kind`) or ``HNSW32,SQ8``. Threads put vectors into a
+                graph as they come, so that with several of them no two graphs are quite the same.
             seed: Seed of the draw of the sample.
 
         Raises:
-            InputError: If FAISS cannot train it on so few vectors, or it is no kind of inverted lists.
+            InputError: If FAISS cannot train it on so few vectors, or it is neither of the two.
         """
-        import faiss
-
+        codes = new_codes(stored.dimension, kind)
         try:
-            codes = faiss.index_factory(stored.dimension, kind, faiss.METRIC_INNER_PRODUCT)
-            size = min(len(stored), _PER_LIST * faiss.extract_index_ivf(codes).nlist)
+            dial = _dial(codes)
+            size = min(len(stored), PER_LIST * dial.lists if dial.lists else _GRAPH_SAMPLE)
             sample = np.sort(np.random.default_rng(seed).choice(len(stored), size, replace=False))
             codes.train(stored[sample])
         except (RuntimeError, ValueError) as error:
-            reason = str(error).rsplit("Error: ", 1)[-1]
             raise InputError(
                 f"FAISS cannot make an index of kind {kind!r} of {len(stored)} vectors of {stored.dimension} "
-                f"dimensions ({reason}); choose another, or search exactly"
+                f"dimensions ({_reason(error)}); choose another, or search exactly"
             ) from None
         index = cls(stored, codes, np.empty(0, dtype=np.int64))
         index._extend(0)
@@ -86,17 +138,17 @@ class ApproximateIndex:
 
     @property
     def effort(self) -> int:
-        """How many of its lists a search looks at."""
-        return int(self._codes.nprobe)
+        """How many of its lists, or nodes of its graph, a search looks at."""
+        return int(getattr(self._dial.part, self._dial.name))
 
     @effort.setter
     def effort(self, value: int) -> None:
-        self._codes.nprobe = value
+        setattr(self._dial.part, self._dial.name, value)
 
     @property
     def most_effort(self) -> int:
-        """The largest `effort` that makes a difference: all lists."""
-        return int(self._codes.nlist)
+        """The largest `effort` that makes a difference: all lists, or all nodes."""
+        return self._dial.lists or max(1, self.held)
 
     def add(self, vectors: Vectors) -> None:
         """Append vectors (n, dim), float32."""
@@ -104,6 +156,7 @@ class ApproximateIndex:
 
         if self._mapped and len(vectors):
             self._codes, self._mapped = faiss.deserialize_index(faiss.serialize_index(self._codes)), False
+            self._dial = _dial(self._codes)
         first = len(self.stored)
         self.stored.add(vectors)
         self._extend(first)
@@ -128,19 +181,23 @@ class ApproximateIndex:
         wide = max(_LEAST, _PER_K * k)
         if 2 * wide >= len(self):
             return FlatIndex(self.stored).search(queries, k)
-        _, places = self._codes.search(queries, wide)
+        with fastest_way(len(queries)):  # to find the lists
+            _, places = self._codes.search(queries, wide)
         scores = np.empty((len(queries), k), dtype=np.float32)
         rows = np.empty((len(queries), k), dtype=np.int64)
         short = []
-        for number, query in enumerate(queries):
+
+        def rank(number: int) -> None:
             found = self._rows[places[number][places[number] >= 0]]
             found = np.sort(found[found >= 0])
             if len(found) < k:
                 short.append(number)
-                continue
-            found_scores = self.stored.scores(query, found)
+                return
+            found_scores = self.stored.scores(queries[number], found)
             best = np.argsort(-found_scores, kind="stable")[:k]
             scores[number], rows[number] = found_scores[best], found[best]
+
+        for_each(rank, len(queries))
         if short:
             scores[short], rows[short] = FlatIndex(self.stored).search(queries[short], k)
         return scores, rows
@@ -166,10 +223,10 @@ class ApproximateIndex:
         flags = getattr(faiss, "IO_FLAG_MMAP_IFC", 0)
         try:
             codes = faiss.read_index(str(folder / SEARCH_FILE), flags)
-        except RuntimeError as error:
+            _dial(codes)
+        except (RuntimeError, ValueError) as error:
             raise ValueError(f"{SEARCH_FILE}: {error}") from None
         rows = np.load(folder / ROWS_FILE)
-        whole = isinstance(codes, faiss.IndexIVF) and codes.d == stored.dimension
-        if not whole or rows.shape != (codes.ntotal,) or np.count_nonzero(rows >= 0) != len(stored):
+        if codes.d != stored.dimension or rows.shape != (codes.ntotal,) or np.count_nonzero(rows >= 0) != len(stored):
             raise ValueError(f"{SEARCH_FILE} is not of these vectors")
         return cls(stored, codes, rows, mapped=bool(flags))

@@ -15,7 +15,7 @@ from modelscope_plugin.errors import IndexMismatchError, InputError, NotFiniteEr
 from modelscope_plugin.files import check_output_folder, replace_folder
 from modelscope_plugin.index.candidate import Candidate
 from modelscope_plugin.index.entity_rows import EntityRows
-from modelscope_plugin.index.entity_search import entity_scores, search_entities, vector_scores
+from modelscope_plugin.index.entity_search import entity_scores, search_entities
 from modelscope_plugin.index.index_folder import read_parts, write_parts
 from modelscope_plugin.index.manifest import MANIFEST_FILE, Manifest, write_fitted
 from modelscope_plugin.index.names.lexicon import Lexicon
@@ -208,7 +208,7 @@ class EntityIndex:
         if self._views is None:
             return None
         views = self._views.rows(row)
-        scores = vector_scores(self._vectors.stored, self._vectors.cut(query), np.array(views))
+        scores = self._vectors.stored.scores(self._vectors.cut(query), np.array(views))
         return self._views.text(self[row], views[int(scores.argmax())])
 
     @property
@@ -227,7 +227,8 @@ class EntityIndex:
             queries: Vectors of mentions like those to come, float32 (m, dim). One half decides how much an
                 approximate search looks at, recall against exact search is measured on the other.
             search: ``exact``, ``approximate``, or ``auto`` for the faster of the two at this size that
-                finds nearly all (`modelscope_plugin.index.tuning.RECALL_TARGETS`).
+                finds nearly all (`modelscope_plugin.index.tuning.RECALL_TARGETS`); or a kind of FAISS index with
+                inverted lists or an HNSW graph, as its ``index_factory`` names it.
             precision: What the vectors are stored as: ``float32``, ``float16`` or ``int8``.
             truncate_dim: Dimensions to keep, of a model that was trained for it; None for all.
 

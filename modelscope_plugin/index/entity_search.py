@@ -42,26 +42,27 @@ def search_entities(
     usual = 1 if table is None else -(-len(table) // max(1, table.entities))
     wide = min((k + _MARGIN) * usual, len(index))
     while k and len(waiting):
-        found_scores, found = index.search(queries[waiting], wide)
-        owners = found if table is None else table.owners[found].astype(np.int64)
+        all_scores, all_rows = index.search(queries[waiting], wide)
         unsure = []
-        for place, query in enumerate(waiting):
-            if wide < len(index) and not _is_certain(found_scores[place], owners[place], k):
+        for query, found_scores, found in zip(waiting, all_scores, all_rows, strict=True):
+            owners = found if table is None else table.owners[found].astype(np.int64)
+            if wide < len(index) and not _is_certain(found_scores, owners, k, distinct=table is None):
                 unsure.append(query)
-            else:
-                scores[query], rows[query] = _ordered(
-                    index.stored, table, ids, queries[query], np.unique(owners[place]), k
-                )
+                continue
+            if table is not None or not index.scores_row_by_row:
+                owners = np.unique(owners)
+                found_scores = entity_scores(index.stored, table, queries[query], owners)
+            scores[query], rows[query] = _first(found_scores, owners, ids, k)
         waiting, wide = np.array(unsure, dtype=np.int64), min(4 * wide, len(index))
     return scores, rows
 
 
-def _is_certain(scores: Vectors, owners: Rows, k: int) -> bool:
-    """Whether no vector behind those found can have a say in the first ``k`` entities."""
-    _, first = np.unique(owners, return_index=True)
+def _is_certain(scores: Vectors, owners: Rows, k: int, *, distinct: bool) -> bool:
+    """Whether no vector behind those found, best first, can have a say in the first ``k`` entities."""
+    first = np.arange(len(owners)) if distinct else np.sort(np.unique(owners, return_index=True)[1])
     if len(first) < k:
         return False
-    kth, last = np.sort(scores[first])[-k], scores[-1]
+    kth, last = scores[first[k - 1]], scores[-1]
     # Written so that overflowing scores, whose difference is no number, count as unsure.
     return bool(kth - last > _TIE * max(1.0, abs(float(kth))))
 
@@ -76,22 +77,13 @@ def entity_scores(stored: StoredVectors, table: ViewTable | None, query: Vectors
         rows: Rows of the entities (n,).
     """
     if table is None or not len(rows):
-        return vector_scores(stored, query, rows)
+        return stored.scores(query, rows)
     views, starts = table.rows_of(rows)
-    return np.maximum.reduceat(vector_scores(stored, query, views), starts)
+    return np.maximum.reduceat(stored.scores(query, views), starts)
 
 
-def vector_scores(stored: StoredVectors, query: Vectors, rows: Rows) -> Vectors:
-    """The scores of some vectors, computed one by one so that equal vectors have equal scores."""
-    scores: Vectors = np.einsum("rd,d->r", stored[rows], query, dtype=np.float64).astype(np.float32)
-    return scores
-
-
-def _ordered(
-    stored: StoredVectors, table: ViewTable | None, ids: Sequence[str], query: Vectors, found: Rows, k: int
-) -> tuple[Vectors, Rows]:
-    """The best ``k`` of the entities found."""
-    scores = entity_scores(stored, table, query, found)
+def _first(scores: Vectors, found: Rows, ids: Sequence[str], k: int) -> tuple[Vectors, Rows]:
+    """The best ``k`` of the entities found, with their scores."""
     order = np.argsort(-scores, kind="stable")
     best = scores[order[: k + 1]]
     if (best[1:] == best[:-1]).any():

@@ -22,6 +22,8 @@ SCALES_FILE = "scales.npz"
 
 # Rows that are turned into float32 at once.
 _BLOCK = 16384
+# Rows that are scored at once: what stays in the processor's cache.
+_SCORED = 128
 # Rows that centre and spread of the dimensions are taken from.
 _SAMPLE = 100_000
 
@@ -57,7 +59,7 @@ class StoredVectors:
         """Rows as float32 (n, dim); of float32 vectors and a slice a view."""
         found = self.matrix[rows]
         if self.precision != "int8":
-            return found.astype(np.float32, copy=False)
+            return _numbers(found)
         decoded: Vectors = found * (self._scales[rows, None] * self.spread)
         return np.add(decoded, self.center, out=decoded)
 
@@ -118,12 +120,21 @@ class StoredVectors:
             self._scales = np.delete(self._scales, rows)
 
     def scores(self, query: Vectors, rows: Rows) -> Vectors:
-        """Dot products of one query (dim,) with some rows, float32 (n,)."""
-        found = self.matrix[rows].astype(np.float32, copy=False)
-        if self.precision != "int8":
-            return found @ query
-        scores: Vectors = (found @ (query * self.spread)) * self._scales[rows] + query @ self.center
-        return scores
+        """Dot products of one query (dim,) with some rows, float32 (n,).
+
+        They are computed row by row, so that equal vectors have equal scores wherever they stand, and in float64, so
+        that close ones are told apart under a large part that all have in common.
+        """
+        weights = query.astype(np.float64)
+        if self.precision == "int8":
+            weights *= self.spread
+        scores = np.empty(len(rows))
+        for start in range(0, len(rows), _SCORED):
+            part = slice(start, start + _SCORED)
+            np.vecdot(_numbers(self.matrix[rows[part]], np.float64), weights, out=scores[part])
+        if self.precision == "int8":
+            scores = scores * self._scales[rows] + np.vecdot(query, self.center, dtype=np.float64)
+        return scores.astype(np.float32)
 
     def save(self, folder: Path) -> list[str]:
         """Write the files of the vectors into a folder and give their names."""
@@ -156,3 +167,14 @@ class StoredVectors:
                 raise ValueError(f"{SCALES_FILE} is not of {VECTORS_FILE}")
             stored._scales, stored._center, stored._spread = parts["scales"], parts["center"], parts["spread"]
         return stored
+
+
+def _numbers(stored: npt.NDArray[Any], kind: type[np.floating[Any]] = np.float32) -> npt.NDArray[Any]:
+    """Stored numbers as float32 or float64."""
+    if stored.dtype == np.float16:
+        # Tens of times as fast as numpy, which takes them one at a time.
+        import torch
+
+        # A memory-mapped part is copied, since torch warns of memory that it could not write to.
+        stored = torch.from_numpy(stored if stored.flags.writeable else stored.copy()).float().numpy()
+    return stored.astype(kind, copy=False)

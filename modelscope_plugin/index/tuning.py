@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
@@ -10,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.index.approximate_index import FEWEST, ApproximateIndex
+from modelscope_plugin.index.approximate_index import FEWEST, PER_LIST, ApproximateIndex, new_codes
 from modelscope_plugin.index.entity_search import search_entities
 from modelscope_plugin.index.stored_vectors import Rows, StoredVectors, Vectors
 from modelscope_plugin.index.vector_index import FlatIndex, VectorIndex
@@ -20,6 +21,7 @@ AUTO_ENTITIES = 300_000
 """From so many entities on ``auto`` searches approximately: some six times as fast (benchmarks/results/search.json)."""
 
 SEARCHES = ("exact", "approximate", "auto")
+"""How an index can be searched, beside the kinds of FAISS index that `ApproximateIndex.train` takes."""
 
 RECALL_TARGETS = {16: 0.99, 128: 0.97}
 """Share of the exact first k that a search has to find; its effort is the least that does."""
@@ -27,7 +29,12 @@ RECALL_TARGETS = {16: 0.99, 128: 0.97}
 RENEW_SHARE = 0.2
 """An approximate index of which more than this share was added or removed since it was trained should be renewed."""
 
+_KIND = re.compile(r"([^,]+,)*(IVF|HNSW)\d")
 _LEAST_EFFORT = 8
+# Up to so many dimensions finer codes cost little.
+_FEW_DIMENSIONS = 256
+# An effort this much larger than one that falls short is near enough to the least.
+_FINE = 1.1
 _CHUNK = 256
 
 
@@ -59,7 +66,8 @@ class Tuning:
         kind: ``exact``, or the kind of FAISS index (`approximate_kind`).
         precision: What the vectors are stored as.
         truncate_dim: Dimensions that are kept; 0 for all.
-        effort: Inverted lists that a search looks at (``nprobe``); 0 for exact search.
+        effort: Inverted lists (``nprobe``) or nodes of the graph (``efSearch``) that a search looks at; 0 for exact
+            search.
         recall: Share of the exact first k entities that is found, by k; empty for exact search of whole float32 ones.
         queries: Queries this was measured on.
         trained: Vectors that the index was trained and filled with.
@@ -103,13 +111,15 @@ class Tuning:
 def approximate_kind(rows: int, dimension: int) -> str:
     """The kind of FAISS index that serves so many vectors best.
 
-    Inverted lists, some sqrt(n) of them, of product-quantised codes of 4 bits for 4 dimensions. So few vectors that
-    all of them would be candidates are searched exactly.
+    Inverted lists, some 8 sqrt(n), of product-quantised codes of 4 bits for 3 dimensions (or 4, or 2; for 2 where
+    there are few dimensions). With so many lists a search looks at half the vectors that sqrt(n) lists would make it
+    look at for the same recall. So few vectors that all of them would be candidates are searched exactly.
     """
     if rows <= FEWEST:
         return "exact"
-    lists = 2 ** round(math.log2(math.sqrt(rows)))
-    step = next((step for step in (4, 3, 2) if dimension % step == 0), 1)
+    lists = 2 ** int(math.log2(min(8 * math.sqrt(2 * rows), rows / PER_LIST)))
+    steps = (2, 3) if dimension <= _FEW_DIMENSIONS else (3, 4, 2)
+    step = next((step for step in steps if dimension % step == 0), 1)
     return f"IVF{lists},PQ{dimension // step}x4fs"
 
 
@@ -122,7 +132,8 @@ def tuned(
         vectors: float32 (n, dim).
         entities: Whose they are.
         queries: Queries like those to come, float32 (m, dim): one half decides the effort, the other is measured.
-        search: One of `SEARCHES`; ``auto`` is exact too where an approximate search misses `RECALL_TARGETS`.
+        search: One of `SEARCHES`, or a kind of FAISS index; ``auto`` is exact too where an approximate search misses
+            `RECALL_TARGETS`.
         precision: ``float32``, ``float16`` or ``int8``.
         truncate_dim: Dimensions to keep; None for all.
 
@@ -133,7 +144,7 @@ def tuned(
         InputError: If a choice is not usable, or there are too few queries to measure it.
     """
     dimension = vectors.shape[1]
-    check_truncation(truncate_dim, dimension)
+    check_choices(search, truncate_dim, dimension)
     kept = truncate_dim or dimension
     stored = StoredVectors(kept, precision)
     stored.add(np.ascontiguousarray(vectors[:, :kept]))
@@ -163,7 +174,9 @@ def tuned_again(
     Returns:
         As for `tuned`.
     """
-    kind = approximate_kind(len(stored), stored.dimension)
+    kind = before.kind
+    if kind == approximate_kind(before.trained, stored.dimension):  # not one that was asked for
+        kind = approximate_kind(len(stored), stored.dimension)
     truth = entities.first(FlatIndex(stored), queries, _largest(entities))
     return _measured(stored, entities, queries, kind, truth, before.truncate_dim)
 
@@ -193,20 +206,23 @@ def _measured(
     return index, Tuning(kind, stored.precision, truncate_dim, effort, recall, len(truth[asked]), trained)
 
 
-def check_truncation(truncate_dim: int | None, dimension: int) -> None:
-    """Raise `InputError` unless so many dimensions, None for all, can be kept."""
+def check_choices(search: str, truncate_dim: int | None, dimension: int) -> None:
+    """Raise `InputError` unless an index of so many dimensions can be searched so, and so many (None: all) be kept."""
     if truncate_dim is not None and not 1 <= truncate_dim <= dimension:
         raise InputError(f"truncate_dim={truncate_dim} is not between 1 and the {dimension} dimensions of the model")
+    if _KIND.match(search):
+        new_codes(truncate_dim or dimension, search)
+    elif search not in SEARCHES:
+        raise InputError(
+            f"search={search!r} is none of {', '.join(SEARCHES)}, nor a kind of FAISS index with inverted lists or a "
+            "graph, such as IVF4096,PQ256x4fs or HNSW32,SQ8"
+        )
 
 
 def chosen_kind(search: str, entities: int, rows: int, dimension: int) -> str:
-    """What a search (one of `SEARCHES`) means for so many entities and vectors: ``exact`` or a kind of FAISS index.
-
-    Raises:
-        InputError: If there is no such search.
-    """
-    if search not in SEARCHES:
-        raise InputError(f"search={search!r} is none of {', '.join(SEARCHES)}")
+    """What a search means for so many entities and vectors: ``exact`` or a kind of FAISS index."""
+    if _KIND.match(search):
+        return search if rows > FEWEST else "exact"
     if search == "auto":
         search = "approximate" if entities >= AUTO_ENTITIES else "exact"
     return approximate_kind(rows, dimension) if search == "approximate" else "exact"
@@ -226,12 +242,19 @@ def _largest(entities: EntityVectors) -> int:
 def _reach_targets(
     index: ApproximateIndex, entities: EntityVectors, queries: Vectors, best: Rows, ks: list[int]
 ) -> bool:
-    """Set the least effort that reaches the targets, or the largest; whether it reaches them."""
-    effort = min(_LEAST_EFFORT, index.most_effort)
-    while True:
+    """Set about the least effort that reaches the targets, or the largest; whether it reaches them."""
+
+    def reaches(effort: int) -> bool:
         index.effort = effort
-        if all(recall_of(entities.first(index, queries, k), best, k) >= RECALL_TARGETS[k] for k in ks):
-            return True
-        if effort == index.most_effort:
+        return all(recall_of(entities.first(index, queries, k), best, k) >= RECALL_TARGETS[k] for k in ks)
+
+    enough, short = min(_LEAST_EFFORT, index.most_effort), 0
+    while not reaches(enough):
+        if enough == index.most_effort:
             return False
-        effort = min(2 * effort, index.most_effort)
+        enough, short = min(2 * enough, index.most_effort), enough
+    while short and enough - short > 1 and enough > _FINE * short:
+        between = (enough + short) // 2
+        enough, short = (between, short) if reaches(between) else (enough, between)
+    index.effort = enough
+    return True

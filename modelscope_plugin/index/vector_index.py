@@ -10,7 +10,7 @@ import numpy as np
 
 from modelscope_plugin.index.stored_vectors import Rows, StoredVectors, Vectors
 
-__all__ = ["FlatIndex", "Rows", "VectorIndex", "Vectors"]
+__all__ = ["FlatIndex", "Rows", "VectorIndex", "Vectors", "fastest_way"]
 
 # From so many queries on FAISS is fastest as a matrix product, below with one query at a time.
 _MATRIX_PRODUCT = 16
@@ -26,9 +26,11 @@ class VectorIndex(Protocol):
 
     Attributes:
         stored: The vectors.
+        scores_row_by_row: Whether scores are those of `StoredVectors.scores`, equal for equal vectors.
     """
 
     stored: StoredVectors
+    scores_row_by_row: bool
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -53,6 +55,8 @@ class FlatIndex:
     Args:
         stored: The vectors.
     """
+
+    scores_row_by_row = False
 
     def __init__(self, stored: StoredVectors) -> None:
         self.stored = stored
@@ -88,12 +92,12 @@ class FlatIndex:
 def _knn(queries: Vectors, vectors: Vectors, k: int) -> tuple[Vectors, Rows]:
     import faiss
 
-    with _fastest_way(len(queries)):
+    with fastest_way(len(queries)):
         return faiss.knn(queries, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
 
 
 @contextmanager
-def _fastest_way(queries: int) -> Iterator[None]:
+def fastest_way(queries: int) -> Iterator[None]:
     """Let FAISS multiply matrices for a batch of queries; what it finds is the same either way.
 
     Its own choice waits for larger batches, and its blocks of 1,024 rows are too small for a batch of 64.

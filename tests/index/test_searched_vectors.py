@@ -59,7 +59,7 @@ def test_approximate_search_of_views_gives_k_distinct_entities_with_the_scores_o
     for query, found_scores, found in zip(queries, scores, rows, strict=True):
         assert len(set(found.tolist())) == len(found)
         np.testing.assert_array_equal(found_scores, index.scores(query, found))
-        np.testing.assert_allclose(found_scores, _best(index, query)[found], rtol=1e-5)
+        np.testing.assert_allclose(found_scores, _best(index, query)[found], rtol=1e-5, atol=1e-6)
         assert (np.diff(found_scores) <= 0).all()
 
 

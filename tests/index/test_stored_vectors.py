@@ -129,3 +129,16 @@ def test_the_faster_way_of_a_batch_finds_the_same(queries: int) -> None:
     np.testing.assert_array_equal(rows, np.argsort(-(asked @ vectors.T), axis=1, kind="stable")[:, :10])
     np.testing.assert_allclose(scores, np.take_along_axis(asked @ vectors.T, rows, axis=1), rtol=1e-4)
     assert (cvar.distance_compute_blas_threshold, cvar.distance_compute_blas_database_bs) == before
+
+
+@pytest.mark.parametrize("precision", PRECISIONS)
+def test_equal_vectors_have_equal_scores_wherever_they_stand(precision: str) -> None:
+    draw = np.random.default_rng(3)
+    vectors = draw.normal(size=(300, 20)).astype(np.float32)
+    vectors[[7, 130, 299]] = vectors[0]
+    stored = StoredVectors(20, precision)
+    stored.add(vectors)
+    query = draw.normal(size=20).astype(np.float32)
+    scores = stored.scores(query, np.arange(300))
+    assert len(set(scores[[0, 7, 130, 299]].tolist())) == 1
+    np.testing.assert_allclose(scores, stored[:].astype(np.float64) @ query, rtol=1e-4, atol=1e-5)
