@@ -250,7 +250,7 @@ def recall(folder: Path, name: str) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="+", choices=("speed", "memory", "recall", "stream"))
-    parser.add_argument("--texts", type=int, default=96)
+    parser.add_argument("--texts", type=int, default=256)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--stream", type=int, default=1_000_000, help="texts of the stream")
     parser.add_argument("--model", help=argparse.SUPPRESS)

@@ -84,7 +84,8 @@ def main() -> None:
     parser.add_argument("--asked", type=int, default=512, help="queries to use")
     parser.add_argument("--search", default="approximate", help="as for EntityIndex.tune")
     parser.add_argument("--precision", default="int8")
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--name", default="search", help="name of the results file (default: %(default)s)")
     parser.add_argument("--open", help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.open:
@@ -117,8 +118,11 @@ def main() -> None:
         for name, search in ways.items():
             rates[name].append(len(part) / seconds(lambda search=search, part=part: search(part)))
     figures["queries_per_second"] = {name: round(statistics.median(values), 1) for name, values in rates.items()}
-    fastest = np.max([rates[name] for name in ways if name != "index"], axis=0)
-    figures["ratio_to_fastest_exact"] = round(float(np.median(np.array(rates["index"]) / fastest)), 1)
+    # Ours is FAISS with larger blocks, so that approximate search is also compared with the usual ways.
+    usual = np.max([rates["exact_faiss_default"], rates["exact_torch"]], axis=0)
+    fastest = np.maximum(usual, rates["exact"])
+    for name, other in (("ratio_to_usual_exact", usual), ("ratio_to_fastest_exact", fastest)):
+        figures[name] = round(float(np.median(np.array(rates["index"]) / other)), 1)
     with tempfile.TemporaryDirectory() as scratch:
         asked = Path(scratch) / "queries.npy"
         np.save(asked, queries)
@@ -129,7 +133,7 @@ def main() -> None:
     figures["exact_vectors_mib"] = round(vectors.nbytes / 2**20)
     if args.model and args.text:
         figures["one_mention"] = {name: round(value, 2) for name, value in linked(args.model, index, args.text).items()}
-    write_results("search", {"rounds": args.rounds, **figures})
+    write_results(args.name, {"rounds": args.rounds, **figures})
 
 
 if __name__ == "__main__":
