@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,9 +13,9 @@ import numpy.typing as npt
 from modelscope_plugin.data.names import normalized_name
 from modelscope_plugin.errors import IndexFolderError
 from modelscope_plugin.index.names.best_rows import best_rows
-from modelscope_plugin.index.names.bm25 import GRAM_FIELDS, Floats, GramIndex, NameScores, Places
-
-Rows: TypeAlias = npt.NDArray[np.int64]
+from modelscope_plugin.index.names.bm25 import GRAM_FIELDS, Floats, GramIndex, Places
+from modelscope_plugin.index.names.likeness import Likeness, Rows
+from modelscope_plugin.index.names.runs import run_starts
 
 MAX_NAME = 64
 """Characters of a name, and of a mention, whose grams are compared; names of entities are shorter."""
@@ -64,25 +64,28 @@ class AliasIndex:
             pairs: (name, row); names are normalised here, empty ones are left out.
             ids: The ids of all rows; by default rows are ordered by their number.
         """
-        bearers_of: dict[str, set[int]] = {}
+        numbers: dict[str, int] = {}
+        owned, owners = array("q"), array("q")
         for name, row in pairs:
             name = normalized_name(name)
             if name:
-                bearers_of.setdefault(name, set()).add(row)
-        names = sorted(bearers_of)
-        starts = np.append(0, np.cumsum([len(bearers_of[name]) for name in names])).astype(np.int64)
-        rows = np.fromiter((row for name in names for row in bearers_of[name]), np.int64, int(starts[-1]))
+                owned.append(numbers.setdefault(name, len(numbers)))
+                owners.append(row)
+        names = sorted(numbers)
+        rows = np.array(owners, np.int64)
         if ids is None:
             order = np.arange(rows.max(initial=-1) + 1)
         else:
             order = np.array(sorted(range(len(ids)), key=ids.__getitem__), np.int64)
-        # Sorted within each name: a name and a place make one number.
-        bearers = np.repeat(np.arange(len(names)), np.diff(starts)) * max(len(order), 1) + _inverse(order)[rows]
-        bearers.sort()
+        place_of = _inverse(np.fromiter(map(numbers.__getitem__, names), np.int64, len(names)))
+        # A name and a bearer make one number, so that one sort puts both in order and brings repeats together.
+        packed = np.sort(place_of[np.array(owned, np.int64)].astype(np.int64) * len(order) + _inverse(order)[rows])
+        places, bearers = np.divmod(packed[run_starts(packed)], max(len(order), 1))
+        starts = np.append(0, np.cumsum(np.bincount(places, minlength=len(names)))).astype(np.int64)
         return cls(
             names,
             order.astype(np.int32),
-            (bearers % max(len(order), 1)).astype(np.int32),
+            bearers.astype(np.int32),
             starts,
             GramIndex.build([name[:MAX_NAME] for name in names]),
         )
@@ -208,38 +211,6 @@ class AliasIndex:
         if not known:
             raise IndexFolderError(f"{path} was written by another version of this package; build the index again")
         return cls(names, order, bearers, starts, grams)
-
-
-class Likeness:
-    """How much the names of an index are like one mention; see `NameScores`.
-
-    Attributes:
-        rows: The likest rows, the best first, equal ones in the order of their ids; int64.
-        shares: Their likeness, float32.
-    """
-
-    def __init__(
-        self, index: AliasIndex, scores: NameScores, namesakes: npt.NDArray[np.int32], rows: Rows, shares: Floats
-    ) -> None:
-        self._index = index
-        self._scores = scores
-        self._namesakes = namesakes
-        self.rows = rows
-        self.shares = shares
-
-    def of(self, rows: Rows) -> Floats:
-        """The likeness of the likest name of each of some rows, float32 (rows,)."""
-        places, counts = self._index.names_of(self._index.ranks(rows))
-        best = np.zeros(len(rows), np.float32)
-        np.maximum.at(best, np.repeat(np.arange(len(rows)), counts), self._scores.of(places))
-        return best
-
-    def exact(self, rows: Rows) -> npt.NDArray[np.bool_]:
-        """Whether each of some rows bears the mention, whole, as a name, bool (rows,)."""
-        ranks = self._index.ranks(rows).astype(np.int32)
-        places = np.searchsorted(self._namesakes, ranks)
-        same: npt.NDArray[np.bool_] = np.append(self._namesakes, -1)[places] == ranks
-        return same
 
 
 def _inverse(order: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from modelscope_plugin.index.names.runs import run_starts
+
 _HALF = 32
 _LOW = (1 << _HALF) - 1
 # More than the bits of any float32 that is not negative.
@@ -28,7 +30,7 @@ def best_rows(
     falling = _TOP - scores.view(np.int32).astype(np.int64)
     by_row = np.sort(rows << _HALF | falling)
     rows = by_row >> _HALF
-    first = np.append(True, rows[1:] != rows[:-1]) if len(rows) else np.empty(0, np.bool_)
+    first = run_starts(rows)
     by_score = (by_row[first] & _LOW) << _HALF | rows[first]
     if len(by_score) > top_k:
         by_score = np.partition(by_score, top_k)[:top_k]

@@ -8,6 +8,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from modelscope_plugin.index.names.runs import run_starts
+
 Keys: TypeAlias = npt.NDArray[np.int64]
 Places: TypeAlias = npt.NDArray[np.int64]
 
@@ -53,13 +55,15 @@ def count_grams(names: Sequence[str]) -> GramCounts:
     number[characters] = np.arange(1, len(characters) + 1)
     letters, width = number[codes], len(characters) + 1
     inside = places[1:] == places[:-1]
-    grams = np.concatenate([letters, letters[:-1][inside] * width + letters[1:][inside]])
-    packed = grams * len(names) + np.concatenate([places, places[:-1][inside]])
+    packed = np.concatenate([letters, letters[:-1][inside] * width + letters[1:][inside]])
+    packed *= len(names)
+    packed += np.concatenate([places, places[:-1][inside]])
+    del codes, places, letters, inside  # as large as all that follows
     packed.sort()
-    firsts = np.flatnonzero(np.append(True, packed[1:] != packed[:-1])) if len(packed) else np.empty(0, np.int64)
+    firsts = np.flatnonzero(run_starts(packed))
     counts = np.diff(np.append(firsts, len(packed)))
     grams, owners = np.divmod(packed[firsts], max(len(names), 1))
-    starts = np.flatnonzero(np.append(True, grams[1:] != grams[:-1])) if len(grams) else np.empty(0, np.int64)
+    starts = np.flatnonzero(run_starts(grams))
     first, second = np.divmod(grams[starts], width)
     keys = np.append(0, characters + 1)[first] << _SHIFT | np.append(0, characters)[second]
     return GramCounts(keys, np.append(starts, len(grams)), owners.astype(np.int32), counts.astype(np.float32))
