@@ -34,7 +34,7 @@ class AliasIndex:
 
     Args:
         names: The distinct normalised names in rising order.
-        order: The rows in the order of their ids, int32 (rows,).
+        order: All rows in the order of their ids, int32 (rows,).
         bearers: The bearers of the names, name after name, as places in ``order``, rising for each name; int32.
         starts: Where the bearers of each name begin, int64 (names + 1,).
         grams: The BM25 weights of the names, each cut at `MAX_NAME` characters.
@@ -49,7 +49,7 @@ class AliasIndex:
         grams: GramIndex,
     ) -> None:
         self.names = names
-        self._order = order
+        self.order = order
         self._bearers = bearers
         self._starts = starts
         self._grams = grams
@@ -57,12 +57,12 @@ class AliasIndex:
         self._ranks: npt.NDArray[np.int32] | None = None
 
     @classmethod
-    def build(cls, pairs: Iterable[tuple[str, int]], ids: Sequence[str] | None = None) -> AliasIndex:
+    def build(cls, pairs: Iterable[tuple[str, int]], order: npt.NDArray[np.int32] | None = None) -> AliasIndex:
         """Build it from names and rows.
 
         Args:
             pairs: (name, row); names are normalised here, empty ones are left out.
-            ids: The ids of all rows; by default rows are ordered by their number.
+            order: All rows in the order of their ids, int32 (rows,); by default that of their numbers.
         """
         numbers: dict[str, int] = {}
         owned, owners = array("q"), array("q")
@@ -73,22 +73,15 @@ class AliasIndex:
                 owners.append(row)
         names = sorted(numbers)
         rows = np.array(owners, np.int64)
-        if ids is None:
-            order = np.arange(rows.max(initial=-1) + 1)
-        else:
-            order = np.array(sorted(range(len(ids)), key=ids.__getitem__), np.int64)
+        if order is None:
+            order = np.arange(rows.max(initial=-1) + 1, dtype=np.int32)
         place_of = _inverse(np.fromiter(map(numbers.__getitem__, names), np.int64, len(names)))
         # A name and a bearer make one number, so that one sort puts both in order and brings repeats together.
         packed = np.sort(place_of[np.array(owned, np.int64)].astype(np.int64) * len(order) + _inverse(order)[rows])
         places, bearers = np.divmod(packed[run_starts(packed)], max(len(order), 1))
         starts = np.append(0, np.cumsum(np.bincount(places, minlength=len(names)))).astype(np.int64)
-        return cls(
-            names,
-            order.astype(np.int32),
-            bearers.astype(np.int32),
-            starts,
-            GramIndex.build([name[:MAX_NAME] for name in names]),
-        )
+        grams = GramIndex.build([name[:MAX_NAME] for name in names])
+        return cls(names, order, bearers.astype(np.int32), starts, grams)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -100,7 +93,7 @@ class AliasIndex:
     def pairs(self) -> Iterator[tuple[str, int]]:
         """Every (normalised name, row)."""
         for place, name in enumerate(self.names):
-            for row in self._order[self._bearers[self._starts[place] : self._starts[place + 1]]].tolist():
+            for row in self.order[self._bearers[self._starts[place] : self._starts[place + 1]]].tolist():
                 yield name, row
 
     def exact(self, mention: str, limit: int | None = None) -> Rows:
@@ -110,7 +103,7 @@ class AliasIndex:
             mention: The mention; it is compared as a whole, however long.
             limit: How many of them; by default all.
         """
-        return self._order[self._bearers_of(normalized_name(mention))[:limit]].astype(np.int64)
+        return self.order[self._bearers_of(normalized_name(mention))[:limit]].astype(np.int64)
 
     def search(self, mention: str, top_k: int) -> Likeness:
         """Compare a mention with every name.
@@ -123,13 +116,13 @@ class AliasIndex:
             What it is like.
         """
         name = normalized_name(mention)
-        top_k = min(top_k, len(self._order))
+        top_k = min(top_k, len(self.order))
         scores = self._grams.compare(name[:MAX_NAME])
         # What does not reach the last of the best of some names is not among the best of all.
         _, shares = self._best(scores.rare, scores.of(scores.rare), top_k)
         places = scores.reaching(float(shares[-1]) if 0 < len(shares) == top_k else 0.0)
         ranks, shares = self._best(places, scores.of(places), top_k)
-        return Likeness(self, scores, self._bearers_of(name), self._order[ranks].astype(np.int64), shares)
+        return Likeness(self, scores, self._bearers_of(name), self.order[ranks].astype(np.int64), shares)
 
     def _best(self, places: Places, shares: Floats, top_k: int) -> tuple[Rows, Floats]:
         """The ``top_k`` best bearers of some names, in the order of `best_rows`."""
@@ -156,7 +149,7 @@ class AliasIndex:
     def ranks(self, rows: Rows) -> Rows:
         """The places of some rows in the order of ids, int64."""
         if self._ranks is None:
-            self._ranks = _inverse(self._order)
+            self._ranks = _inverse(self.order)
         return self._ranks[rows].astype(np.int64)
 
     def names_of(self, ranks: Rows) -> tuple[Places, Rows]:
@@ -179,7 +172,7 @@ class AliasIndex:
         save_file(
             {
                 "names": np.frombuffer(letters, dtype=np.uint8),
-                "order": self._order,
+                "order": self.order,
                 "bearers": self._bearers,
                 "starts": self._starts,
                 **{f"{_GRAMS}{field}": np.ascontiguousarray(array) for field, array in self._grams.arrays.items()},

@@ -6,6 +6,8 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
 from modelscope_plugin.data.names import normalized_name
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.errors import IndexFolderError
@@ -56,7 +58,9 @@ class Lexicon:
                     for row, entity in enumerate(self._knowledge_base)
                     for name in (entity.name, *entity.aliases)
                 )
-                self._names = AliasIndex.build(pairs, self._knowledge_base.ids)
+                ids = self._knowledge_base.ids
+                order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int32)
+                self._names = AliasIndex.build(pairs, order)
         return self._names
 
     @property
@@ -72,7 +76,7 @@ class Lexicon:
             else:
                 rows = self._knowledge_base.row_of
                 pairs = ((name, rows[one]) for name, one in self._pairs or ())
-                self._learned = AliasIndex.build(pairs, self._knowledge_base.ids)
+                self._learned = AliasIndex.build(pairs, self.names.order)
         return self._learned
 
     def learn(self, mentions: Iterable[Mention]) -> int:

@@ -42,6 +42,8 @@ class Likeness:
     def exact(self, rows: Rows) -> npt.NDArray[np.bool_]:
         """Whether each of some rows bears the mention, whole, as a name, bool (rows,)."""
         ranks = self._index.ranks(rows).astype(np.int32)
+        if not len(self._namesakes):
+            return np.zeros(len(rows), np.bool_)
         places = np.searchsorted(self._namesakes, ranks)
-        same: npt.NDArray[np.bool_] = np.append(self._namesakes, -1)[places] == ranks
+        same: npt.NDArray[np.bool_] = self._namesakes[np.minimum(places, len(self._namesakes) - 1)] == ranks
         return same
