@@ -16,7 +16,8 @@ class Candidate(NamedTuple):
         dense_score: Where names were looked at too: the dot product.
         dense_rank: Its place in the dense list; None where it stands behind the end of that list.
         name_score: How much its best name is like the mention, 0 to 1.
-        match: How the name is met: ``exact``, ``normalized``, ``learned`` (the words stood for the entity in a labelled
+        match: How the name is met: ``exact`` (a name is the mention as it is written), ``normalized`` (it is but for
+            width, case, script, spaces and punctuation), ``learned`` (the words stood for the entity in a labelled
             text), ``partial``, or None.
         view: Where entities have several vectors: the text of the view that was nearest.
     """

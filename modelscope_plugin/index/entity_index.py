@@ -135,7 +135,7 @@ class EntityIndex:
         missing = [one for one in ids if one not in self._entities.rows]
         if missing:
             raise InputError(f"no entity {missing[0]!r} in the index ({len(missing)} of {len(ids)} ids are not there)")
-        self._lexicon.release()
+        self._lexicon.release(ids)
         self._remove(ids)
 
     def _remove(self, ids: list[str]) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from modelscope_plugin.data.records import Entity
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.index.candidate import Candidate
 from modelscope_plugin.index.entity_index import EntityIndex
@@ -18,7 +19,8 @@ RETRIEVALS = ("dense", "lexical", "hybrid")
 
 # Each list is looked at to this rank at least: fusing needs more than the candidates asked for.
 _DEPTH = 128
-# Entities of exactly the mention's name that are brought in beside the lists; a name that more bear says little.
+# Entities of exactly the mention's name that are brought in beside the lists; a name that more bear says little, and
+# the first of them by id have to do.
 _MAX_NAMESAKES = 1024
 # Queries searched at once: their scores against the whole knowledge base have to fit in memory.
 _CHUNK = 1024
@@ -36,6 +38,8 @@ class Ranking:
         names: Likeness of the best name, 0 to 1; None where no name was looked at.
         learned: Likeness of the best name learnt; None where no name was looked at.
         exact: Whether an entity bears the mention as a name.
+        verbatim: Whether it does so as the mention is written, without any normalisation.
+        labelled: Whether the mention stood for it in a labelled text.
     """
 
     rows: Rows
@@ -45,6 +49,8 @@ class Ranking:
     names: npt.NDArray[np.floating] | None = None
     learned: npt.NDArray[np.floating] | None = None
     exact: npt.NDArray[np.bool_] | None = None
+    verbatim: npt.NDArray[np.bool_] | None = None
+    labelled: npt.NDArray[np.bool_] | None = None
 
     def likeness(self) -> npt.NDArray[np.floating]:
         """The better of the two likenesses, 0 where no name was looked at."""
@@ -52,6 +58,13 @@ class Ranking:
             return np.zeros(len(self.rows))
         best: npt.NDArray[np.floating] = np.maximum(self.names, self.learned)
         return best
+
+    def match(self, place: int) -> str | None:
+        """How the name of a candidate is met; see `Candidate`."""
+        for name, met in (("exact", self.verbatim), ("normalized", self.exact), ("learned", self.labelled)):
+            if met is not None and met[place]:
+                return name
+        return "partial" if self.likeness()[place] > 0 else None
 
     def features(self) -> tuple[npt.NDArray[np.floating], ...]:
         """Dot products and the two likenesses of a ``hybrid`` ranking."""
@@ -62,8 +75,9 @@ class Ranking:
 class Retriever:
     """Finds the candidates of mentions.
 
-    ``lexical`` and ``hybrid`` put the entities that bear the mention as a name before all others: names first. Among
-    those, and behind them, ``lexical`` goes by the likeness of names and ``hybrid`` by fused lists.
+    ``lexical`` and ``hybrid`` put the entities that bear the mention as a name before all others: names first, and of
+    these first the names that are written as the mention is. Within each group ``lexical`` goes by the likeness of
+    names and ``hybrid`` by fused lists; what is equal is ordered by id.
 
     Args:
         index: The index of the knowledge base.
@@ -122,66 +136,73 @@ class Retriever:
         """As `rank`, but as candidates that say where they came from."""
         queries = [None] * len(surfaces) if vectors is None else vectors
         return [
-            self._candidates(ranking, surface, query)
-            for ranking, surface, query in zip(self.rank(vectors, surfaces, top_k), surfaces, queries, strict=True)
+            self._candidates(ranking, query)
+            for ranking, query in zip(self.rank(vectors, surfaces, top_k), queries, strict=True)
         ]
 
     def _lexical(self, surface: str, top_k: int) -> Ranking:
-        rows, names, learned, exact = self._named(surface, np.empty(0, np.int64), max(top_k, _DEPTH))
-        scores = np.maximum(names, learned)
-        order = self._order(rows, exact, scores)[:top_k]
-        return Ranking(rows[order], scores[order], names=names[order], learned=learned[order], exact=exact[order])
+        return self._first(self._named(surface, np.empty(0, np.int64), max(top_k, _DEPTH)), top_k)
 
     def _hybrid(self, vector: Vectors, surface: str, nearest: Rows, depth: int, top_k: int) -> Ranking:
-        rows, names, learned, exact = self._named(surface, nearest, depth)
-        dense = self.index.scores(vector, rows)
-        dense_ranks = np.zeros(len(rows), dtype=np.int64)
-        dense_ranks[np.searchsorted(rows, nearest)] = np.arange(1, len(nearest) + 1)
-        fused = self.fusion.fuse((dense, names, learned), (dense_ranks, _ranks(names, depth), _ranks(learned, depth)))
-        order = self._order(rows, exact, fused, dense)[:top_k]
-        return Ranking(
-            rows[order], fused[order], dense[order], dense_ranks[order], names[order], learned[order], exact[order]
-        )
+        named = self._named(surface, nearest, depth)
+        dense = self.index.scores(vector, named.rows)
+        dense_ranks = np.zeros(len(named.rows), dtype=np.int64)
+        dense_ranks[np.searchsorted(named.rows, nearest)] = np.arange(1, len(nearest) + 1)
+        assert named.names is not None and named.learned is not None  # noqa: PT018
+        name_ranks, learned_ranks = _ranks(named.names, depth), _ranks(named.learned, depth)
+        fused = self.fusion.fuse((dense, named.names, named.learned), (dense_ranks, name_ranks, learned_ranks))
+        return self._first(replace(named, scores=fused, dense=dense, dense_ranks=dense_ranks), top_k)
 
-    def _named(self, surface: str, others: Rows, depth: int) -> tuple[Rows, Vectors, Vectors, npt.NDArray[np.bool_]]:
-        """The rows that names bring in, beside others, with their likenesses and whether a name is exact."""
+    def _named(self, surface: str, others: Rows, depth: int) -> Ranking:
+        """The rows that names bring in, beside others, rising, scored by the likeness of their names."""
         lexicon = self.index.lexicon
         known, learned = lexicon.names.search(surface, depth), lexicon.learned.search(surface, depth)
-        namesakes = lexicon.names.exact(surface)
-        rows = np.unique(np.concatenate([others, known.rows, learned.rows, namesakes[: max(depth, _MAX_NAMESAKES)]]))
-        return rows, known.of(rows), learned.of(rows), np.isin(rows, namesakes)
+        namesakes = lexicon.names.exact(surface, max(depth, _MAX_NAMESAKES))
+        rows = np.unique(np.concatenate([others, known.rows, learned.rows, namesakes]))
+        exact = known.exact(rows)
+        verbatim = exact.copy()
+        verbatim[exact] = [_has_name(self.index[row], surface) for row in rows[exact].tolist()]
+        names, learned_names = known.of(rows), learned.of(rows)
+        return Ranking(
+            rows,
+            np.maximum(names, learned_names),
+            names=names,
+            learned=learned_names,
+            exact=exact,
+            verbatim=verbatim,
+            labelled=learned.exact(rows),
+        )
 
-    def _order(
-        self, rows: Rows, exact: npt.NDArray[np.bool_], *scores: npt.NDArray[np.floating]
-    ) -> npt.NDArray[np.int64]:
-        """The order of candidates: exact names first, then by falling scores, then by id."""
+    def _first(self, found: Ranking, top_k: int) -> Ranking:
+        """Ranked: names as the mention is written, other exact names, the rest; by falling scores, then by id."""
+        assert found.exact is not None and found.verbatim is not None  # noqa: PT018
         ids = self.index.ids
-        columns = [column.tolist() for column in (~exact, *(-score for score in scores))]
-        keys = [(*key, ids[row]) for key, row in zip(zip(*columns, strict=True), rows.tolist(), strict=True)]
-        return np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
+        scores = [-found.scores] if found.dense is None else [-found.scores, -found.dense]
+        columns = [column.tolist() for column in (~found.verbatim, ~found.exact, *scores)]
+        keys = list(zip(*columns, (ids[row] for row in found.rows.tolist()), strict=True))
+        order = np.array(sorted(range(len(keys)), key=keys.__getitem__)[:top_k], dtype=np.int64)
+        columns_of = {field.name: getattr(found, field.name) for field in fields(found)}
+        return replace(found, **{name: one[order] for name, one in columns_of.items() if one is not None})
 
-    def _candidates(self, ranking: Ranking, surface: str, query: Vectors | None) -> list[Candidate]:
+    def _candidates(self, ranking: Ranking, query: Vectors | None) -> list[Candidate]:
         found = []
         likeness = ranking.likeness()
-        learned = set() if ranking.learned is None else set(self.index.lexicon.learned.exact(surface).tolist())
         for place, row in enumerate(ranking.rows.tolist()):
-            entity = self.index[row]
-            candidate = Candidate(self.index.ids[row], entity.name, float(ranking.scores[place]), place + 1)
+            candidate = Candidate(self.index.ids[row], self.index[row].name, float(ranking.scores[place]), place + 1)
             if query is not None:
                 candidate = candidate._replace(view=self.index.best_view(query, row))
             if ranking.dense is not None and ranking.dense_ranks is not None:
                 candidate = candidate._replace(
                     dense_score=float(ranking.dense[place]), dense_rank=int(ranking.dense_ranks[place]) or None
                 )
-            if ranking.exact is not None:
-                match = "partial" if likeness[place] > 0 else None
-                if ranking.exact[place]:
-                    match = "exact" if surface in (entity.name, *entity.aliases) else "normalized"
-                elif row in learned:
-                    match = "learned"
-                candidate = candidate._replace(name_score=float(likeness[place]), match=match)
+            if ranking.names is not None:
+                candidate = candidate._replace(name_score=float(likeness[place]), match=ranking.match(place))
             found.append(candidate)
         return found
+
+
+def _has_name(entity: Entity, surface: str) -> bool:
+    return surface in (entity.name, *entity.aliases)
 
 
 def _ranks(likeness: Vectors, depth: int) -> Rows:

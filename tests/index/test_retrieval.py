@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import ENTITIES
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelscope_plugin.data import Entity, Mention
@@ -93,6 +93,54 @@ def test_a_name_that_very_many_bear_is_bounded() -> None:
     index.add(entities, np.random.default_rng(1).normal(size=(1500, 8)).astype(np.float32))
     assert ids(index, "lexical", "无名", 3) == ["e0000", "e0001", "e0002"]
     assert ids(index, "hybrid", "无名", 1)[0] == ids(index, "dense", "无名", 1)[0]
+
+
+def test_names_written_as_the_mention_come_before_those_that_are_equal_once_normalised() -> None:
+    index = EntityIndex(8, "model")
+    entities = [
+        Entity("a", "大鵬"),
+        Entity("b", "大 鹏"),
+        Entity("c", "鲲", ("大鹏",)),
+        Entity("d", "大鹏"),
+        Entity("e", "江"),
+    ]
+    index.add(entities, VECTORS[[0, 1, 2, 3, 5]])
+    for retrieval in ("lexical", "hybrid"):
+        found = Retriever(index, retrieval).search(QUERY, ["大鹏"], 5)[0]
+        assert [one.match for one in found[:4]] == ["exact", "exact", "normalized", "normalized"]
+        assert {one.id for one in found[:2]} == {"c", "d"}
+
+
+def test_a_name_that_agrees_in_its_beginning_alone_is_not_exact() -> None:
+    index = EntityIndex(8, "model")
+    beginning = "大鹏" * 40
+    index.add([Entity("a", beginning + "甲"), Entity("b", beginning + "乙")], VECTORS[:2])
+    for retrieval in ("lexical", "hybrid"):
+        found = Retriever(index, retrieval).search(QUERY, [beginning + "乙"], 2)[0]
+        assert [(one.id, one.match) for one in found] == [("b", "exact"), ("a", "partial")]
+        assert {one.match for one in Retriever(index, retrieval).search(QUERY, [beginning], 2)[0]} == {"partial"}
+
+
+LETTERS = st.text(alphabet="大鹏鲲江", min_size=1, max_size=3)
+
+
+@given(
+    names=st.lists(LETTERS, min_size=140, max_size=160),
+    learned=st.lists(st.tuples(LETTERS, st.integers(0, 139)), max_size=5),
+    surface=LETTERS,
+    top_k=st.integers(1, 127),
+)
+@settings(max_examples=25)
+def test_first_candidates_do_not_depend_on_how_many_are_wanted(
+    names: list[str], learned: list[tuple[str, int]], surface: str, top_k: int
+) -> None:
+    index = EntityIndex(8, "model")
+    entities = [Entity(f"e{number}", name) for number, name in enumerate(names)]
+    index.add(entities, np.random.default_rng(2).normal(size=(len(names), 8)).astype(np.float32))
+    index.lexicon.learn([Mention(word, 0, len(word), (f"e{one}",)) for word, one in learned])
+    for retrieval in ("dense", "lexical", "hybrid"):
+        assert ids(index, retrieval, surface, top_k) == ids(index, retrieval, surface, 128)[:top_k]
+    assert ids(index, "lexical", surface, top_k) == ids(index, "lexical", surface, 1000)[:top_k]
 
 
 def test_unknown_retrieval_is_refused(small: EntityIndex) -> None:

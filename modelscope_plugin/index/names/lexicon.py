@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+
+from modelscope_plugin.data.names import normalized_name
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.errors import IndexFolderError
-from modelscope_plugin.index.names.alias_index import AliasIndex, comparable
+from modelscope_plugin.index.names.alias_index import AliasIndex
 
 _NAMES, _LEARNED = "names.safetensors", "learned.safetensors"
 
@@ -50,11 +53,14 @@ class Lexicon:
             if self._is_as_opened(_NAMES):
                 self._names = AliasIndex.load(self._files[_NAMES])
             else:
-                self._names = AliasIndex.build(
+                pairs = (
                     (name, row)
                     for row, entity in enumerate(self._knowledge_base)
                     for name in (entity.name, *entity.aliases)
                 )
+                ids = self._knowledge_base.ids
+                order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int32)
+                self._names = AliasIndex.build(pairs, order)
         return self._names
 
     @property
@@ -69,7 +75,8 @@ class Lexicon:
                 self._learned = AliasIndex.load(self._files[_LEARNED])
             else:
                 rows = self._knowledge_base.row_of
-                self._learned = AliasIndex.build((name, rows[one]) for name, one in self._pairs or () if one in rows)
+                pairs = ((name, rows[one]) for name, one in self._pairs or ())
+                self._learned = AliasIndex.build(pairs, self.names.order)
         return self._learned
 
     def learn(self, mentions: Iterable[Mention]) -> int:
@@ -85,7 +92,7 @@ class Lexicon:
             How many names are known in all.
         """
         self._pairs = self._learned_pairs() | {
-            (comparable(mention.surface), one)
+            (normalized_name(mention.surface), one)
             for mention in mentions
             for one in mention.entity_ids
             if one in self._knowledge_base.row_of
@@ -93,9 +100,15 @@ class Lexicon:
         self._learned = None
         return len(self._pairs)
 
-    def release(self) -> None:
-        """Let go of what is bound to the rows, which are about to change; names learnt are kept by id."""
-        self._pairs = self._learned_pairs()
+    def release(self, removed: Collection[str] = ()) -> None:
+        """Let go of what is bound to the rows, which are about to change; names learnt are kept by id.
+
+        Args:
+            removed: Ids that leave the knowledge base, and with them what was learnt: an entity that is added under
+                such an id later is another one. One that is replaced is the same in a new form, and keeps it.
+        """
+        gone = set(removed)
+        self._pairs = {(name, one) for name, one in self._learned_pairs() if one not in gone}
         self._names = self._learned = None
         self._files = {}
 

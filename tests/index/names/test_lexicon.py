@@ -27,7 +27,7 @@ def test_names_follow_what_is_added_and_removed(small: EntityIndex) -> None:
     assert bearers(small, "大鹏") == ["dapeng", "roc"]
     small.remove(["dapeng"])
     small.add([Entity("new", "新", ("大鹏",)), Entity("river", "黄河")], np.ones((2, 2), np.float32))
-    assert bearers(small, "大鹏") == ["roc", "new"]
+    assert bearers(small, "大鹏") == ["new", "roc"]
     assert bearers(small, "长江") == []
     assert bearers(small, "黄河") == ["river"]
 
@@ -40,7 +40,20 @@ def test_learned_names_are_kept_by_id(small: EntityIndex, tmp_path: Path) -> Non
     assert [opened.ids[row] for row in opened.lexicon.learned.exact("神鸟")] == ["roc"]
     opened.remove(["roc"])
     assert len(opened.lexicon.learned) == 0
-    assert opened.lexicon.learn(MENTIONS[:1]) == 1
+    assert opened.lexicon.learn(MENTIONS[:1]) == 0
+
+
+def test_learned_names_of_a_removed_entity_do_not_come_back_with_its_id(small: EntityIndex) -> None:
+    small.lexicon.learn([Mention("神鸟飞了", 0, 2, ("roc",))])
+    small.remove(["roc"])
+    small.add([Entity("roc", "洛克")], np.ones((1, 2), np.float32))
+    assert len(small.lexicon.learned) == 0
+
+
+def test_learned_names_of_an_entity_that_is_replaced_stay(small: EntityIndex) -> None:
+    small.lexicon.learn([Mention("神鸟飞了", 0, 2, ("roc",))])
+    small.add([Entity("roc", "鲲鹏", ("大鹏",))], np.ones((1, 2), np.float32))
+    assert [small.ids[row] for row in small.lexicon.learned.exact("神鸟")] == ["roc"]
 
 
 def test_saved_names_are_those_of_the_index(small: EntityIndex, tmp_path: Path) -> None:
