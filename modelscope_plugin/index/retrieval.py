@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,8 @@ _DEPTH = 128
 # Entities of exactly the mention's name that are brought in beside the lists; a name that more bear says little, and
 # the first of them by id have to do.
 _MAX_NAMESAKES = 1024
+# Mentions whose names were looked up last: the same ones come again and again.
+_REMEMBERED = 4096
 # Queries searched at once: their scores against the whole knowledge base have to fit in memory.
 _CHUNK = 1024
 
@@ -119,7 +122,8 @@ class Retriever:
         if not hasattr(top_k, "__index__") or top_k < 1:
             raise InputError(f"top_k={top_k!r} must be at least 1")
         if not self.needs_vectors:
-            yield from (self._lexical(surface, top_k) for surface in surfaces)
+            ranked = lru_cache(_REMEMBERED)(lambda surface: self._lexical(surface, top_k))
+            yield from map(ranked, surfaces)
             return
         assert vectors is not None
         depth = top_k if self.retrieval == "dense" else max(top_k, _DEPTH)

@@ -63,7 +63,8 @@ def fit_fusion(
     fusion = Fusion("weighted_sum", dense, names, learned)
     index.fitted["fusion"] = fusion.to_record()
     # Other candidates come first now than those that a NIL rule was fitted on.
-    index.fitted.get("nil", {}).pop("hybrid", None)
+    if isinstance(rules := index.fitted.get("nil"), dict):
+        rules.pop("hybrid", None)
     return fusion
 
 

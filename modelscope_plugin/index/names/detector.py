@@ -7,12 +7,14 @@ from functools import lru_cache
 from typing import Any
 
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.index.names.alias_index import MAX_NAME, AliasIndex
+from modelscope_plugin.index.names.alias_index import AliasIndex
 from modelscope_plugin.index.names.letters import Letters
 
 DEFAULT_MIN_LENGTH = 2
 DEFAULT_MAX_BEARERS = 100
 
+# Letters of a name at most; a longer one stands in no text.
+_LONGEST = 256
 # Letters searched at once, so that the matches of a text of any length are never all in memory.
 _WINDOW = 1 << 14
 
@@ -24,12 +26,12 @@ class DictionaryDetector:
     an apostrophe, a middle dot, or white space beside a word of Latin letters, digits or another script that writes
     words apart; any other punctuation only where the name is written with it ("Node.js", "你好，李焕英"). Left out
     are names that say little: shorter than ``min_length``, borne by more than ``max_bearers`` entities, or without a
-    letter. A match that would begin or end inside such a word is none; Han, Kana and Hangul have no such words.
+    letter; and those of more than 256 characters. A match that would begin or end inside such a word is none; Han, Kana and Hangul have no such words.
 
     Args:
         names: The alias index.
         written: From a row to the names of its entity as they are written; where it is not given, names are not found
-            with punctuation other than the joining kind, and of those cut at `MAX_NAME` only what is left.
+            with punctuation other than the joining kind.
         min_length: Characters that a name has at least, normalised.
         max_bearers: Entities that bear a name at most.
 
@@ -56,12 +58,12 @@ class DictionaryDetector:
         self._names = names
         self._written = written
         # Read from the entities when a text has punctuation where a name may have some, which is seldom.
-        self._letters_of = lru_cache(maxsize=1 << 12)(self._letters_of_bearers)
+        self._parted_of = lru_cache(maxsize=1 << 12)(self._parted_of_bearers)
         self._automaton: Any = AhoCorasick(
             (
                 name
                 for name, bearers in zip(names.names, names.bearer_counts().tolist(), strict=True)
-                if len(name) >= min_length and bearers <= max_bearers and any(map(str.isalpha, name))
+                if min_length <= len(name) <= _LONGEST and bearers <= max_bearers and any(map(str.isalpha, name))
             ),
             matchkind=MatchKind.Standard,
             implementation=Implementation.ContiguousNFA,
@@ -81,10 +83,8 @@ class DictionaryDetector:
         spans: list[tuple[int, int]] = []
         free = 0
         for start, end in self._matches(letters.text):
-            if start < free or not letters.is_border(start):
-                continue
-            end = max((one for one in self._ends(letters, start, end) if letters.is_border(one)), default=0)
-            if end:
+            whole = start >= free and letters.is_border(start) and letters.is_border(end)
+            if whole and self._is_written(letters, start, end):
                 spans.append(letters.span(start, end))
                 free = end
         return spans
@@ -94,27 +94,20 @@ class DictionaryDetector:
         for begin in range(0, len(letters), _WINDOW):
             # All of them: one that ends inside a word must not hide a shorter one that does not.
             found = self._automaton.find_matches_as_indexes(
-                letters[begin : begin + _WINDOW + MAX_NAME - 1], overlapping=True
+                letters[begin : begin + _WINDOW + _LONGEST - 1], overlapping=True
             )
             matches = {(begin + start, begin + end) for _, start, end in found if start < _WINDOW}
             yield from sorted(matches, key=lambda match: (match[0], -match[1]))
 
-    def _ends(self, letters: Letters, start: int, end: int) -> Iterator[int]:
-        """Where the names end that a match is of: at its own end, or behind it where the name was cut."""
-        cut = end - start == MAX_NAME and self._written is not None
-        if not cut and not letters.parted(start, end):
-            yield end
-            return
-        for name in self._letters_of(letters.text[start:end]):
-            end = start + len(name.text)
-            parted = letters.parted(start, end)
-            if letters.text.startswith(name.text, start) and parted in ([], name.parted(0, len(name.text))):
-                yield end
+    def _is_written(self, letters: Letters, start: int, end: int) -> bool:
+        """Whether the punctuation in a match is that of a name."""
+        parted = letters.parted(start, end)
+        return not parted or any(parted == name for name in self._parted_of(letters.text[start:end]))
 
-    def _letters_of_bearers(self, name: str) -> tuple[Letters, ...]:
-        """A name in all the ways in which its bearers write it, uncut."""
+    def _parted_of_bearers(self, name: str) -> tuple[list[tuple[int, str]], ...]:
+        """Where punctuation stands in a name, in all the ways in which its bearers write it."""
         if self._written is None:
             return ()
         rows = self._names.exact(name).tolist()
-        ways = {way for row in rows for way in self._written(row)}
-        return tuple(letters for way in sorted(ways) if (letters := Letters(way)).text[:MAX_NAME] == name)
+        ways = map(Letters, sorted({way for row in rows for way in self._written(row)}))
+        return tuple(letters.parted(0, len(name)) for letters in ways if letters.text == name)

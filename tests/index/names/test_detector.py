@@ -141,7 +141,7 @@ def test_wide_scripts_have_no_words() -> None:
     assert found("서울에서ガンダムを見る", ["서울", "ガンダム"]) == ["서울", "ガンダム"]
 
 
-def test_name_that_the_index_cut_is_found_whole() -> None:
+def test_long_name_is_found_whole() -> None:
     name = "The Journal of " + "very " * 20 + "long names"
     assert found(f"in {name}.", [name]) == [name]
     assert found("in The Journal of " + "very " * 20 + "long nam.", [name]) == []
