@@ -24,9 +24,10 @@ class DictionaryDetector:
 
     Matching is by normalised characters (width, case, script, punctuation). Inside a name the text may have a hyphen,
     an apostrophe, a middle dot, or white space beside a word of Latin letters, digits or another script that writes
-    words apart; any other punctuation only where the name is written with it ("Node.js", "你好，李焕英"). Left out
-    are names that say little: shorter than ``min_length``, borne by more than ``max_bearers`` entities, or without a
-    letter; and those of more than 256 characters. A match that would begin or end inside such a word is none; Han, Kana and Hangul have no such words.
+    words apart; any other punctuation only where the name is written with it ("Node.js", "你好，李焕英"). A match
+    that would begin or end inside such a word is none; Han, Kana and Hangul have no such words. Left out are names
+    that say little: shorter than ``min_length``, borne by more than ``max_bearers`` entities, or without a letter; and
+    those of more than 256 characters.
 
     Args:
         names: The alias index.
