@@ -17,8 +17,8 @@ ROWS_FILE = "search_rows.npy"
 """The row of each vector in the order FAISS holds them, -1 where it was removed."""
 
 # Candidates ranked for each one wanted, and how many at least.
-_PER_K, _LEAST = 4, 512
-FEWEST = 2 * _LEAST
+_PER_K, _LEAST = 3, 256
+FEWEST = 1024
 """Up to so many vectors every search is exact."""
 
 # Rows given to FAISS at once.
@@ -189,13 +189,14 @@ class ApproximateIndex:
 
         def rank(number: int) -> None:
             found = self._rows[places[number][places[number] >= 0]]
-            found = np.sort(found[found >= 0])
+            found = found[found >= 0]
             if len(found) < k:
                 short.append(number)
                 return
-            found_scores = self.stored.scores(queries[number], found)
-            best = np.argsort(-found_scores, kind="stable")[:k]
-            scores[number], rows[number] = found_scores[best], found[best]
+            nearest = found[np.argpartition(-self.stored.rough_scores(queries[number], found), k - 1)[:k]]
+            found_scores = self.stored.scores(queries[number], nearest)
+            best = np.argsort(-found_scores, kind="stable")
+            scores[number], rows[number] = found_scores[best], nearest[best]
 
         for_each(rank, len(queries))
         if short:

@@ -136,6 +136,14 @@ class StoredVectors:
             scores = scores * self._scales[rows] + np.vecdot(query, self.center, dtype=np.float64)
         return scores.astype(np.float32)
 
+    def rough_scores(self, query: Vectors, rows: Rows) -> Vectors:
+        """As `scores`, but as one matrix product in float32: twice as fast, for choosing among candidates."""
+        found = _numbers(self.matrix[rows])
+        if self.precision != "int8":
+            return found @ query
+        rough: Vectors = (found @ (query * self.spread)) * self._scales[rows] + query @ self.center
+        return rough
+
     def save(self, folder: Path) -> list[str]:
         """Write the files of the vectors into a folder and give their names."""
         np.save(folder / VECTORS_FILE, self.matrix)

@@ -33,6 +33,10 @@ _KIND = re.compile(r"([^,]+,)*(IVF|HNSW)\d")
 _LEAST_EFFORT = 8
 # Up to so many dimensions finer codes cost little.
 _FEW_DIMENSIONS = 256
+# What an approximate search finds of the exact list at a cost that still pays.
+_NEARLY_ALL = 0.996
+# Of what a target allows to be missed, so much on the queries that decide: others find a little less.
+_RESERVE = 0.9
 # An effort this much larger than one that falls short is near enough to the least.
 _FINE = 1.1
 _CHUNK = 256
@@ -197,9 +201,10 @@ def _measured(
     asked = slice(None)
     if kind != "exact":
         index, trained, asked = ApproximateIndex.train(stored, kind), len(stored), slice(1, None, 2)
-        # What precision and truncation lose, no effort brings back: it is chosen by what is stored.
-        best = entities.first(exact, queries[::2], _largest(entities))
-        if not _reach_targets(index, entities, queries[::2], best, ks) and not insist:
+        deciding, right = queries[::2], truth[::2]
+        best = entities.first(exact, deciding, _largest(entities))
+        wanted = {k: _wanted(RECALL_TARGETS[k], recall_of(best, right, k)) for k in ks}
+        if not _reach(index, entities, deciding, right, wanted) and not insist:
             return _measured(stored, entities, queries, "exact", truth, truncate_dim)
         effort = index.effort
     recall = {k: recall_of(entities.first(index, queries[asked], k), truth[asked], k) for k in ks}
@@ -239,14 +244,24 @@ def _largest(entities: EntityVectors) -> int:
     return max((k for k in RECALL_TARGETS if k <= len(entities.ids)), default=0)
 
 
-def _reach_targets(
-    index: ApproximateIndex, entities: EntityVectors, queries: Vectors, best: Rows, ks: list[int]
+def _wanted(target: float, best: float) -> float:
+    """The recall to aim at for a target, where exact search of what is stored has the recall ``best``.
+
+    What precision and truncation lose, no effort brings back: where that is too much, the aim is as large a share of
+    what is left.
+    """
+    aim = 1 - _RESERVE * (1 - target)
+    return aim if best * _NEARLY_ALL >= aim else aim * best
+
+
+def _reach(
+    index: ApproximateIndex, entities: EntityVectors, queries: Vectors, truth: Rows, wanted: dict[int, float]
 ) -> bool:
-    """Set about the least effort that reaches the targets, or the largest; whether it reaches them."""
+    """Set about the least effort that has the recall wanted, or the largest; whether it has it."""
 
     def reaches(effort: int) -> bool:
         index.effort = effort
-        return all(recall_of(entities.first(index, queries, k), best, k) >= RECALL_TARGETS[k] for k in ks)
+        return all(recall_of(entities.first(index, queries, k), truth, k) >= wanted[k] for k in wanted)
 
     enough, short = min(_LEAST_EFFORT, index.most_effort), 0
     while not reaches(enough):
