@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from conftest import ENTITIES, MENTIONS
 from modelscope_plugin.data import entity_text
 from modelscope_plugin.encoding import EntityEncoder, torch_backend
 from modelscope_plugin.encoding.packed_linear import PackedLinear, can_pack, with_packed_linears
+from modelscope_plugin.models.scratch import write_random_bert
 
 
 @pytest.fixture
@@ -65,3 +67,11 @@ def test_16_bit_arithmetic_gives_float32_vectors_close_by(model_folder: Path, en
     assert found.dtype == np.float32
     assert 1e-4 < np.abs(found - expected).max() < 0.2
     assert half.fingerprint == encoder.fingerprint
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+def test_compiled_model_gives_the_plain_vectors(tmp_path: Path) -> None:
+    texts = ["苹果", "苹果发布了新手机", "发布"]
+    write_random_bert(tmp_path, texts=texts, hidden_size=64, layers=1)
+    plain, compiled = (EntityEncoder.from_pretrained(tmp_path, device="cpu", compile=each) for each in (False, True))
+    np.testing.assert_allclose(compiled.encode_document(texts), plain.encode_document(texts), atol=1e-5)
