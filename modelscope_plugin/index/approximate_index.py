@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from modelscope_plugin.errors import InputError
+from modelscope_plugin.index.faiss_kinds import dial_of, new_codes, reason_of
 from modelscope_plugin.index.stored_vectors import Rows, StoredVectors, Vectors
 from modelscope_plugin.index.threads import for_each
 from modelscope_plugin.index.vector_index import FlatIndex, fastest_way
@@ -25,55 +26,8 @@ FEWEST = 1024
 _BLOCK = 16384
 PER_LIST = 40
 """Vectors to train on for each list; FAISS warns below 39."""
-
-
 # Vectors to learn codes from where there are no lists.
 _GRAPH_SAMPLE = 100_000
-
-
-class _Dial(NamedTuple):
-    """What of an index of FAISS decides how much of it a search looks at; ``lists`` is 0 for a graph."""
-
-    part: Any
-    name: str
-    lists: int
-
-
-def _dial(codes: Any) -> _Dial:
-    import faiss
-
-    found = faiss.try_extract_index_ivf(codes)
-    if found is not None:
-        return _Dial(found, "nprobe", int(found.nlist))
-    inner = codes
-    while isinstance(inner, faiss.IndexPreTransform):
-        inner = faiss.downcast_index(inner.index)
-    if isinstance(inner, faiss.IndexHNSW):
-        return _Dial(inner.hnsw, "efSearch", 0)
-    raise ValueError("it has neither inverted lists nor an HNSW graph")
-
-
-def new_codes(dimension: int, kind: str) -> Any:
-    """An empty index of FAISS, for dot products.
-
-    Raises:
-        InputError: If FAISS knows no such kind, or it is not one that `ApproximateIndex` can search with.
-    """
-    import faiss
-
-    try:
-        codes = faiss.index_factory(dimension, kind, faiss.METRIC_INNER_PRODUCT)
-        _dial(codes)
-    except (RuntimeError, ValueError) as error:
-        raise InputError(
-            f"FAISS cannot make an index of kind {kind!r} of {dimension} dimensions ({_reason(error)}); choose "
-            "another, or search exactly"
-        ) from None
-    return codes
-
-
-def _reason(error: Exception) -> str:
-    return str(error).rsplit("Error: ", 1)[-1]
 
 
 class ApproximateIndex:
@@ -97,7 +51,7 @@ class ApproximateIndex:
         self._codes = codes
         self._rows = rows
         self._mapped = mapped
-        self._dial = _dial(codes)
+        self._dial = dial_of(codes)
 
     @classmethod
     def train(cls, stored: StoredVectors, kind: str, seed: int = 0) -> ApproximateIndex:
@@ -115,14 +69,14 @@ class ApproximateIndex:
         """
         codes = new_codes(stored.dimension, kind)
         try:
-            dial = _dial(codes)
+            dial = dial_of(codes)
             size = min(len(stored), PER_LIST * dial.lists if dial.lists else _GRAPH_SAMPLE)
             sample = np.sort(np.random.default_rng(seed).choice(len(stored), size, replace=False))
             codes.train(stored[sample])
         except (RuntimeError, ValueError) as error:
             raise InputError(
                 f"FAISS cannot make an index of kind {kind!r} of {len(stored)} vectors of {stored.dimension} "
-                f"dimensions ({_reason(error)}); choose another, or search exactly"
+                f"dimensions ({reason_of(error)}); choose another, or search exactly"
             ) from None
         index = cls(stored, codes, np.empty(0, dtype=np.int64))
         index._extend(0)
@@ -156,7 +110,7 @@ class ApproximateIndex:
 
         if self._mapped and len(vectors):
             self._codes, self._mapped = faiss.deserialize_index(faiss.serialize_index(self._codes)), False
-            self._dial = _dial(self._codes)
+            self._dial = dial_of(self._codes)
         first = len(self.stored)
         self.stored.add(vectors)
         self._extend(first)
@@ -224,7 +178,7 @@ class ApproximateIndex:
         flags = getattr(faiss, "IO_FLAG_MMAP_IFC", 0)
         try:
             codes = faiss.read_index(str(folder / SEARCH_FILE), flags)
-            _dial(codes)
+            dial_of(codes)
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"{SEARCH_FILE}: {error}") from None
         rows = np.load(folder / ROWS_FILE)

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.index.approximate_index import FEWEST, PER_LIST, ApproximateIndex, new_codes
+from modelscope_plugin.index.approximate_index import FEWEST, PER_LIST, ApproximateIndex
 from modelscope_plugin.index.entity_search import search_entities
+from modelscope_plugin.index.faiss_kinds import new_codes
 from modelscope_plugin.index.stored_vectors import Rows, StoredVectors, Vectors
 from modelscope_plugin.index.vector_index import FlatIndex, VectorIndex
 from modelscope_plugin.index.view_table import ViewTable

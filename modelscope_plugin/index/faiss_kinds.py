@@ -1,0 +1,64 @@
+"""Kinds of FAISS index that an approximate search can use, and what decides how much of them it looks at."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from modelscope_plugin.errors import InputError
+
+
+class Dial(NamedTuple):
+    """What of an index of FAISS decides how much of it a search looks at.
+
+    Attributes:
+        part: The object.
+        name: Its attribute.
+        lists: The inverted lists there are; 0 for a graph.
+    """
+
+    part: Any
+    name: str
+    lists: int
+
+
+def dial_of(codes: Any) -> Dial:
+    """The dial of an index of FAISS, which may transform vectors first.
+
+    Raises:
+        ValueError: If it has none.
+    """
+    import faiss
+
+    found = faiss.try_extract_index_ivf(codes)
+    if found is not None:
+        return Dial(found, "nprobe", int(found.nlist))
+    inner = codes
+    while isinstance(inner, faiss.IndexPreTransform):
+        inner = faiss.downcast_index(inner.index)
+    if isinstance(inner, faiss.IndexHNSW):
+        return Dial(inner.hnsw, "efSearch", 0)
+    raise ValueError("it has neither inverted lists nor an HNSW graph")
+
+
+def new_codes(dimension: int, kind: str) -> Any:
+    """An empty index of FAISS, for dot products.
+
+    Raises:
+        InputError: If FAISS knows no such kind, or it has no dial.
+    """
+    import faiss
+
+    try:
+        codes = faiss.index_factory(dimension, kind, faiss.METRIC_INNER_PRODUCT)
+        dial_of(codes)
+    except (RuntimeError, ValueError) as error:
+        raise InputError(
+            f"FAISS cannot make an index of kind {kind!r} of {dimension} dimensions ({reason_of(error)}); choose "
+            "another, or search exactly"
+        ) from None
+    return codes
+
+
+def reason_of(error: Exception) -> str:
+    """What FAISS says of an error, without the place in its source."""
+    return str(error).rsplit("Error: ", 1)[-1]
