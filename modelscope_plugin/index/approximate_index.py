@@ -26,8 +26,10 @@ FEWEST = 1024
 _BLOCK = 16384
 PER_LIST = 40
 """Vectors to train on for each list; FAISS warns below 39."""
-# Vectors to learn codes from where there are no lists.
-_GRAPH_SAMPLE = 100_000
+# Lists to look at at least.
+_LEAST_LISTS = 8
+# Vectors to learn codes from, also where there are few lists or none.
+_LEAST_SAMPLE = 20_000
 
 
 class ApproximateIndex:
@@ -68,18 +70,20 @@ class ApproximateIndex:
             InputError: If FAISS cannot train it on so few vectors, or it is neither of the two.
         """
         codes = new_codes(stored.dimension, kind)
+        size = min(len(stored), max(PER_LIST * dial_of(codes).lists, _LEAST_SAMPLE))
+        sample = stored[np.sort(np.random.default_rng(seed).choice(len(stored), size, replace=False))]
+        with np.errstate(over="ignore"):
+            if not np.isfinite(np.vecdot(sample, sample)).all():
+                raise InputError("the vectors are too large for an approximate search; search exactly")
         try:
-            dial = dial_of(codes)
-            size = min(len(stored), PER_LIST * dial.lists if dial.lists else _GRAPH_SAMPLE)
-            sample = np.sort(np.random.default_rng(seed).choice(len(stored), size, replace=False))
-            codes.train(stored[sample])
-        except (RuntimeError, ValueError) as error:
+            codes.train(sample)
+            index = cls(stored, codes, np.empty(0, dtype=np.int64))
+            index._extend(0)
+        except (RuntimeError, ValueError, MemoryError) as error:
             raise InputError(
                 f"FAISS cannot make an index of kind {kind!r} of {len(stored)} vectors of {stored.dimension} "
                 f"dimensions ({reason_of(error)}); choose another, or search exactly"
             ) from None
-        index = cls(stored, codes, np.empty(0, dtype=np.int64))
-        index._extend(0)
         return index
 
     def __len__(self) -> int:
@@ -98,6 +102,11 @@ class ApproximateIndex:
     @effort.setter
     def effort(self, value: int) -> None:
         setattr(self._dial.part, self._dial.name, value)
+
+    @property
+    def least_effort(self) -> int:
+        """The `effort` to begin with; a graph looks at as many nodes as candidates are wanted in any case."""
+        return _LEAST_LISTS if self._dial.lists else _LEAST
 
     @property
     def most_effort(self) -> int:
@@ -182,6 +191,8 @@ class ApproximateIndex:
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"{SEARCH_FILE}: {error}") from None
         rows = np.load(folder / ROWS_FILE)
+        if rows.dtype != np.int64 or rows.max(initial=-1) >= len(stored):
+            raise ValueError(f"{ROWS_FILE} holds no rows of these vectors")
         if codes.d != stored.dimension or rows.shape != (codes.ntotal,) or np.count_nonzero(rows >= 0) != len(stored):
             raise ValueError(f"{SEARCH_FILE} is not of these vectors")
         return cls(stored, codes, rows, mapped=bool(flags))

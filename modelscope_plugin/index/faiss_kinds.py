@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 from modelscope_plugin.errors import InputError
 
+_FEWEST_LINKS, _MOST_LINKS = 2, 1024
+
 
 class Dial(NamedTuple):
     """What of an index of FAISS decides how much of it a search looks at.
@@ -29,14 +31,21 @@ def dial_of(codes: Any) -> Dial:
     """
     import faiss
 
+    if isinstance(codes, faiss.IndexIDMap | faiss.IndexIDMap2):
+        raise ValueError("it numbers its vectors itself")
     found = faiss.try_extract_index_ivf(codes)
     if found is not None:
+        if found.nlist < 1:
+            raise ValueError("it has no lists")
         return Dial(found, "nprobe", int(found.nlist))
     inner = codes
     while isinstance(inner, faiss.IndexPreTransform):
         inner = faiss.downcast_index(inner.index)
     if isinstance(inner, faiss.IndexHNSW):
-        return Dial(inner.hnsw, "efSearch", 0)
+        graph: Any = inner.hnsw
+        if not _FEWEST_LINKS <= graph.nb_neighbors(1) <= _MOST_LINKS:
+            raise ValueError(f"a graph needs {_FEWEST_LINKS} to {_MOST_LINKS} links of a node")
+        return Dial(graph, "efSearch", 0)
     raise ValueError("it has neither inverted lists nor an HNSW graph")
 
 
@@ -51,7 +60,7 @@ def new_codes(dimension: int, kind: str) -> Any:
     try:
         codes = faiss.index_factory(dimension, kind, faiss.METRIC_INNER_PRODUCT)
         dial_of(codes)
-    except (RuntimeError, ValueError) as error:
+    except (RuntimeError, ValueError, MemoryError) as error:
         raise InputError(
             f"FAISS cannot make an index of kind {kind!r} of {dimension} dimensions ({reason_of(error)}); choose "
             "another, or search exactly"

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ from modelscope_plugin.index.faiss_kinds import new_codes
 from modelscope_plugin.index.stored_vectors import Rows, StoredVectors, Vectors
 from modelscope_plugin.index.vector_index import FlatIndex, VectorIndex
 from modelscope_plugin.index.view_table import ViewTable
+
+logger = logging.getLogger(__name__)
 
 AUTO_ENTITIES = 300_000
 """From so many entities on ``auto`` searches approximately: some six times as fast (benchmarks/results/search.json)."""
@@ -31,16 +34,24 @@ RENEW_SHARE = 0.2
 """An approximate index of which more than this share was added or removed since it was trained should be renewed."""
 
 _KIND = re.compile(r"([^,]+,)*(IVF|HNSW)\d")
-_LEAST_EFFORT = 8
 # Up to so many dimensions finer codes cost little.
 _FEW_DIMENSIONS = 256
 # What an approximate search finds of the exact list at a cost that still pays.
 _NEARLY_ALL = 0.996
 # Of what a target allows to be missed, so much on the queries that decide: others find a little less.
 _RESERVE = 0.9
+# More effort that finds no more than this share finds it too dearly.
+_HARDLY = 0.001
 # An effort this much larger than one that falls short is near enough to the least.
 _FINE = 1.1
 _CHUNK = 256
+
+
+_TYPES = {
+    **dict.fromkeys(("kind", "precision", "search"), str),
+    **dict.fromkeys(("truncate_dim", "effort", "queries", "trained"), int),
+    "renewed": bool,
+}
 
 
 class EntityVectors(NamedTuple):
@@ -76,6 +87,9 @@ class Tuning:
         recall: Share of the exact first k entities that is found, by k; empty for exact search of whole float32 ones.
         queries: Queries this was measured on.
         trained: Vectors that the index was trained and filled with.
+        search: What was asked for: one of `SEARCHES`, or a kind of FAISS index.
+        renewed: Whether it was made again of changed vectors; recall is then measured against exact search of these as
+            they are stored.
     """
 
     kind: str = "exact"
@@ -85,6 +99,8 @@ class Tuning:
     recall: dict[int, float] = field(default_factory=dict)
     queries: int = 0
     trained: int = 0
+    search: str = "auto"
+    renewed: bool = False
 
     def to_record(self) -> dict[str, Any]:
         """As a JSON object."""
@@ -99,7 +115,11 @@ class Tuning:
         """
         try:
             recall = {int(k): float(value) for k, value in record["recall"].items()}
-            return cls(**{**record, "recall": recall})
+            tuning = cls(**{**record, "recall": recall})
+            for name, kind in _TYPES.items():
+                if type(getattr(tuning, name)) is not kind:
+                    raise TypeError(f"{name}={getattr(tuning, name)!r} is no {kind.__name__}")
+            return tuning
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"search: {error}") from None
 
@@ -109,7 +129,8 @@ class Tuning:
             parts.append(f"{self.truncate_dim} dimensions")
         if self.recall:
             figures = ", ".join(f"@{k} {100 * value:.1f}" for k, value in self.recall.items())
-            parts.append(f"recall of the exact list {figures} on {self.queries} queries")
+            of = "the exact list" + " of what is stored" * self.renewed
+            parts.append(f"recall of {of} {figures} on {self.queries} queries")
         return "; ".join(parts)
 
 
@@ -157,12 +178,16 @@ def tuned(
     if kind == "exact" and precision == "float32" and kept == dimension:
         return FlatIndex(stored), Tuning()
     if len(queries) < 2:
-        raise InputError("at least 2 queries are needed to measure recall")
+        raise InputError(
+            "at least 2 mentions are needed to measure recall: name a file of them (--queries), or store all "
+            "dimensions in float32 and search exactly"
+        )
     whole = StoredVectors(dimension)
     whole.add(vectors)
     truth = entities.first(FlatIndex(whole), queries, _largest(entities))
     queries = np.ascontiguousarray(queries[:, :kept])
-    return _measured(stored, entities, queries, kind, truth, truncate_dim or 0, insist=search != "auto")
+    wish = Tuning(kind, precision, truncate_dim or 0, search=search)
+    return _measured(stored, entities, queries, truth, wish)
 
 
 def tuned_again(
@@ -179,37 +204,41 @@ def tuned_again(
     Returns:
         As for `tuned`.
     """
-    kind = before.kind
-    if kind == approximate_kind(before.trained, stored.dimension):  # not one that was asked for
-        kind = approximate_kind(len(stored), stored.dimension)
     truth = entities.first(FlatIndex(stored), queries, _largest(entities))
-    return _measured(stored, entities, queries, kind, truth, before.truncate_dim)
+    kind = approximate_kind(len(stored), stored.dimension)
+    wish = replace(before, kind=kind, search="approximate", renewed=True)
+    if before.search not in SEARCHES and kind != "exact":
+        try:
+            return _measured(stored, entities, queries, truth, replace(wish, kind=before.search, search=before.search))
+        except InputError as error:
+            logger.warning("%s; %s is made instead", error, kind)
+    index, tuning = _measured(stored, entities, queries, truth, wish)
+    return index, replace(tuning, search=before.search)
 
 
 def _measured(
-    stored: StoredVectors,
-    entities: EntityVectors,
-    queries: Vectors,
-    kind: str,
-    truth: Rows,
-    truncate_dim: int,
-    *,
-    insist: bool = True,
+    stored: StoredVectors, entities: EntityVectors, queries: Vectors, truth: Rows, wish: Tuning
 ) -> tuple[FlatIndex | ApproximateIndex, Tuning]:
+    """Make the index that is wished for, choose its effort and measure it."""
     ks = [k for k in RECALL_TARGETS if k <= len(entities.ids)]
-    exact, effort, trained = FlatIndex(stored), 0, 0
-    index: FlatIndex | ApproximateIndex = exact
-    asked = slice(None)
-    if kind != "exact":
-        index, trained, asked = ApproximateIndex.train(stored, kind), len(stored), slice(1, None, 2)
-        deciding, right = queries[::2], truth[::2]
-        best = entities.first(exact, deciding, _largest(entities))
-        wanted = {k: _wanted(RECALL_TARGETS[k], recall_of(best, right, k)) for k in ks}
-        if not _reach(index, entities, deciding, right, wanted) and not insist:
-            return _measured(stored, entities, queries, "exact", truth, truncate_dim)
-        effort = index.effort
-    recall = {k: recall_of(entities.first(index, queries[asked], k), truth[asked], k) for k in ks}
-    return index, Tuning(kind, stored.precision, truncate_dim, effort, recall, len(truth[asked]), trained)
+    index: FlatIndex | ApproximateIndex = FlatIndex(stored)
+    if wish.kind == "exact":
+        if stored.precision == "float32" and not wish.truncate_dim:
+            return index, Tuning()
+        recall = {k: recall_of(entities.first(index, queries, k), truth, k) for k in ks}
+        return index, replace(wish, effort=0, recall=recall, queries=len(queries), trained=0)
+    deciding, right, measured = queries[::2], truth[::2], slice(1, None, 2)
+    best = entities.first(index, deciding, _largest(entities))
+    wanted = {k: _wanted(RECALL_TARGETS[k], recall_of(best, right, k)) for k in ks}
+    index = ApproximateIndex.train(stored, wish.kind)
+    reached = _reach(index, entities, deciding, right, wanted)
+    if not reached and wish.search == "auto":
+        return _measured(stored, entities, queries, truth, replace(wish, kind="exact"))
+    recall = {k: recall_of(entities.first(index, queries[measured], k), truth[measured], k) for k in ks}
+    tuning = replace(wish, effort=index.effort, recall=recall, queries=len(truth[measured]), trained=len(stored))
+    if not reached:
+        logger.warning("%s: that is short of the recall wanted; a finer kind, or exact search, finds more", tuning)
+    return index, tuning
 
 
 def check_choices(search: str, truncate_dim: int | None, dimension: int) -> None:
@@ -258,19 +287,26 @@ def _wanted(target: float, best: float) -> float:
 def _reach(
     index: ApproximateIndex, entities: EntityVectors, queries: Vectors, truth: Rows, wanted: dict[int, float]
 ) -> bool:
-    """Set about the least effort that has the recall wanted, or the largest; whether it has it."""
+    """Set about the least effort that has the recall wanted; else the one from which more of it finds hardly more."""
 
-    def reaches(effort: int) -> bool:
+    def found(effort: int) -> dict[int, float]:
         index.effort = effort
-        return all(recall_of(entities.first(index, queries, k), truth, k) >= wanted[k] for k in wanted)
+        return {k: recall_of(entities.first(index, queries, k), truth, k) for k in wanted}
 
-    enough, short = min(_LEAST_EFFORT, index.most_effort), 0
-    while not reaches(enough):
-        if enough == index.most_effort:
+    def enough(recall: dict[int, float]) -> bool:
+        return all(recall[k] >= wanted[k] for k in wanted)
+
+    effort, short = min(index.least_effort, index.most_effort), 0
+    recall = found(effort)
+    while not enough(recall):
+        more = min(2 * effort, index.most_effort)
+        gained = found(more)
+        if all(gained[k] - recall[k] < _HARDLY for k in wanted):
+            index.effort = effort
             return False
-        enough, short = min(2 * enough, index.most_effort), enough
-    while short and enough - short > 1 and enough > _FINE * short:
-        between = (enough + short) // 2
-        enough, short = (between, short) if reaches(between) else (enough, between)
-    index.effort = enough
+        effort, short, recall = more, effort, gained
+    while short and effort - short > 1 and effort > _FINE * short:
+        between = (effort + short) // 2
+        effort, short = (between, short) if enough(found(between)) else (effort, between)
+    index.effort = effort
     return True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Protocol, runtime_checkable
 
 import numpy as np
@@ -96,6 +97,14 @@ def _knn(queries: Vectors, vectors: Vectors, k: int) -> tuple[Vectors, Rows]:
         return faiss.knn(queries, vectors, k, metric=faiss.METRIC_INNER_PRODUCT)
 
 
+@cache
+def _own_way() -> tuple[int, int]:
+    """The settings of FAISS before they were first changed, to which threads that search at once all go back."""
+    from faiss import cvar
+
+    return cvar.distance_compute_blas_threshold, cvar.distance_compute_blas_database_bs
+
+
 @contextmanager
 def fastest_way(queries: int) -> Iterator[None]:
     """Let FAISS multiply matrices for a batch of queries; what it finds is the same either way.
@@ -104,7 +113,7 @@ def fastest_way(queries: int) -> Iterator[None]:
     """
     from faiss import cvar
 
-    before = cvar.distance_compute_blas_threshold, cvar.distance_compute_blas_database_bs
+    before = _own_way()
     cvar.distance_compute_blas_threshold = 1 if queries >= _MATRIX_PRODUCT else np.iinfo(np.int32).max
     cvar.distance_compute_blas_database_bs = max(1024, min(_ROWS, _SCORES // max(queries, 1)))
     try:

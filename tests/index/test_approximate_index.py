@@ -125,7 +125,13 @@ def test_kinds_with_lists_or_a_graph_are_searched_saved_and_changed(kind: str, t
     assert opened.effort == 48
 
 
-@pytest.mark.parametrize("kind", ["Nonsense", "Flat", "PQ4", "IVF5000,Flat", "IVF16,PQ7", "IDMap,HNSW16,Flat"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("Nonsense", "Flat", "PQ4", "IVF5000,Flat", "IVF0,Flat", "IVF16,PQ7", "HNSW0", "HNSW1", "HNSW10000000"),
+        *("IDMap,HNSW16,Flat", "IDMap2,IVF16,Flat"),
+    ],
+)
 def test_a_kind_that_faiss_cannot_make_is_named(kind: str) -> None:
     with pytest.raises(InputError, match=f"index of kind '{kind}' of .*16 dimensions"):
         ApproximateIndex.train(stored_of(clustered(ROWS)), kind)
@@ -187,7 +193,7 @@ def test_tune_refuses_dimensions_that_are_not_there(truncate_dim: int) -> None:
 def test_tune_refuses_to_measure_on_one_query() -> None:
     index = EntityIndex(DIMENSION, "指纹")
     index.add([entity(0)], clustered(1))
-    with pytest.raises(InputError, match="at least 2 queries"):
+    with pytest.raises(InputError, match=r"at least 2 mentions .*--queries"):
         index.tune(clustered(1), precision="int8")
 
 
@@ -244,11 +250,40 @@ def test_much_changed_index_is_renewed_with_the_queries_it_was_measured_on(tmp_p
     assert renewed.recall[16] > 0.97
 
 
-def test_index_that_lost_nearly_everything_is_exact_again() -> None:
-    index = tuned_index(search="approximate")
-    index.remove([f"{number:05}" for number in range(10, ROWS)])
+@pytest.mark.parametrize("search", ["approximate", "IVF64,Flat", "HNSW16,SQ8"])
+@pytest.mark.parametrize("kept", [0, 10])
+def test_index_that_lost_nearly_everything_is_exact_again(search: str, kept: int) -> None:
+    index = tuned_index(search=search)
+    index.remove([f"{number:05}" for number in range(kept, ROWS)])
     renewed = index.renew()
-    assert (renewed is not None and renewed.kind, len(index.search(clustered(1), 20)[0])) == ("exact", 10)
+    assert (renewed is not None and renewed.kind, len(index.search(clustered(1), 20)[0])) == ("exact", kept)
+
+
+def test_kind_asked_for_is_kept_while_it_can_be_made() -> None:
+    index = tuned_index(search="IVF1500,Flat")
+    index.remove([f"{number:05}" for number in range(2000, ROWS)])
+    first = index.renew()
+    assert first is not None
+    assert (first.kind, first.search) == ("IVF1500,Flat", "IVF1500,Flat")
+    assert "of the exact list of what is stored" in str(first)
+    index.remove([f"{number:05}" for number in range(1200, 2000)])
+    second = index.renew()
+    assert second is not None
+    assert (second.kind, second.search) == (approximate_kind(1200, DIMENSION), "IVF1500,Flat")
+
+
+def test_kind_that_cannot_find_enough_is_said_and_takes_no_more_effort_than_it_gains_by(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    tuning = tuned_index(search="HNSW16,PQ1x4").tuning
+    assert tuning.recall[16] < 0.9
+    assert tuning.effort < ROWS
+    assert "short of the recall wanted" in caplog.text
+
+
+def test_vectors_too_large_to_be_compared_are_refused() -> None:
+    with pytest.raises(InputError, match="search exactly"):
+        ApproximateIndex.train(stored_of(1e25 * clustered(ROWS)), KIND)
 
 
 @pytest.mark.parametrize("name", ["search.faiss", "search_rows.npy", "queries.npy", "scales.npz"])
