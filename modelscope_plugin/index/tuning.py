@@ -22,7 +22,8 @@ from modelscope_plugin.index.view_table import ViewTable
 logger = logging.getLogger(__name__)
 
 AUTO_ENTITIES = 300_000
-"""From so many entities on ``auto`` searches approximately: some six times as fast (benchmarks/results/search.json)."""
+"""From so many entities on ``auto`` searches approximately: four times as fast as exact search there, fourteen times
+with 1,000,000 (benchmarks/results/search_300000.json, search.json)."""
 
 SEARCHES = ("exact", "approximate", "auto")
 """How an index can be searched, beside the kinds of FAISS index that `ApproximateIndex.train` takes."""

@@ -30,7 +30,6 @@ class EntityLinker:
         index: Its index of the knowledge base.
         retrieval: ``hybrid`` (names first, vectors and names fused), ``dense`` (vectors alone) or ``lexical`` (names
             alone); by default what ``pipeline.retrieval`` in the shipped configuration.json says.
-
         nil_threshold: The confidence, 0 to 1, below which a mention has no entity, in place of the one that was
             fitted for the index; 0 keeps only mentions without any candidate. Without a fitted rule no candidate is
             doubted.
