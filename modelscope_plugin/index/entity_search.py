@@ -87,5 +87,6 @@ def _first(scores: Vectors, found: Rows, ids: Sequence[str], k: int) -> tuple[Ve
     order = np.argsort(-scores, kind="stable")
     best = scores[order[: k + 1]]
     if (best[1:] == best[:-1]).any():
-        order = np.array(sorted(range(len(found)), key=lambda place: (-scores[place], ids[int(found[place])])))
+        keys = zip((-scores[order]).tolist(), map(ids.__getitem__, found[order].tolist()), order.tolist(), strict=True)
+        order = np.array([place for _, _, place in sorted(keys)], dtype=np.int64)
     return scores[order[:k]], found[order[:k]]
