@@ -23,9 +23,9 @@ from typing import Any
 
 from common import data_folder, write_results
 
+from modelscope_plugin.data.names import normalized_name
 from modelscope_plugin.data.readers import read_documents, read_entities
 from modelscope_plugin.index.names import AliasIndex
-from modelscope_plugin.index.names.alias_index import comparable
 from modelscope_plugin.index.names.detector import DictionaryDetector
 
 SETS = ("ccks2019-sample", "chip-cdn", "kgclue", "oi-wiki")
@@ -35,7 +35,7 @@ ROUNDS = 5
 def names_of(folders: Sequence[Path], count: int) -> list[str]:
     """So many names that differ when they are normalised."""
     entities = [entity for folder in folders for entity in read_entities(folder / "kb.jsonl")]
-    names = {comparable(name): name for entity in entities for name in (entity.name, *entity.aliases)}
+    names = {normalized_name(name): name for entity in entities for name in entity.names}
     sources = [*names.values(), *(text for entity in entities if (text := entity.description[:1000]))]
     sources += [value for entity in entities for _, value in entity.facts]
     names.pop("", None)
@@ -45,7 +45,7 @@ def names_of(folders: Sequence[Path], count: int) -> list[str]:
         length = drawn.randint(2, 8)
         start = drawn.randrange(max(1, len(source) - length + 1))
         name = source[start : start + length].replace("\n", " ")
-        if key := comparable(name):
+        if key := normalized_name(name):
             names.setdefault(key, name)
     return list(names.values())[:count]
 

@@ -145,7 +145,7 @@ def million(folders: Iterable[Path], path: Path) -> dict[str, Any]:
     following: defaultdict[str, list[str]] = defaultdict(list)
     for folder in folders:
         for entity in read_entities(folder / "kb.jsonl"):
-            for name in (entity.name, *entity.aliases):
+            for name in entity.names:
                 for one, other in zip(["", *name], [*name, ""], strict=True):
                     following[one].append(other)
     drawn = random.Random(0)

@@ -52,7 +52,7 @@ def texts(folder: Path, count: int) -> list[str]:
     """So many different texts of 2 to 40 characters."""
     found: dict[str, None] = {}
     for entity in entities(folder, SETS):
-        pieces = [entity.name, *entity.aliases]
+        pieces = [*entity.names]
         for _, value in entity.facts:
             pieces += [value, *_ENDS.split(value)]
         found |= dict.fromkeys(piece.strip()[:LONGEST] for piece in pieces)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import importlib
 import json
 from pathlib import Path
 
@@ -35,3 +37,12 @@ def test_configuration_at_the_top_is_the_one_that_models_are_made_from() -> None
     assert configuration["framework"] == "pytorch"
     kinds = [configuration[section]["type"] for section in ("model", "preprocessor", "pipeline")]
     assert kinds == [Models.entity_embedding, Preprocessors.entity_embedding, Pipelines.entity_embedding]
+
+
+@pytest.mark.parametrize("benchmark", sorted((TOP / "benchmarks").glob("*.py")), ids=lambda path: path.name)
+def test_what_a_benchmark_imports_from_the_package_is_there(benchmark: Path) -> None:
+    tree = ast.parse(benchmark.read_text(encoding="utf-8"))
+    imports = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module]
+    for node in (node for node in imports if node.module.partition(".")[0] == "modelscope_plugin"):
+        module = importlib.import_module(node.module)
+        assert [alias.name for alias in node.names if not hasattr(module, alias.name)] == []

@@ -56,7 +56,7 @@ def _bare() -> _Bare:
 
 def names_of(entity: Entity) -> set[str]:
     """The normalised name and aliases of an entity, without empty ones."""
-    return {normalized_name(name) for name in (entity.name, *entity.aliases)} - {""}
+    return {normalized_name(name) for name in entity.names} - {""}
 
 
 def shared_names(entities: Iterable[Entity]) -> set[str]:

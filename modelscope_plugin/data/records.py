@@ -40,6 +40,11 @@ class Entity:
             if isinstance(getattr(self, key), str):
                 raise InputTypeError(f"entity {key}={getattr(self, key)!r} must be a tuple of strings, not one string")
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Its name and its other names, as they are written."""
+        return (self.name, *self.aliases)
+
     def to_record(self) -> dict[str, Any]:
         """The entity as a JSON object in this package's own form, without empty fields."""
         return {key: value for key, value in asdict(self).items() if value or key in ("id", "name")}

@@ -9,7 +9,6 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from modelscope_plugin.data.records import Entity
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.index.candidate import Candidate
 from modelscope_plugin.index.entity_index import EntityIndex
@@ -165,7 +164,7 @@ class Retriever:
         rows = np.unique(np.concatenate([others, known.rows, learned.rows, namesakes]))
         exact = known.exact(rows)
         verbatim = exact.copy()
-        verbatim[exact] = [_has_name(self.index[row], surface) for row in rows[exact].tolist()]
+        verbatim[exact] = [surface in self.index[row].names for row in rows[exact].tolist()]
         names, learned_names = known.of(rows), learned.of(rows)
         return Ranking(
             rows,
@@ -203,10 +202,6 @@ class Retriever:
                 candidate = candidate._replace(name_score=float(likeness[place]), match=ranking.match(place))
             found.append(candidate)
         return found
-
-
-def _has_name(entity: Entity, surface: str) -> bool:
-    return surface in (entity.name, *entity.aliases)
 
 
 def _ranks(likeness: Vectors, depth: int) -> Rows:

@@ -24,7 +24,7 @@ class NameMatcher:
         self._ids: list[str] = []
         for entity in entities:
             self._ids.append(entity.id)
-            for name in dict.fromkeys((entity.name, *entity.aliases)):
+            for name in dict.fromkeys(entity.names):
                 grams = _grams(name)
                 for gram, count in grams.items():
                     self._postings[gram].append((len(self._names), count))

@@ -56,11 +56,7 @@ class _Dictionary:
         from modelscope_plugin.index.names.detector import DictionaryDetector
 
         self._names = self._entities.lexicon.names
-        self._detector = DictionaryDetector(self._names, self._written)
-
-    def _written(self, row: int) -> tuple[str, ...]:
-        entity = self._entities[row]
-        return (entity.name, *entity.aliases)
+        self._detector = DictionaryDetector(self._names, lambda row: self._entities[row].names)
 
     def __call__(self, text: str) -> list[tuple[int, int]]:
         if self._entities.lexicon.names is not self._names:

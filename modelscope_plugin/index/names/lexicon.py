@@ -53,11 +53,7 @@ class Lexicon:
             if self._is_as_opened(_NAMES):
                 self._names = AliasIndex.load(self._files[_NAMES])
             else:
-                pairs = (
-                    (name, row)
-                    for row, entity in enumerate(self._knowledge_base)
-                    for name in (entity.name, *entity.aliases)
-                )
+                pairs = ((name, row) for row, entity in enumerate(self._knowledge_base) for name in entity.names)
                 ids = self._knowledge_base.ids
                 order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int32)
                 self._names = AliasIndex.build(pairs, order)
