@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import shutil
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
@@ -34,6 +34,8 @@ SHARD_SIZE = 4096
 
 # Shards of a process that wait for their turn, so that reading and encoding overlap.
 _WAITING = 2
+# Names of the files that a job writes: a shard, and one that a killed process has left half written.
+_SHARD = re.compile(r"[0-9]{6,}-[0-9a-f]{32}\.npy|\.[0-9]{6,}-[0-9a-f]{32}\.npy\.[0-9]+\.part")
 
 
 class Shard(NamedTuple):
@@ -60,13 +62,14 @@ class EncodingJob:
 
     Args:
         model: Model folder or hub id.
-        folder: Folder of the shards.
+        folder: Folder of the shards; nothing else may be in it.
         processes: Processes that encode, each with a copy of the model: one for each GPU, or on the CPU as many as
             share its cores.
         **loading: Keywords of `EntityEncoder.from_pretrained`.
 
     Raises:
-        InputError: If ``processes`` is not positive, or more than there are GPUs to be used.
+        InputError: If ``processes`` is not positive, or more than there are GPUs to be used, or ``folder`` is a file
+            or holds files that are no shards.
         MissingFileError: If there is no such model.
     """
 
@@ -74,6 +77,7 @@ class EncodingJob:
         if not hasattr(processes, "__index__") or processes < 1:
             raise InputError(f"processes={processes!r} must be a positive integer")
         self.folder = Path(folder)
+        self._check_folder()
         self.encoder = EntityEncoder.from_pretrained(model, **loading)
         arithmetic = [loading.get("backend", "torch"), loading.get("dtype", "float32")]
         self._settings = [self.encoder.fingerprint, self.encoder.tokenizer.max_length, *arithmetic]
@@ -158,9 +162,25 @@ class EncodingJob:
             digest.update(repr(_key(item)).encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
+    def _check_folder(self) -> None:
+        if self.folder.exists() and not self.folder.is_dir():
+            raise InputError(f"{self.folder} is a file; move it away, the folder of that name holds shards of vectors")
+        foreign = sorted(path.name for path in self._entries() if not _is_shard(path))
+        if foreign:
+            raise InputError(
+                f"{self.folder} holds {foreign[0]}, which is no shard of vectors; move it to another folder"
+            )
+
     def remove(self) -> None:
-        """Remove the shards, when what they were made for is written."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Remove the shards, when what they were made for is written; other files stay where they are."""
+        for path in self._entries():
+            if _is_shard(path):
+                path.unlink(missing_ok=True)
+        if self.folder.is_dir() and not self._entries():
+            self.folder.rmdir()
+
+    def _entries(self) -> list[Path]:
+        return list(self.folder.iterdir()) if self.folder.is_dir() else []
 
 
 def write_shard(encoder: EntityEncoder, side: Side, items: Sequence[Any], file: Path, batch_size: int | None) -> None:
@@ -169,6 +189,10 @@ def write_shard(encoder: EntityEncoder, side: Side, items: Sequence[Any], file: 
     vectors = encode(items, batch_size=batch_size)
     with replace_file(file) as draft, open(draft, "wb") as stream:
         np.save(stream, vectors)
+
+
+def _is_shard(path: Path) -> bool:
+    return _SHARD.fullmatch(path.name) is not None and path.is_file() and not path.is_symlink()
 
 
 def _key(item: Item) -> Any:

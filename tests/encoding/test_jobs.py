@@ -95,3 +95,37 @@ def test_killed_job_goes_on_without_encoding_a_shard_twice(
 def test_bad_number_of_processes_raises(model_folder: Path, tmp_path: Path, processes: object) -> None:
     with pytest.raises(InputError, match="processes="):
         EncodingJob(model_folder, tmp_path, processes=processes)  # type: ignore[arg-type]
+
+
+def test_a_foreign_file_among_the_shards_is_refused_before_anything_is_encoded(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "diary.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match=r"diary\.txt"):
+        EncodingJob(model_folder, tmp_path, device="cpu")
+    assert [path.name for path in tmp_path.iterdir()] == ["diary.txt"]
+
+
+@pytest.mark.parametrize("name", ["diary.txt", "000000-notes.npy", "photos/cat.png", ".hidden"])
+def test_what_came_into_the_folder_during_the_job_is_kept(model_folder: Path, tmp_path: Path, name: str) -> None:
+    with EncodingJob(model_folder, tmp_path / "shards", device="cpu") as job:
+        list(job.shards("mention", MENTIONS))
+        foreign = tmp_path / "shards" / name
+        foreign.parent.mkdir(parents=True, exist_ok=True)
+        foreign.write_text("mine", encoding="utf-8")
+        job.remove()
+    assert [path for path in (tmp_path / "shards").rglob("*") if path.is_file()] == [foreign]
+
+
+def test_removing_shards_leaves_no_folder_behind(model_folder: Path, tmp_path: Path) -> None:
+    with EncodingJob(model_folder, tmp_path / "shards", device="cpu") as job:
+        list(job.shards("mention", MENTIONS))
+        (tmp_path / "shards" / ".000001-00000000000000000000000000000000.npy.17.part").write_bytes(b"half")
+        job.remove()
+    assert not (tmp_path / "shards").exists()
+
+
+def test_shards_that_are_a_file_are_refused(model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "shards").write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match="is a file"):
+        EncodingJob(model_folder, tmp_path / "shards", device="cpu")
