@@ -7,8 +7,11 @@ import os
 import shutil
 from pathlib import Path
 
-# Before any library reads them: nothing may leave this machine, and a stray hub call fails at once.
-os.environ.update(HF_HUB_OFFLINE="1", MODELSCOPE_DOMAIN="127.0.0.1:9", TOKENIZERS_PARALLELISM="false")
+# Before any library reads them, and inherited by every process that a test starts: nothing may leave this machine, a
+# stray hub call fails at once, and tiny models are not slowed down by threads that wait for each other.
+os.environ.update(
+    HF_HUB_OFFLINE="1", MODELSCOPE_DOMAIN="127.0.0.1:9", TOKENIZERS_PARALLELISM="false", OMP_NUM_THREADS="1"
+)
 
 import pytest
 import torch
