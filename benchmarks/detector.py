@@ -25,8 +25,8 @@ from common import data_folder, write_results
 
 from modelscope_plugin.data.names import normalized_name
 from modelscope_plugin.data.readers import read_documents, read_entities
-from modelscope_plugin.index.names import AliasIndex
-from modelscope_plugin.index.names.detector import DictionaryDetector
+from modelscope_plugin.linking.detection.dictionary import DictionaryDetector
+from modelscope_plugin.retrieval.lexical import AliasIndex
 
 SETS = ("ccks2019-sample", "chip-cdn", "kgclue", "oi-wiki")
 ROUNDS = 5

@@ -30,9 +30,9 @@ from common import RESULTS, data_folder, write_results
 
 from modelscope_plugin.data import Entity, entity_text, read_entities, read_mentions
 from modelscope_plugin.encoding import EntityEncoder
-from modelscope_plugin.index.building import build_index
-from modelscope_plugin.metrics.evaluation import evaluate
-from modelscope_plugin.models.scratch import write_random_bert
+from modelscope_plugin.evaluation.evaluation import evaluate
+from modelscope_plugin.modeling.scratch import write_random_bert
+from modelscope_plugin.retrieval.building import build_index
 
 LAYERS, HIDDEN = 12, 768
 KS = (1, 4, 16, 64, 128)

@@ -22,11 +22,11 @@ import torch
 from common import write_results
 
 from modelscope_plugin.encoding import EntityEncoder
-from modelscope_plugin.models.scratch import write_random_bert
-from modelscope_plugin.trainers.batches import Batch
-from modelscope_plugin.trainers.gradients import GradientComputer
-from modelscope_plugin.trainers.losses import contrastive_loss
-from modelscope_plugin.trainers.workers import Workers
+from modelscope_plugin.modeling.scratch import write_random_bert
+from modelscope_plugin.training.batches import Batch
+from modelscope_plugin.training.gradients import GradientComputer
+from modelscope_plugin.training.losses import contrastive_loss
+from modelscope_plugin.training.workers import Workers
 
 LENGTH = 128
 CASES = {"plain_32": (32, 0), "plain_256": (256, 0), "cached_1024": (1024, 32)}

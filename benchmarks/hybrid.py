@@ -28,11 +28,11 @@ from two_stage import BATCH, KS, MAX_LENGTH, OURS, write_base
 from modelscope_plugin.data import Mention, read_entities, read_mentions
 from modelscope_plugin.data.golds import with_all_golds
 from modelscope_plugin.encoding import EntityEncoder
-from modelscope_plugin.index.building import build_index
-from modelscope_plugin.index.names import AliasIndex
-from modelscope_plugin.metrics.evaluation import Evaluation, evaluate, score_rankings
-from modelscope_plugin.metrics.fusion import fit_fusion
-from modelscope_plugin.metrics.nil import fit_nil
+from modelscope_plugin.evaluation.evaluation import Evaluation, evaluate, score_rankings
+from modelscope_plugin.evaluation.fitting.fusion import fit_fusion
+from modelscope_plugin.evaluation.nil import fit_nil
+from modelscope_plugin.retrieval.building import build_index
+from modelscope_plugin.retrieval.lexical import AliasIndex
 
 NIL_SET = "ccks2019-sample"
 NIL_TRAINING = {"--epochs": 15, "--learning-rate": 1e-3, "--random-negatives": 128}

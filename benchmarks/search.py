@@ -23,8 +23,8 @@ import torch
 from common import write_results
 
 from modelscope_plugin import Entity, EntityEncoder, EntityIndex, EntityLinker
-from modelscope_plugin.index.stored_vectors import StoredVectors
-from modelscope_plugin.index.vector_index import FlatIndex
+from modelscope_plugin.retrieval.dense.faiss.stored_vectors import StoredVectors
+from modelscope_plugin.retrieval.dense.faiss.vector_index import FlatIndex
 
 K, BATCH, BATCHES = 128, 64, 4
 

@@ -17,7 +17,7 @@ import numpy as np
 from common import write_results
 
 from modelscope_plugin.data import Entity
-from modelscope_plugin.index import EntityIndex
+from modelscope_plugin.retrieval import EntityIndex
 
 ENTITIES, DIMENSION = 100_000, 768
 

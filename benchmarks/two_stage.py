@@ -26,12 +26,12 @@ from common import RESULTS, data_folder, write_results
 
 from modelscope_plugin.data import entity_text, mark_mention, read_entities, read_mentions
 from modelscope_plugin.encoding import EntityEncoder
-from modelscope_plugin.index import EntityIndex
-from modelscope_plugin.metrics.evaluation import evaluate, score_rankings
-from modelscope_plugin.metrics.name_matching import NameMatcher
-from modelscope_plugin.models.model_folder import write_model_folder
-from modelscope_plugin.models.scratch import write_random_bert
-from modelscope_plugin.preprocessors.tokenization import declare_markers
+from modelscope_plugin.evaluation.evaluation import evaluate, score_rankings
+from modelscope_plugin.evaluation.name_matching import NameMatcher
+from modelscope_plugin.modeling.model_folder import write_model_folder
+from modelscope_plugin.modeling.scratch import write_random_bert
+from modelscope_plugin.modeling.tokenization import declare_markers
+from modelscope_plugin.retrieval import EntityIndex
 
 KS = (1, 4, 16, 64, 128)
 MAX_LENGTH = 64

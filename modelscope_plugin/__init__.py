@@ -10,9 +10,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from modelscope_plugin.after_import import after_import
-from modelscope_plugin.local_server import read_folders_locally
-from modelscope_plugin.registration import register
+from modelscope_plugin.modelscope_adapter.after_import import after_import
+from modelscope_plugin.modelscope_adapter.local_server import read_folders_locally
+from modelscope_plugin.modelscope_adapter.registration import register
 from modelscope_plugin.version import __version__
 
 if TYPE_CHECKING:
@@ -20,31 +20,31 @@ if TYPE_CHECKING:
     from modelscope_plugin.data.views import ViewSettings
     from modelscope_plugin.encoding import EntityEncoder
     from modelscope_plugin.errors import PluginError
-    from modelscope_plugin.hub.export import export_model
-    from modelscope_plugin.hub.publish import publish_model
-    from modelscope_plugin.index import Candidate, EntityIndex
-    from modelscope_plugin.index.building import build_index, tune_index
-    from modelscope_plugin.metrics.evaluation import evaluate
-    from modelscope_plugin.pipelines.linker import EntityLinker
+    from modelscope_plugin.evaluation.evaluation import evaluate
+    from modelscope_plugin.linking.linker import EntityLinker
+    from modelscope_plugin.publishing.export.export import export_model
+    from modelscope_plugin.publishing.publish import publish_model
+    from modelscope_plugin.retrieval import Candidate, EntityIndex
+    from modelscope_plugin.retrieval.building import build_index, tune_index
 
 _PUBLIC = {
-    "Candidate": "index",
+    "Candidate": "retrieval",
     "Document": "data",
     "Entity": "data",
     "EntityEncoder": "encoding",
-    "EntityIndex": "index",
-    "EntityLinker": "pipelines.linker",
+    "EntityIndex": "retrieval",
+    "EntityLinker": "linking.linker",
     "Mention": "data",
     "PluginError": "errors",
     "ViewSettings": "data.views",
-    "build_index": "index.building",
-    "evaluate": "metrics.evaluation",
-    "export_model": "hub.export",
-    "publish_model": "hub.publish",
+    "build_index": "retrieval.building",
+    "evaluate": "evaluation.evaluation",
+    "export_model": "publishing.export.export",
+    "publish_model": "publishing.publish",
     "read_documents": "data",
     "read_entities": "data",
     "read_mentions": "data",
-    "tune_index": "index.building",
+    "tune_index": "retrieval.building",
 }
 
 __all__ = [

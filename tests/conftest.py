@@ -17,12 +17,12 @@ import pytest
 import torch
 from hypothesis import settings
 
-from modelscope_plugin.configuration import default_configuration
+from modelscope_plugin.config.configuration import default_configuration
 from modelscope_plugin.data import Entity, Mention
 from modelscope_plugin.encoding import EntityEncoder
-from modelscope_plugin.index import EntityIndex
-from modelscope_plugin.index.building import build_index
-from modelscope_plugin.models.scratch import write_random_bert
+from modelscope_plugin.modeling.scratch import write_random_bert
+from modelscope_plugin.retrieval import EntityIndex
+from modelscope_plugin.retrieval.building import build_index
 
 settings.register_profile("package", deadline=None, max_examples=60)
 settings.load_profile("package")

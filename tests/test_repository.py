@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from modelscope_plugin.configuration import CONFIGURATION_FILE, default_configuration
-from modelscope_plugin.metainfo import Models, Pipelines, Preprocessors, Tasks
+from modelscope_plugin.config.configuration import CONFIGURATION_FILE, default_configuration
+from modelscope_plugin.config.metainfo import Models, Pipelines, Preprocessors, Tasks
 
 TOP = Path(__file__).parent.parent
 

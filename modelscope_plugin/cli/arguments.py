@@ -13,7 +13,7 @@ from modelscope_plugin.errors import UsageError
 
 if TYPE_CHECKING:
     from modelscope_plugin.encoding import EntityEncoder
-    from modelscope_plugin.index import EntityIndex
+    from modelscope_plugin.retrieval import EntityIndex
 
 _Read = TypeVar("_Read")
 
@@ -50,8 +50,8 @@ def open_source(args: argparse.Namespace) -> tuple[EntityEncoder, EntityIndex]:
     if source == "kb" and args.model is None:
         raise UsageError("--model is needed with --kb")
     from modelscope_plugin.encoding.encoder import EntityEncoder
-    from modelscope_plugin.index.building import build_index
-    from modelscope_plugin.pipelines.linker import open_index
+    from modelscope_plugin.linking.linker import open_index
+    from modelscope_plugin.retrieval.building import build_index
 
     if source == "index":
         # No linker: it would refuse a damaged rule that is to be fitted again.
@@ -63,8 +63,8 @@ def open_source(args: argparse.Namespace) -> tuple[EntityEncoder, EntityIndex]:
 
 def view_settings(model: str, **changes: Any) -> ViewSettings:
     """The views of an entity that a model's configuration.json asks for, with settings that go before it."""
-    from modelscope_plugin.models.location import resolve_model
-    from modelscope_plugin.trainers.settings import training_configuration
+    from modelscope_plugin.modeling.location import resolve_model
+    from modelscope_plugin.training.settings import training_configuration
 
     return ViewSettings.from_configuration(training_configuration(resolve_model(model)), **changes)
 

@@ -68,10 +68,10 @@ def _demo(folder: Path, model: str | None, device: str | None, say: Any) -> dict
     if model is None:
         model = _train(folder, entities, device, say)
     from modelscope_plugin.encoding.encoder import EntityEncoder
-    from modelscope_plugin.index.building import build_index
-    from modelscope_plugin.metrics.evaluation import score_rankings
-    from modelscope_plugin.metrics.name_matching import NameMatcher
-    from modelscope_plugin.pipelines.linker import EntityLinker
+    from modelscope_plugin.evaluation.evaluation import score_rankings
+    from modelscope_plugin.evaluation.name_matching import NameMatcher
+    from modelscope_plugin.linking.linker import EntityLinker
+    from modelscope_plugin.retrieval.building import build_index
 
     encoder = EntityEncoder.from_pretrained(model, device=device)
     index = build_index(encoder, entities, total=len(entities))
@@ -117,11 +117,11 @@ def _demo(folder: Path, model: str | None, device: str | None, say: Any) -> dict
 
 
 def _train(folder: Path, entities: list[Any], device: str | None, say: Any) -> str:
-    from modelscope_plugin.configuration import default_configuration
+    from modelscope_plugin.config.configuration import default_configuration
     from modelscope_plugin.data import entity_text
-    from modelscope_plugin.models.scratch import write_random_bert
-    from modelscope_plugin.trainers.settings import training_settings
-    from modelscope_plugin.trainers.training import train
+    from modelscope_plugin.modeling.scratch import write_random_bert
+    from modelscope_plugin.training.settings import training_settings
+    from modelscope_plugin.training.training import train
 
     mentions = list(read_mentions(sample_file("train")))
     say(f"Training a small model from random weights on {len(mentions)} sentences ...")

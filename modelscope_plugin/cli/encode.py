@@ -24,11 +24,11 @@ from modelscope_plugin.cli.arguments import (
 from modelscope_plugin.cli.output import print_json
 from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.errors import InputError, UsageError
-from modelscope_plugin.files import replace_file
 from modelscope_plugin.progress import progress_bar
+from modelscope_plugin.storage.files import replace_file
 
 if TYPE_CHECKING:
-    from modelscope_plugin.encoding.jobs import EncodingJob
+    from modelscope_plugin.encoding.bulk.local import EncodingJob
 
 _EXAMPLES = """\
 examples:
@@ -75,7 +75,7 @@ def run(args: argparse.Namespace) -> None:
     total = sum(1 for _ in items())
     if not total:
         raise InputError(f"no {args.side} in {args.file}")
-    from modelscope_plugin.encoding.jobs import EncodingJob
+    from modelscope_plugin.encoding.bulk.local import EncodingJob
 
     with tempfile.TemporaryDirectory() as scratch:
         shards = shards_folder(args.out) if args.out else Path(scratch)

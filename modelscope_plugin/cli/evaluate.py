@@ -21,7 +21,7 @@ from modelscope_plugin.data.readers import read_mentions
 from modelscope_plugin.errors import UsageError
 
 if TYPE_CHECKING:
-    from modelscope_plugin.metrics.nil import NilFigures
+    from modelscope_plugin.evaluation.nil import NilFigures
 
 _EXAMPLES = """\
 examples:
@@ -83,7 +83,7 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
-    from modelscope_plugin.metrics.plot import check_plot, plot_recall
+    from modelscope_plugin.evaluation.plot import check_plot, plot_recall
 
     if args.plot:
         check_plot(args.plot)
@@ -100,18 +100,18 @@ def run(args: argparse.Namespace) -> None:
     if args.train:
         seen = {one for mention in read_mentions(args.train, encoding=args.encoding) for one in mention.entity_ids}
     encoder, index = open_source(args)
-    from modelscope_plugin.metrics.evaluation import evaluate
-    from modelscope_plugin.models.location import resolve_model
-    from modelscope_plugin.trainers.settings import evaluation_ks, training_configuration
+    from modelscope_plugin.evaluation.evaluation import evaluate
+    from modelscope_plugin.modeling.location import resolve_model
+    from modelscope_plugin.training.settings import evaluation_ks, training_configuration
 
     ks = args.k or evaluation_ks(training_configuration(resolve_model(encoder.name)))
     retrieval = args.retrieval or "dense"
     if args.fit_fusion:
-        from modelscope_plugin.metrics.fusion import fit_fusion
+        from modelscope_plugin.evaluation.fitting.fusion import fit_fusion
 
         fit_fusion(encoder, index, mentions, batch_size=args.batch_size)
     if args.fit_nil:
-        from modelscope_plugin.metrics.nil import fit_nil
+        from modelscope_plugin.evaluation.nil import fit_nil
 
         fit_nil(encoder, index, mentions, retrieval=retrieval, precision=args.nil_precision, batch_size=args.batch_size)
     if args.fit_fusion or args.fit_nil:

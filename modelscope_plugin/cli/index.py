@@ -23,7 +23,7 @@ from modelscope_plugin.cli.arguments import (
 from modelscope_plugin.cli.output import print_json
 from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.errors import UsageError
-from modelscope_plugin.files import check_output_folder
+from modelscope_plugin.storage.files import check_output_folder
 
 logger = logging.getLogger(__name__)
 
@@ -116,8 +116,8 @@ def run(args: argparse.Namespace) -> None:
     if (args.add or args.file is None) and any(getattr(args, name) is not None for name in _BUILDING):
         options = ", ".join(_BUILDING.values())
         raise UsageError(f"{options} are for building an index; what is added is made like what is there")
-    from modelscope_plugin.index.entity_index import EntityIndex
-    from modelscope_plugin.index.manifest import MANIFEST_FILE
+    from modelscope_plugin.retrieval.entity_index import EntityIndex
+    from modelscope_plugin.retrieval.manifest import MANIFEST_FILE
 
     check_output_folder(Path(args.out), MANIFEST_FILE)
     index = EntityIndex.load(args.out) if args.add or args.file is None else None
@@ -145,9 +145,9 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _add(args: argparse.Namespace, index: Any) -> Any:
-    from modelscope_plugin.encoding.jobs import EncodingJob
-    from modelscope_plugin.index.building import build_index, tune_index
-    from modelscope_plugin.index.tuning import check_choices
+    from modelscope_plugin.encoding.bulk.local import EncodingJob
+    from modelscope_plugin.retrieval.building import build_index, tune_index
+    from modelscope_plugin.retrieval.dense.faiss.tuning import check_choices
 
     entities = read_again(read_entities, args.file, args.encoding)
     # Reading all of it before the model is loaded gives the total and finds a broken line early.

@@ -24,7 +24,7 @@ from modelscope_plugin.cli.arguments import (
 from modelscope_plugin.cli.output import linked_rows, print_json, print_table
 from modelscope_plugin.data.readers import read_documents
 from modelscope_plugin.data.records import Document
-from modelscope_plugin.files import replace_file
+from modelscope_plugin.storage.files import replace_file
 
 _CHUNK = 1024
 _EXAMPLES = """\
@@ -74,12 +74,12 @@ def run(args: argparse.Namespace) -> None:
         args.file = "-"
     source = one_of(args, "file", "text")
     if source == "text":
-        from modelscope_plugin.preprocessors.requests import linking_document
+        from modelscope_plugin.data.requests import linking_document
 
         documents: Iterable[Document] = [linking_document(text, unmarked=args.detect) for text in args.text]
     else:
         documents = read_documents(args.file, encoding=args.encoding, unmarked=args.detect)
-    from modelscope_plugin.pipelines.linker import EntityLinker
+    from modelscope_plugin.linking.linker import EntityLinker
 
     linker = EntityLinker.from_pretrained(
         args.model,

@@ -19,7 +19,7 @@ from modelscope_plugin.cli.arguments import (
 from modelscope_plugin.cli.output import print_json
 from modelscope_plugin.data.golds import with_all_golds
 from modelscope_plugin.data.readers import read_mentions
-from modelscope_plugin.files import check_output_file
+from modelscope_plugin.storage.files import check_output_file
 
 _EXAMPLES = """\
 Settings that are not given come from the model folder's configuration.json.
@@ -49,9 +49,9 @@ def run(args: argparse.Namespace) -> None:
     check_output_file(args.out, *(path for path in (args.file, args.kb) if path))
     mentions = with_all_golds(read_mentions(args.file, encoding=args.encoding))
     encoder, index = open_source(args)
-    from modelscope_plugin.models.location import resolve_model
-    from modelscope_plugin.trainers.mining import mine_negatives, write_negatives
-    from modelscope_plugin.trainers.settings import MiningSettings, training_configuration
+    from modelscope_plugin.modeling.location import resolve_model
+    from modelscope_plugin.training.mining import mine_negatives, write_negatives
+    from modelscope_plugin.training.settings import MiningSettings, training_configuration
 
     configuration = training_configuration(resolve_model(encoder.name))
     given = {name: getattr(args, name) for name in MiningSettings.places}

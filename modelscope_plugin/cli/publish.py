@@ -40,7 +40,7 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
-    from modelscope_plugin.hub.publish import publish_model
+    from modelscope_plugin.publishing.publish import publish_model
 
     result = publish_model(
         args.folder,

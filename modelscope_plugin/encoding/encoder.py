@@ -13,15 +13,15 @@ import numpy as np
 
 from modelscope_plugin.data.entity_text import entity_text
 from modelscope_plugin.data.records import Entity, Mention
-from modelscope_plugin.encoding.backend import Backend, Vectors
+from modelscope_plugin.encoding.backends.loading import BackendName, DtypeName, backend_device, open_backend
+from modelscope_plugin.encoding.backends.protocol import Backend, Vectors
+from modelscope_plugin.encoding.backends.torch_backend import TorchBackend
 from modelscope_plugin.encoding.batching import FirstRows, pack
-from modelscope_plugin.encoding.loading import BackendName, DtypeName, backend_device, open_backend
-from modelscope_plugin.encoding.torch_backend import TorchBackend
 from modelscope_plugin.errors import InputError, InputTypeError
-from modelscope_plugin.models.dual_encoder import DualEncoder, Side
-from modelscope_plugin.models.location import resolve_model
-from modelscope_plugin.preprocessors.checkpoint_files import load_entity_tokenizer
-from modelscope_plugin.preprocessors.tokenization import EntityTokenizer, TokenIds
+from modelscope_plugin.modeling.checkpoint_files import load_entity_tokenizer
+from modelscope_plugin.modeling.dual_encoder import DualEncoder, Side
+from modelscope_plugin.modeling.location import resolve_model
+from modelscope_plugin.modeling.tokenization import EntityTokenizer, TokenIds
 from modelscope_plugin.progress import progress_bar
 
 # Texts tokenised and sorted by length together. Large enough that batches hold texts of one length, small enough that a

@@ -20,7 +20,7 @@ from modelscope_plugin import __version__
 from modelscope_plugin.cli.main import main
 from modelscope_plugin.data import Entity, Mention, read_mentions
 from modelscope_plugin.encoding import EncodingJob
-from modelscope_plugin.index import EntityIndex
+from modelscope_plugin.retrieval import EntityIndex
 
 MARKED = "小品里 [ENT_S] 大鹏 [ENT_E] 很好笑"
 

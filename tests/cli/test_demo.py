@@ -7,7 +7,7 @@ import pytest
 
 from modelscope_plugin.cli import demo
 from modelscope_plugin.cli.main import main
-from modelscope_plugin.index import EntityIndex
+from modelscope_plugin.retrieval import EntityIndex
 
 
 def test_demo_trains_links_and_beats_name_matching_at_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from conftest import ENTITIES, write_entities
 
 from modelscope_plugin.cli.main import main
 from modelscope_plugin.data import Entity
-from modelscope_plugin.index import EntityIndex
+from modelscope_plugin.retrieval import EntityIndex
 
 
 def build(model: Path, kb: Path, out: Path, *options: str) -> int:

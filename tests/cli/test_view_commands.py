@@ -13,7 +13,7 @@ from conftest import ENTITIES, write_entities
 from modelscope_plugin.cli.main import main
 from modelscope_plugin.data import Entity
 from modelscope_plugin.data.views import ViewSettings, entity_views
-from modelscope_plugin.index import EntityIndex
+from modelscope_plugin.retrieval import EntityIndex
 
 MARKED = "小品里 [ENT_S] 大鹏 [ENT_E] 很好笑"
 

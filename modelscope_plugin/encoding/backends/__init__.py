@@ -1,0 +1,1 @@
+"""What computes vectors: torch or ONNX Runtime, behind one protocol."""

@@ -1,0 +1,1 @@
+"""Many texts to vectors, in shards that survive an interruption."""

@@ -1,0 +1,1 @@
+"""Recall over a whole knowledge base, NIL, pictures of both."""

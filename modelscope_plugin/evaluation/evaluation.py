@@ -1,0 +1,215 @@
+"""How well a model and an index find the gold entities of mentions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from modelscope_plugin.data.golds import with_all_golds
+from modelscope_plugin.data.names import normalized_name, shared_names
+from modelscope_plugin.data.records import Mention
+from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.errors import InputError
+from modelscope_plugin.evaluation.nil import NilFigures, judge_rankings
+from modelscope_plugin.evaluation.recall import check_ks, first_hit, mean_reciprocal_rank, recall_at_k
+from modelscope_plugin.linking.nil import NilRule
+from modelscope_plugin.retrieval.entity_index import EntityIndex
+from modelscope_plugin.retrieval.retriever import Retriever
+
+DEFAULT_KS = (1, 4, 16, 64, 128)
+"""The values of k in the model card, 4, 16 and 128, and those between."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Figures of a part of the mentions.
+
+    Attributes:
+        mentions: How many they are.
+        recall: Share of them with a gold entity among the first k, by k.
+    """
+
+    mentions: int
+    recall: dict[int, float]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` measured.
+
+    Attributes:
+        recall: Share of mentions with a gold entity among the first k, by k.
+        mrr: Mean reciprocal rank of the first gold entity within the largest k.
+        mentions: How many mentions were measured.
+        nil_mentions: Mentions left out because the knowledge base lacks their entity by their label.
+        unlabelled_mentions: Mentions left out because they have no label.
+        unknown_gold: Measured mentions none of whose gold entities is in the index; they count as missed.
+        entities: Size of the knowledge base.
+        groups: Figures of parts of the mentions: ``single_gold`` (exactly one gold entity) and, where they
+            were asked for, ``seen`` and ``unseen`` (whether a gold entity was one in training), ``ambiguous``
+            and ``unambiguous`` (whether several entities have the mention's words as a name). A part without
+            a mention is not there.
+        nil: Figures of the NIL mentions and all others together, where the index has a NIL rule for the retrieval
+            and a mention has a NIL label; else None.
+        first_hits: For each mention the rank of its first gold entity within the largest k, or None.
+    """
+
+    recall: dict[int, float]
+    mrr: float
+    mentions: int
+    nil_mentions: int
+    unlabelled_mentions: int
+    unknown_gold: int
+    entities: int
+    groups: dict[str, Group]
+    first_hits: tuple[int | None, ...] = field(repr=False)
+    nil: NilFigures | None = None
+
+    @property
+    def mean_recall(self) -> float:
+        """The mean of recall over all k: the one number by which models are compared."""
+        return sum(self.recall.values()) / len(self.recall)
+
+    @property
+    def curve(self) -> list[float]:
+        """Recall at 1, 2, ... up to the largest k."""
+        return list(recall_at_k(self.first_hits, range(1, max(self.recall) + 1)).values())
+
+    def figures(self) -> dict[str, float]:
+        """Recall by k and MRR: ``recall@4``, ..., ``mrr``."""
+        return {f"recall@{k}": value for k, value in self.recall.items()} | {"mrr": self.mrr}
+
+    def to_record(self) -> dict[str, Any]:
+        """The figures as one flat JSON object: ``recall@4``, ``mrr``, ``mentions``, ``seen_recall@4`` ..."""
+        record: dict[str, Any] = self.figures()
+        record |= {"mentions": self.mentions, "entities": self.entities, "nil_mentions": self.nil_mentions}
+        record |= {"unlabelled_mentions": self.unlabelled_mentions, "unknown_gold": self.unknown_gold}
+        for name, group in self.groups.items():
+            record[f"{name}_mentions"] = group.mentions
+            record |= {f"{name}_recall@{k}": value for k, value in group.recall.items()}
+        return record | (self.nil.to_record() if self.nil else {})
+
+    def __str__(self) -> str:
+        return ", ".join(f"Recall@{k} {100 * value:.1f}" for k, value in self.recall.items())
+
+
+def evaluate(
+    encoder: EntityEncoder,
+    index: EntityIndex,
+    mentions: Iterable[Mention],
+    *,
+    ks: Iterable[int] = DEFAULT_KS,
+    seen: Collection[str] | None = None,
+    by_ambiguity: bool = False,
+    retrieval: str = "dense",
+    nil_threshold: float | None = None,
+    batch_size: int | None = None,
+    show_progress_bar: bool | None = None,
+    exact: bool = True,
+) -> Evaluation:
+    """Measure recall over the whole knowledge base.
+
+    Args:
+        encoder: The dual encoder.
+        index: Its index of the knowledge base.
+        mentions: Mentions with gold entities; those without, and NIL mentions, are counted and left out of recall.
+            Gold entities of one span that stand in several records count for each of them.
+        ks: The values of k.
+        seen: Ids of the gold entities of training, to measure entities seen and unseen there apart.
+        by_ambiguity: Whether to measure mentions whose words name several entities apart, which reads the
+            names of the whole knowledge base.
+        retrieval: ``dense`` measures the model, ``hybrid`` and ``lexical`` what names add or give alone.
+        nil_threshold: A threshold in place of the one that was fitted for the index (`fit_nil`), 0 to 1.
+        batch_size: Mentions in one forward pass; by default as many as suit the device.
+        show_progress_bar: True, False, or None for a bar on a terminal only.
+        exact: Whether to search exactly; False searches the way the index was tuned to.
+
+    Returns:
+        The figures.
+
+    Raises:
+        IndexMismatchError: If the index was built with another model.
+        InputError: If no mention has a gold entity, or there is a NIL threshold and no rule was fitted.
+    """
+    index.check_model(encoder.fingerprint, encoder.name)
+    given = with_all_golds(mentions)
+    labelled = [mention for mention in given if mention.entity_ids]
+    if not labelled:
+        raise InputError(f"none of the {len(given)} mentions has a gold entity; recall needs labelled mentions")
+    ks = check_ks(ks)
+    nil = [mention for mention in given if not mention.entity_ids and mention.nil is not None]
+    rule = NilRule.of_index(index, retrieval, nil_threshold)
+    measured = labelled + nil if rule else labelled
+    retriever = Retriever(index, retrieval, exact=exact)
+    vectors = None
+    if retriever.needs_vectors:
+        vectors = encoder.encode_query(measured, batch_size=batch_size, show_progress_bar=show_progress_bar)
+    rankings = list(retriever.rank(vectors, [mention.surface for mention in measured], max(ks)))
+    ids = index.ids
+    evaluation = score_rankings(
+        [[ids[row] for row in ranking.rows.tolist()] for ranking in rankings[: len(labelled)]],
+        labelled,
+        ids,
+        ks,
+        nil_mentions=len(nil),
+        unlabelled_mentions=len(given) - len(labelled) - len(nil),
+        seen=seen,
+        ambiguous=shared_names(index) if by_ambiguity else None,
+    )
+    return replace(evaluation, nil=judge_rankings(rankings, measured, ids, rule)) if rule else evaluation
+
+
+def score_rankings(
+    rankings: Sequence[Sequence[str]],
+    mentions: Sequence[Mention],
+    entity_ids: Sequence[str],
+    ks: Iterable[int],
+    *,
+    nil_mentions: int = 0,
+    unlabelled_mentions: int = 0,
+    seen: Collection[str] | None = None,
+    ambiguous: Collection[str] | None = None,
+) -> Evaluation:
+    """Turn rankings of any retriever into figures.
+
+    Args:
+        rankings: For each mention the ids found, best first.
+        mentions: The mentions, each with gold entities.
+        entity_ids: Ids of the whole knowledge base.
+        ks: The values of k.
+        nil_mentions: Count to report.
+        unlabelled_mentions: Count to report.
+        seen: Ids of the gold entities of training.
+        ambiguous: Normalised names that several entities have.
+
+    Returns:
+        The figures.
+    """
+    ks = check_ks(ks)
+    known = set(entity_ids)
+    hits = [first_hit(found[: max(ks)], mention.entity_ids) for found, mention in zip(rankings, mentions, strict=True)]
+    parts = {"single_gold": [len(mention.entity_ids) == 1 for mention in mentions]}
+    if seen is not None:
+        met = set(seen)
+        parts["seen"] = [not met.isdisjoint(mention.entity_ids) for mention in mentions]
+        parts["unseen"] = [not one for one in parts["seen"]]
+    if ambiguous is not None:
+        parts["ambiguous"] = [normalized_name(mention.surface) in ambiguous for mention in mentions]
+        parts["unambiguous"] = [not one for one in parts["ambiguous"]]
+    groups = {}
+    for name, members in parts.items():
+        part = [hit for hit, member in zip(hits, members, strict=True) if member]
+        if part:
+            groups[name] = Group(len(part), recall_at_k(part, ks))
+    return Evaluation(
+        recall=recall_at_k(hits, ks),
+        mrr=mean_reciprocal_rank(hits),
+        mentions=len(hits),
+        nil_mentions=nil_mentions,
+        unlabelled_mentions=unlabelled_mentions,
+        unknown_gold=sum(known.isdisjoint(mention.entity_ids) for mention in mentions),
+        entities=len(known),
+        groups=groups,
+        first_hits=tuple(hits),
+    )

@@ -1,0 +1,89 @@
+"""Fitting the weights of fused lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+from modelscope_plugin.data.golds import with_all_golds
+from modelscope_plugin.data.records import Mention
+from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.errors import InputError
+from modelscope_plugin.retrieval.entity_index import EntityIndex
+from modelscope_plugin.retrieval.fusion import Fusion
+from modelscope_plugin.retrieval.retriever import Retriever
+
+_CANDIDATES = 128
+_RIDGE = 1e-3
+
+
+def fit_fusion(
+    encoder: EntityEncoder,
+    index: EntityIndex,
+    mentions: Iterable[Mention],
+    *,
+    batch_size: int | None = None,
+    show_progress_bar: bool | None = None,
+) -> Fusion:
+    """Fit a weighted sum of dot product and likenesses and keep it in the index (`EntityIndex.fitted`).
+
+    A NIL rule of hybrid retrieval does not fit it any more and is dropped.
+
+    The weights are those under which the gold entities are likeliest among the candidates (softmax regression). The
+    mentions must not be those whose words the index has learnt: these would look like perfect names.
+
+    Args:
+        encoder: The dual encoder.
+        index: Its index of the knowledge base; `EntityIndex.save_fitted` writes the weights into its folder.
+        mentions: Mentions with gold entities; others are passed over.
+        batch_size: Mentions in one forward pass.
+        show_progress_bar: True, False, or None for a bar on a terminal only.
+
+    Returns:
+        The fusion.
+
+    Raises:
+        IndexMismatchError: If the index was built with another model.
+        InputError: If no mention has a gold entity among other candidates.
+    """
+    index.check_model(encoder.fingerprint, encoder.name)
+    given = [mention for mention in with_all_golds(mentions) if mention.entity_ids]
+    vectors = encoder.encode_query(given, batch_size=batch_size, show_progress_bar=show_progress_bar)
+    rankings = Retriever(index, "hybrid", Fusion()).rank(vectors, [mention.surface for mention in given], _CANDIDATES)
+    examples = []
+    for ranking, mention in zip(rankings, given, strict=True):
+        golds = np.isin(ranking.rows, [index.row_of[one] for one in mention.entity_ids if one in index.row_of])
+        if golds.any() and not golds.all():
+            examples.append((np.column_stack(ranking.features()), golds))
+    if not examples:
+        raise InputError(f"none of the {len(given)} mentions has a gold entity among other candidates; nothing to fit")
+    dense, names, learned = _softmax_weights(examples)
+    fusion = Fusion("weighted_sum", dense, names, learned)
+    index.fitted["fusion"] = fusion.to_record()
+    # Other candidates come first now than those that a NIL rule was fitted on.
+    if isinstance(rules := index.fitted.get("nil"), dict):
+        rules.pop("hybrid", None)
+    return fusion
+
+
+def _softmax_weights(examples: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]]) -> tuple[float, ...]:
+    """The weights of the scores that make the golds likeliest, lightly held back so that they stay finite."""
+    from scipy.optimize import minimize
+    from scipy.special import logsumexp, softmax
+
+    width = np.concatenate([scores for scores, _ in examples]).std(axis=0)
+    width[width < 1e-9] = np.inf  # a score that never differs gets no weight
+    scaled = [(scores / width, golds) for scores, golds in examples]
+
+    def loss(weights: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        total, slope = _RIDGE * float(weights @ weights), 2 * _RIDGE * weights
+        for scores, golds in scaled:
+            logits = scores @ weights
+            total += float(logsumexp(logits) - logsumexp(logits[golds])) / len(scaled)
+            slope = slope + (softmax(logits) @ scores - softmax(logits[golds]) @ scores[golds]) / len(scaled)
+        return total, slope
+
+    found = minimize(loss, np.ones(3), jac=True).x
+    return tuple(float(weight) for weight in found / width)

@@ -1,0 +1,1 @@
+"""Texts to entities: mentions are found, candidates retrieved and ranked, NIL is decided."""

@@ -1,0 +1,1 @@
+"""Where the mentions of a text come from."""

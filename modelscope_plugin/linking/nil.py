@@ -1,0 +1,232 @@
+"""Whether a mention has an entity at all."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modelscope_plugin.errors import IndexFolderError, InputError
+from modelscope_plugin.retrieval.candidate import Candidate
+from modelscope_plugin.retrieval.entity_index import EntityIndex
+from modelscope_plugin.retrieval.manifest import MANIFEST_FILE
+from modelscope_plugin.retrieval.retriever import Ranking
+
+_RIDGE = 1e-3
+
+
+@dataclass(frozen=True)
+class NilRule:
+    """A mention has no entity where the confidence in its best candidate lies below a threshold.
+
+    The confidence, 0 to 1, is the logistic function of ``bias + dense * dot product + names * likeness of names`` for
+    the best candidate; its weights and the threshold are fitted on labelled mentions, some of which have no entity.
+
+    Attributes:
+        retrieval: The retrieval it was fitted for.
+        dense: Weight of the dot product.
+        names: Weight of the likeness of names.
+        bias: The bias.
+        threshold: The confidence below which a mention has no entity.
+
+    Raises:
+        InputError: If a number is none or not finite, or the threshold is no share.
+    """
+
+    retrieval: str
+    dense: float
+    names: float
+    bias: float
+    threshold: float
+
+    def __post_init__(self) -> None:
+        for name in ("dense", "names", "bias"):
+            if not _is_number(getattr(self, name)):
+                raise InputError(f"{name}={getattr(self, name)!r} must be a finite number")
+        _check_threshold("threshold", self.threshold)
+
+    def confidence(self, features: tuple[float, float]) -> float:
+        """The confidence in a candidate of that dot product and likeness."""
+        logit = self.bias + self.dense * features[0] + self.names * features[1]
+        return 0.5 * (1 + math.tanh(logit / 2))
+
+    def judge(self, candidates: Sequence[Candidate]) -> tuple[bool, float, str]:
+        """Say whether a mention has no entity.
+
+        Args:
+            candidates: Its candidates, best first.
+
+        Returns:
+            Whether it has none, the confidence in the best candidate, and the reason where it has none.
+        """
+        if not candidates:
+            return True, 0.0, NO_CANDIDATE
+        confidence = self.confidence(candidate_features(candidates[0], self.retrieval))
+        if confidence >= self.threshold:
+            return False, confidence, ""
+        return True, confidence, f"confidence {confidence:.3f} is below the threshold {self.threshold:.3f}"
+
+    def to_record(self) -> dict[str, Any]:
+        """The rule as a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def of_index(cls, index: EntityIndex, retrieval: str, threshold: float | None = None) -> NilRule | None:
+        """The rule that was fitted for an index and a retrieval.
+
+        Args:
+            index: The index.
+            retrieval: The retrieval.
+            threshold: Another threshold, 0 to 1, in place of the fitted one.
+
+        Returns:
+            The rule; None where there is none for that retrieval.
+
+        Raises:
+            InputError: If a threshold is given that is no share, or there is no rule to give it to.
+            IndexFolderError: If the rule is damaged.
+        """
+        rules = index.fitted.get("nil", {})
+        remedy = f"modelscope entity evaluate DEV --index INDEX --fit-nil --retrieval {retrieval}"
+        if isinstance(rules, Mapping) and retrieval not in rules:
+            if threshold is None:
+                return None
+            raise InputError(
+                f"nil_threshold={threshold} needs a confidence, which is not fitted for {retrieval} retrieval; fit it "
+                f"with: {remedy}"
+            )
+        try:
+            rule = cls(**rules[retrieval])
+            if rule.retrieval != retrieval:
+                raise InputError(f"it is of {rule.retrieval!r} retrieval")
+        except (TypeError, InputError) as error:
+            raise IndexFolderError(
+                f"the NIL rule fitted.nil.{retrieval} in the {MANIFEST_FILE} of the index is damaged ({error}); fit it "
+                f"again with: {remedy}"
+            ) from None
+        if threshold is None:
+            return rule
+        _check_threshold("nil_threshold", threshold)
+        return replace(rule, threshold=float(threshold))
+
+    def keep(self, index: EntityIndex) -> None:
+        """Keep the rule in an index (`EntityIndex.fitted`), beside those for other retrievals."""
+        others = index.fitted.get("nil")
+        index.fitted["nil"] = {**(others if isinstance(others, Mapping) else {}), self.retrieval: self.to_record()}
+
+
+def _is_number(value: object) -> bool:
+    # An integer of any size can be compared, and NaN is not below anything.
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
+
+
+def _check_threshold(name: str, value: object) -> None:
+    if not _is_number(value) or not 0 <= value <= 1:  # type: ignore[operator]
+        raise InputError(f"{name}={value!r} must be a number between 0 and 1")
+
+
+NO_CANDIDATE = "no candidate"
+"""The reason where nothing was found."""
+
+
+def candidate_features(candidate: Candidate, retrieval: str) -> tuple[float, float]:
+    """The dot product and the likeness of a candidate, 0 where the retrieval does not know them."""
+    dense = candidate.score if retrieval == "dense" else candidate.dense_score
+    return dense or 0.0, candidate.name_score or 0.0
+
+
+def ranking_features(ranking: Ranking, retrieval: str) -> tuple[float, float] | None:
+    """The same of the best candidate of a ranking; None where it is empty."""
+    if not len(ranking.rows):
+        return None
+    dense = ranking.scores if retrieval == "dense" else ranking.dense
+    return 0.0 if dense is None else float(dense[0]), float(ranking.likeness()[0])
+
+
+def fit_nil_rule(
+    features: Sequence[tuple[float, float] | None],
+    nil: Sequence[bool],
+    retrieval: str,
+    *,
+    precision: float | None = None,
+) -> NilRule:
+    """Fit a rule on labelled mentions.
+
+    A logistic regression gives the confidence. The threshold is the one of best F1 of saying NIL, or of best recall
+    among those whose precision is at least the one wanted; mentions without a candidate count as said to be NIL.
+
+    Args:
+        features: For each mention the dot product and likeness of its best candidate; None where it has none.
+        nil: Whether the mention has no entity by its label.
+        retrieval: The retrieval that found them.
+        precision: The precision wanted, 0 to 1; None for the best F1.
+
+    Returns:
+        The rule.
+
+    Raises:
+        InputError: If there is no NIL mention or no other, or the precision is reached nowhere.
+    """
+    known = [(one, label) for one, label in zip(features, nil, strict=True) if one is not None]
+    labels = np.array([label for _, label in known], dtype=bool)
+    if labels.all() or not labels.any():
+        raise InputError(
+            f"{int(labels.sum())} NIL and {int((~labels).sum())} other mentions with candidates; a NIL rule needs both"
+        )
+    values = np.array([one for one, _ in known], dtype=np.float64)
+    dense, names, bias = _logistic(values, ~labels)
+    rule = NilRule(retrieval, dense, names, bias, 0.0)
+    confidences = np.array([rule.confidence(one) for one, _ in known])
+    without = np.array([label for one, label in zip(features, nil, strict=True) if one is None], dtype=bool)
+    threshold = _threshold(confidences, labels, without, precision)
+    return replace(rule, threshold=threshold)
+
+
+def _logistic(values: npt.NDArray[np.float64], linkable: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
+    """The two weights and the bias of a logistic regression, lightly held back so that they stay finite."""
+    from scipy.optimize import minimize
+
+    middle, width = values.mean(axis=0), values.std(axis=0)
+    width[width < 1e-9] = 1.0
+    inputs = np.column_stack([(values - middle) / width, np.ones(len(values))])
+    signs = np.where(linkable, 1.0, -1.0)
+
+    def loss(weights: npt.NDArray[np.float64]) -> float:
+        return float(np.logaddexp(0, -signs * (inputs @ weights)).mean() + _RIDGE * (weights[:2] ** 2).sum())
+
+    found = minimize(loss, np.zeros(3)).x
+    weights = found[:2] / width
+    return float(weights[0]), float(weights[1]), float(found[2] - weights @ middle)
+
+
+def _threshold(
+    confidences: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.bool_],
+    without: npt.NDArray[np.bool_],
+    precision: float | None,
+) -> float:
+    """The threshold to say NIL below; ``without`` are the labels of mentions that are NIL whatever it is."""
+    cuts = np.unique(confidences)
+    # Halfway between what stands on its two sides, so that rounding does not change sides.
+    cuts = np.concatenate([[0.0], (cuts[:-1] + cuts[1:]) / 2, [1.0]])
+    said = np.searchsorted(np.sort(confidences), cuts) + len(without)
+    right = np.searchsorted(np.sort(confidences[labels]), cuts) + without.sum()
+    precisions = np.divide(right, said, out=np.ones(len(cuts)), where=said > 0)
+    recalls = right / (labels.sum() + without.sum())
+    if precision is None:
+        quality = np.divide(
+            2 * precisions * recalls, precisions + recalls, out=np.zeros(len(cuts)), where=precisions + recalls > 0
+        )
+    else:
+        if not _is_number(precision) or not 0 < precision <= 1:
+            raise InputError(f"a NIL precision of {precision} cannot be wanted; it is above 0 and at most 1")
+        quality = np.where((precisions >= precision) & (said > 0), recalls, -1.0)
+        if quality.max() < 0:
+            reached = precisions[said > 0].max()
+            raise InputError(f"a NIL precision of {precision} is reached at no threshold; the best is {reached:.3f}")
+    return float(cuts[int(quality.argmax())])

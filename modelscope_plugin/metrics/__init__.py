@@ -1,1 +1,0 @@
-"""Recall over a whole knowledge base."""

@@ -1,0 +1,1 @@
+"""The dual encoder: checkpoints, tokenizer, window, pooling, one or two towers."""

@@ -1,0 +1,162 @@
+"""The dual encoder: a mention tower, an entity tower, one vector each, compared by dot product.
+
+As in BLINK (Wu et al. 2020) and in ModelScope's "BERT 实体向量-中文-通用领域-base", whose two towers share
+their weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import torch
+from torch import nn
+from torch.nn import functional
+from transformers import PreTrainedModel
+
+from modelscope_plugin.config.configuration import read_configuration
+from modelscope_plugin.errors import InputError
+from modelscope_plugin.modeling.checkpoint import load_tower
+from modelscope_plugin.modeling.checkpoint_files import quiet_transformers
+from modelscope_plugin.modeling.pooling import check_pooler_type, needs_all_states, pool
+
+Side: TypeAlias = Literal["mention", "entity"]
+"""Which of the two towers."""
+
+ENTITY_TOWER_FOLDER = "entity_tower"
+"""Sub-folder of a model folder with the second tower; the mention tower stands at the top."""
+
+
+class DualEncoder(nn.Module):
+    """Two towers that turn mentions and entities into vectors of one space.
+
+    Args:
+        mention_tower: Encoder of the mentions, of any BERT-family architecture.
+        entity_tower: Encoder of the entities; by default the mention tower, so that both share weights.
+        emb_pooler_type: ``cls`` (default), ``avg``, ``avg_top2`` or ``avg_first_last``.
+        normalize: Whether vectors are scaled to length 1.
+
+    Raises:
+        InputError: If the pooler is unknown or the towers give vectors of different size.
+    """
+
+    def __init__(
+        self,
+        mention_tower: PreTrainedModel,
+        entity_tower: PreTrainedModel | None = None,
+        emb_pooler_type: str = "cls",
+        normalize: bool = False,
+    ) -> None:
+        super().__init__()
+        self.mention_tower = mention_tower
+        self.entity_tower = mention_tower if entity_tower is None else entity_tower
+        self.emb_pooler_type = check_pooler_type(emb_pooler_type)
+        self.normalize = bool(normalize)
+        sizes = self.mention_tower.config.hidden_size, self.entity_tower.config.hidden_size
+        if sizes[0] != sizes[1]:
+            raise InputError(f"the mention tower gives {sizes[0]} dimensions and the entity tower {sizes[1]}")
+
+    @property
+    def dimension(self) -> int:
+        """Size of the vectors."""
+        return int(self.mention_tower.config.hidden_size)
+
+    @property
+    def towers(self) -> int:
+        """1 where both sides share their weights, 2 where they do not."""
+        return 1 if self.entity_tower is self.mention_tower else 2
+
+    @property
+    def max_positions(self) -> int:
+        """The longest window that the position embeddings allow."""
+        config = self.mention_tower.config
+        # RoBERTa-like models count positions from behind the padding id.
+        offset = config.pad_token_id + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
+        return int(getattr(config, "max_position_embeddings", 1 << 30)) - offset
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device
+
+    def embed(self, side: Side, input_ids: torch.Tensor, attention_mask: torch.Tensor, **inputs: Any) -> torch.Tensor:
+        """Turn a batch of token ids into vectors.
+
+        Args:
+            side: ``mention`` or ``entity``.
+            input_ids: Token ids (n, length), int64.
+            attention_mask: 1 for tokens and 0 for padding (n, length).
+            **inputs: Other inputs of the tower, such as ``token_type_ids``.
+
+        Returns:
+            Vectors (n, dim), in the dtype of the weights.
+        """
+        tower = self.mention_tower if side == "mention" else self.entity_tower
+        every = needs_all_states(self.emb_pooler_type)
+        output = tower(
+            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=every, return_dict=True, **inputs
+        )
+        states = output.hidden_states if every else (output.last_hidden_state,)
+        vectors = pool(states, attention_mask, self.emb_pooler_type)
+        return functional.normalize(vectors, dim=-1) if self.normalize else vectors
+
+    def resize_token_embeddings(self, size: int) -> None:
+        """Grow the vocabulary of both towers to ``size`` tokens; never shrinks it."""
+        for tower in {id(tower): tower for tower in (self.mention_tower, self.entity_tower)}.values():
+            if tower.get_input_embeddings().num_embeddings < size:
+                tower.resize_token_embeddings(size, mean_resizing=False)
+
+    def separate_towers(self) -> None:
+        """Give the entity side weights of its own, a copy of the mention side's."""
+        if self.towers == 1:
+            copy = type(self.mention_tower)._from_config(self.mention_tower.config)
+            copy.load_state_dict(self.mention_tower.state_dict(), strict=False)
+            self.entity_tower = copy.to(self.device).train(self.training)
+
+    def fingerprint(self) -> str:
+        """A digest of weights, pooling and normalisation.
+
+        The same model gives the same fingerprint whatever file format it was loaded from.
+        """
+        digest = hashlib.blake2b(f"{self.emb_pooler_type} {self.normalize} {self.towers}".encode(), digest_size=16)
+        towers = [self.mention_tower] if self.towers == 1 else [self.mention_tower, self.entity_tower]
+        for tower in towers:
+            for name, parameter in sorted(tower.named_parameters()):
+                if name.startswith("pooler."):
+                    continue
+                value = parameter.detach().to("cpu").contiguous()
+                digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+                digest.update(value.flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
+    @classmethod
+    def from_pretrained(cls, folder: str | Path, **settings: Any) -> DualEncoder:
+        """Load a model folder.
+
+        Args:
+            folder: The folder of a dual encoder, or of any BERT-family checkpoint.
+            **settings: ``emb_pooler_type`` and ``normalize``, in place of what configuration.json says; None
+                changes nothing.
+
+        Returns:
+            The model, in float32 and evaluation mode.
+
+        Raises:
+            ModelFolderError: If a file is missing or damaged.
+        """
+        folder = Path(folder)
+        configured = read_configuration(folder).get("model") or {}
+        configured = {key: configured[key] for key in ("emb_pooler_type", "normalize", "towers") if key in configured}
+        chosen = configured | {key: value for key, value in settings.items() if value is not None}
+        mention_tower = load_tower(folder)
+        second = folder / ENTITY_TOWER_FOLDER
+        entity_tower = load_tower(second) if chosen.pop("towers", 1) == 2 else None
+        return cls(mention_tower, entity_tower, **chosen).eval()
+
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the weights as safetensors, with their config.json, into a folder."""
+        with quiet_transformers():
+            self.mention_tower.save_pretrained(folder)
+            if self.towers == 2:
+                self.entity_tower.save_pretrained(Path(folder) / ENTITY_TOWER_FOLDER)

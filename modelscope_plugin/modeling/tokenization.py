@@ -1,0 +1,230 @@
+"""Mentions and entity texts to token ids, with any tokenizer of the BERT family."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from modelscope_plugin.data.markers import MENTION_END, MENTION_START, parse_marked_text
+from modelscope_plugin.data.records import Mention
+from modelscope_plugin.errors import InputError, InputTypeError
+from modelscope_plugin.modeling.window import mention_window
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TokenIds: TypeAlias = list[int]
+"""The ids of one text, special tokens included, without padding."""
+
+# More than any token has: the longest word that BERT's tokenizers look up has 100 characters.
+_CHARACTERS_PER_TOKEN = 128
+
+DEFAULT_MAX_LENGTH = 128
+"""Tokens of a window, as in the model card."""
+
+
+class EntityTokenizer:
+    """Turns mentions and entity texts into token ids.
+
+    A mention is cut to a window centred on it, so that both markers and the mention always survive;
+    a text without a mention, and an entity text, keeps its beginning.
+
+    Where the tokenizer's vocabulary holds the markers they are single tokens. Where it does not (a
+    checkpoint trained without them) they are tokenised as the tokenizer sees fit, like in ModelScope's
+    built-in preprocessor, and still survive the window as a whole.
+
+    Args:
+        tokenizer: The checkpoint's tokenizer; markers that are in its vocabulary are declared special.
+        max_length: Tokens of a window, special tokens included.
+        mention_prefix: Text put in front of every source text (ModelScope's ``boq``).
+        entity_prefix: Text put in front of every entity text (ModelScope's ``bod``).
+
+    Raises:
+        InputError: If ``max_length`` leaves no room for a mention.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        max_length: int = DEFAULT_MAX_LENGTH,
+        mention_prefix: str = "",
+        entity_prefix: str = "",
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.mention_prefix = mention_prefix
+        self.entity_prefix = entity_prefix
+        if self.has_markers:
+            declare_markers(tokenizer)
+        self._head, self._tail = _frame(tokenizer)
+        self._start, self._end = self._ids([MENTION_START, MENTION_END])
+        self.max_length = max_length
+
+    @property
+    def has_markers(self) -> bool:
+        """Whether both markers are in the vocabulary."""
+        vocabulary = self.tokenizer.get_vocab()
+        return MENTION_START in vocabulary and MENTION_END in vocabulary
+
+    @property
+    def pad_token_id(self) -> int:
+        """The id that fills up a batch."""
+        return int(self.tokenizer.pad_token_id or 0)
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of a window, special tokens included."""
+        return self._max_length
+
+    @max_length.setter
+    def max_length(self, value: int) -> None:
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise InputTypeError(f"max_length={value!r} must be an integer")
+        least = len(self._head) + len(self._tail) + len(self._start) + len(self._end) + 1
+        if value < least:
+            raise InputError(f"max_length={value} leaves no room for a mention; it must be at least {least}")
+        self._max_length = value
+
+    def mention_ids(self, mentions: Sequence[str | Mention]) -> list[TokenIds]:
+        """Tokenise mentions, or plain texts that take their place.
+
+        Args:
+            mentions: `Mention` objects, texts with one marked mention, or texts without markers.
+
+        Returns:
+            The ids of each, at most ``max_length`` long.
+
+        Raises:
+            InputError: If the markers of a text are unbalanced, reversed, nested or repeated.
+            InputTypeError: If an item is neither a text nor a `Mention`.
+        """
+        parts: list[str] = []
+        pieces: list[int] = []
+        reach = self._reach
+        for place, item in enumerate(mentions):
+            mention = _as_mention(item, place)
+            if mention is None:
+                parts.append(str(item)[:reach])
+                pieces.append(1)
+            else:
+                left, right = mention.text[: mention.start], mention.text[mention.end :]
+                parts += [left.rstrip()[-reach:], mention.surface.strip()[:reach], right.lstrip()[:reach]]
+                pieces.append(3)
+        tokens = iter(self._ids(parts))
+        head = self._head_with(self.mention_prefix)
+        return [
+            self._cut(head, next(tokens))
+            if count == 1
+            else self._window(head, next(tokens), next(tokens), next(tokens))
+            for count in pieces
+        ]
+
+    def entity_ids(self, texts: Sequence[str]) -> list[TokenIds]:
+        """Tokenise entity texts; each keeps its first ``max_length`` tokens.
+
+        Args:
+            texts: Entity texts, as `modelscope_plugin.data.entity_text` writes them.
+
+        Returns:
+            The ids of each.
+
+        Raises:
+            InputTypeError: If an item is not a text.
+        """
+        for place, text in enumerate(texts):
+            if not isinstance(text, str):
+                raise InputTypeError(f"entity text {place} must be a string, not {type(text).__name__}")
+        head = self._head_with(self.entity_prefix)
+        return [self._cut(head, ids) for ids in self._ids([text[: self._reach] for text in texts])]
+
+    def pad(self, sequences: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
+        """Fill up sequences to the longest of them.
+
+        Args:
+            sequences: Token ids, at least one sequence.
+
+        Returns:
+            ``input_ids`` and ``attention_mask``, both int64 of shape (n, longest).
+        """
+        length = max(map(len, sequences))
+        input_ids = np.full((len(sequences), length), self.pad_token_id, dtype=np.int64)
+        attention_mask = np.zeros((len(sequences), length), dtype=np.int64)
+        for row, ids in enumerate(sequences):
+            input_ids[row, : len(ids)] = ids
+            attention_mask[row, : len(ids)] = 1
+        return {"input_ids": input_ids, "attention_mask": attention_mask}
+
+    @property
+    def _reach(self) -> int:
+        """Characters next to a mention that can matter: a book is not tokenised for each of its mentions."""
+        return _CHARACTERS_PER_TOKEN * self.max_length
+
+    def _ids(self, texts: list[str]) -> list[TokenIds]:
+        if not texts:
+            return []
+        try:
+            encoded = self.tokenizer(
+                texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
+            )
+        except TypeError:
+            # What the tokenizer says of text that is no valid Unicode.
+            raise InputError("a text holds half of a surrogate pair; pass whole characters") from None
+        ids: list[TokenIds] = encoded["input_ids"]
+        return ids
+
+    def _head_with(self, prefix: str) -> TokenIds:
+        """What stands before every text; a prefix is part of it, so that no window cuts it off."""
+        return self._head + (self._ids([prefix])[0] if prefix else [])
+
+    def _cut(self, head: TokenIds, ids: TokenIds) -> TokenIds:
+        return head + ids[: max(0, self.max_length - len(head) - len(self._tail))] + self._tail
+
+    def _window(self, head: TokenIds, left: TokenIds, mention: TokenIds, right: TokenIds) -> TokenIds:
+        around = len(head) + len(self._start) + len(self._end) + len(self._tail)
+        if around >= self.max_length:
+            raise InputError(f"max_length={self.max_length} leaves no room for a mention behind the prefix")
+        keep = mention_window(len(left), len(mention), len(right), self.max_length - around)
+        return [
+            *head,
+            *left[len(left) - keep.left :],
+            *self._start,
+            *mention[: keep.mention],
+            *self._end,
+            *right[: keep.right],
+            *self._tail,
+        ]
+
+
+def declare_markers(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make the markers single special tokens of a tokenizer, adding them to its vocabulary where it lacks them."""
+    from transformers import AddedToken
+
+    # White space around a marker belongs to it, so that any other loader sees the tokens that this package makes.
+    markers = [
+        AddedToken(marker, lstrip=True, rstrip=True, normalized=False, special=True)
+        for marker in (MENTION_START, MENTION_END)
+    ]
+    tokenizer.add_tokens(markers, special_tokens=True)
+
+
+def _frame(tokenizer: PreTrainedTokenizerBase) -> tuple[TokenIds, TokenIds]:
+    """What the tokenizer puts before and behind a text: [CLS] and [SEP] for BERT."""
+    bare: TokenIds = tokenizer("1", add_special_tokens=False)["input_ids"]
+    framed: TokenIds = tokenizer("1")["input_ids"]
+    for start in range(len(framed) - len(bare) + 1):
+        if framed[start : start + len(bare)] == bare:
+            return framed[:start], framed[start + len(bare) :]
+    raise InputError("the tokenizer changes a text when it adds its special tokens; a BERT-family tokenizer is needed")
+
+
+def _as_mention(item: str | Mention, place: int) -> Mention | None:
+    if isinstance(item, Mention):
+        return item
+    if not isinstance(item, str):
+        raise InputTypeError(f"text {place} must be a string or a Mention, not {type(item).__name__}")
+    try:
+        return parse_marked_text(item)
+    except InputError as error:
+        raise InputError(f"text {place}: {error}") from None

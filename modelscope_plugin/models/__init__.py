@@ -1,1 +1,0 @@
-"""The dual encoder: checkpoints, pooling, one or two towers."""

@@ -1,0 +1,1 @@
+"""The thin classes that ModelScope's registries hold, and how ModelScope finds them."""

@@ -1,0 +1,62 @@
+"""Recall@k as a ModelScope metric."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from modelscope.metrics.base import Metric
+from modelscope.metrics.builder import METRICS
+
+from modelscope_plugin.config.metainfo import Metrics
+from modelscope_plugin.errors import InputError
+from modelscope_plugin.evaluation.evaluation import DEFAULT_KS
+from modelscope_plugin.evaluation.recall import check_ks, first_hit, mean_reciprocal_rank, recall_at_k
+from modelscope_plugin.modelscope_adapter.registration import registers
+
+
+@registers(METRICS, "default", Metrics.entity_recall)
+class EntityRecallMetric(Metric):
+    """Recall@k and MRR, fed batch by batch with rankings and gold entities.
+
+    Args:
+        k: The values of k.
+        **kwargs: What ModelScope hands to every metric.
+    """
+
+    def __init__(self, k: Iterable[int] = DEFAULT_KS, **kwargs: Any) -> None:
+        super().__init__()
+        self.ks = check_ks(k)
+        self._hits: list[int | None] = []
+
+    def add(
+        self, outputs: Mapping[str, Sequence[Sequence[str]]], inputs: Mapping[str, Sequence[Sequence[str]]]
+    ) -> None:
+        """Take the results of a batch.
+
+        Args:
+            outputs: ``ranking``: for each mention the ids found, best first.
+            inputs: ``entity_ids``: for each mention its gold ids.
+
+        Raises:
+            InputError: If there are not as many rankings as mentions.
+        """
+        rankings, golds = outputs["ranking"], inputs["entity_ids"]
+        if len(rankings) != len(golds):
+            raise InputError(f"{len(rankings)} rankings for {len(golds)} mentions")
+        self._hits += [first_hit(ranking, gold) for ranking, gold in zip(rankings, golds, strict=True)]
+
+    def evaluate(self) -> dict[str, float]:
+        """The figures over all batches: ``recall@4``, ..., ``mrr``."""
+        figures = {f"recall@{k}": value for k, value in recall_at_k(self._hits, self.ks).items()}
+        return figures | {"mrr": mean_reciprocal_rank(self._hits)}
+
+    def merge(self, other: EntityRecallMetric) -> None:
+        """Take over what a metric of another process has seen."""
+        self._hits += other._hits
+
+    def __getstate__(self) -> tuple[list[int], list[int | None]]:
+        return self.ks, self._hits
+
+    def __setstate__(self, state: tuple[list[int], list[int | None]]) -> None:
+        self.ks, self._hits = state

@@ -1,0 +1,85 @@
+"""The dual encoder as a ModelScope model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from modelscope.models.base import TorchModel
+from modelscope.models.builder import MODELS
+from modelscope.outputs import SentencEmbeddingModelOutput
+from torch.nn import functional
+
+from modelscope_plugin.config.configuration import read_configuration
+from modelscope_plugin.config.metainfo import Models, Tasks
+from modelscope_plugin.modeling.checkpoint_files import load_entity_tokenizer
+from modelscope_plugin.modeling.dual_encoder import DualEncoder
+from modelscope_plugin.modeling.model_folder import write_model_folder
+from modelscope_plugin.modelscope_adapter.registration import registers
+
+
+@registers(MODELS, Tasks.sentence_embedding, Models.entity_embedding)
+class EntityEmbeddingModel(TorchModel):
+    """ModelScope's face of `DualEncoder`, called like the built-in sentence-embedding model.
+
+    Args:
+        model_dir: The model folder.
+        emb_pooler_type: ``cls`` (default), ``avg``, ``avg_top2`` or ``avg_first_last``.
+        normalize: Whether vectors are scaled to length 1.
+        **kwargs: What ModelScope hands to every model, such as ``device``.
+
+    Raises:
+        ModelFolderError: If a file of the folder is missing or damaged.
+    """
+
+    def __init__(
+        self, model_dir: str, emb_pooler_type: str | None = None, normalize: bool | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(model_dir, **kwargs)
+        # ModelScope sets model_dir to what the caller wrote, which may be relative.
+        self._folder = Path(model_dir).resolve()
+        self.dual_encoder = DualEncoder.from_pretrained(model_dir, emb_pooler_type=emb_pooler_type, normalize=normalize)
+
+    def forward(
+        self,
+        query: dict[str, torch.Tensor] | None = None,
+        docs: dict[str, torch.Tensor] | None = None,
+        labels: torch.Tensor | None = None,
+    ) -> SentencEmbeddingModelOutput:
+        """Embed what the preprocessor made.
+
+        Args:
+            query: ``input_ids`` and ``attention_mask`` of the mentions, both (n, length).
+            docs: The same of the entities.
+            labels: In training, the place of each mention's entity among ``docs``; by default the first
+                of each mention's equal share, as the built-in model has it.
+
+        Returns:
+            ``query_embeddings`` (n, dim) and ``doc_embeddings`` (m, dim), None for what was not given; in
+            training mode ``loss`` too, the cross-entropy of the dot products.
+        """
+        mentions = None if query is None else self.dual_encoder.embed("mention", **query)
+        entities = None if docs is None else self.dual_encoder.embed("entity", **docs)
+        output = SentencEmbeddingModelOutput(query_embeddings=mentions, doc_embeddings=entities)
+        if self.training and mentions is not None and entities is not None:
+            scores = mentions @ entities.T
+            if labels is None:
+                labels = torch.arange(len(mentions), device=scores.device) * (len(entities) // len(mentions))
+            output.loss = functional.cross_entropy(scores, labels)
+        return output
+
+    def save_pretrained(self, target_folder: str, *args: Any, **kwargs: Any) -> None:
+        """Write weights, tokenizer and configuration.json, so that the folder can be loaded again.
+
+        Args:
+            target_folder: Folder to write into; made if it does not exist.
+            *args: Not used; what ModelScope's own models take is accepted.
+            **kwargs: Not used.
+        """
+        own = read_configuration(self._folder)
+        # The code of a standalone folder stays there.
+        own.pop("allow_remote", None)
+        ours = (own.get("model") or {}).get("type") == Models.entity_embedding
+        tokenizer = load_entity_tokenizer(self._folder)
+        write_model_folder(Path(target_folder), self.dual_encoder, tokenizer, own if ours else None)

@@ -1,0 +1,1 @@
+"""ModelScope pipelines: sentence embedding and entity linking."""

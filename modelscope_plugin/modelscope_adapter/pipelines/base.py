@@ -1,0 +1,150 @@
+"""What the two pipelines share: loading, devices, batches, unknown keywords."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from modelscope.msdatasets import MsDataset
+from modelscope.pipelines.base import Pipeline
+from modelscope.utils.constant import Frameworks
+from modelscope.utils.device import device_placement
+from modelscope.utils.logger import get_logger
+
+from modelscope_plugin.config.configuration import CONFIGURATION_FILE, default_configuration_file
+from modelscope_plugin.encoding.backends.loading import BackendName, DtypeName, backend_device, open_backend
+from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.errors import InputError, InputTypeError
+from modelscope_plugin.modeling.location import resolve_model
+from modelscope_plugin.modelscope_adapter.models import EntityEmbeddingModel
+from modelscope_plugin.modelscope_adapter.preprocessors import EntityEmbeddingPreprocessor
+
+logger = get_logger()
+
+# What ModelScope's own factory may hand to any pipeline.
+_FACTORY_KEYWORDS = {"trust_remote_code", "model_revision", "framework", "task"}
+_STREAM_CHUNK = 256
+
+_Read = TypeVar("_Read")
+
+
+class EntityPipeline(Pipeline):
+    """A ModelScope pipeline over a dual encoder.
+
+    A list of inputs is encoded together; results come back in its order and do not depend on
+    ``batch_size``. Subclasses say how inputs are read (``preprocess``), computed (``forward``) and
+    written (``postprocess``), each for a list of inputs at once, and which call keywords they take.
+
+    Args:
+        model: A model folder, a hub id, or a loaded `EntityEmbeddingModel`.
+        preprocessor: A loaded `EntityEmbeddingPreprocessor`; by default the model folder's.
+        config_file: Another configuration.json, for ``self.cfg``.
+        device: ``cpu``, ``gpu``, ``gpu:1``, ``cuda:1``; ``gpu`` falls back to the CPU where there is none.
+        max_length: Tokens of a window; by default what configuration.json says, else 128.
+        sequence_length: The name that the built-in pipeline gives to ``max_length``.
+        model_revision: Branch or tag of a hub model.
+        backend: ``torch``; ``onnx`` or ``onnx-int8`` for ONNX Runtime on the CPU.
+        dtype: Arithmetic of the torch backend: ``float32``, or ``float16`` or ``bfloat16`` for GPUs.
+        compile: Whether the torch backend uses ``torch.compile``.
+        **kwargs: What ModelScope hands to every pipeline; anything else is named in a warning.
+
+    Raises:
+        InputError: If the backend is not usable here.
+        InputTypeError: If the model object or the preprocessor object is not of use here.
+    """
+
+    call_keywords: tuple[str, ...] = ()
+
+    def __init__(
+        self,
+        model: str | Path | EntityEmbeddingModel,
+        preprocessor: EntityEmbeddingPreprocessor | None = None,
+        config_file: str | None = None,
+        device: str = "gpu",
+        auto_collate: bool = True,
+        max_length: int | None = None,
+        sequence_length: int | None = None,
+        model_revision: str | None = None,
+        backend: BackendName = "torch",
+        dtype: DtypeName = "float32",
+        compile: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        unknown = sorted(set(kwargs) - _FACTORY_KEYWORDS)
+        if unknown:
+            logger.warning("%s: not used: %s", type(self).__name__, ", ".join(unknown))
+        device = backend_device(backend, device).type if backend != "torch" else device
+        if isinstance(model, str | Path):
+            model = EntityEmbeddingModel(str(resolve_model(model, model_revision)), device=device)
+        if not isinstance(model, EntityEmbeddingModel):
+            raise InputTypeError(
+                f"model must be a folder, a hub id or an EntityEmbeddingModel, not {type(model).__name__}"
+            )
+        if preprocessor is None:
+            preprocessor = EntityEmbeddingPreprocessor(model.model_dir, max_length=max_length or sequence_length)
+        if not isinstance(preprocessor, EntityEmbeddingPreprocessor):
+            raise InputTypeError(
+                f"preprocessor must be an EntityEmbeddingPreprocessor, not {type(preprocessor).__name__}"
+            )
+        if config_file is None and not (Path(model.model_dir) / CONFIGURATION_FILE).is_file():
+            # A plain transformers folder; the base class wants a configuration.
+            config_file = str(default_configuration_file())
+        super().__init__(
+            config_file=config_file, model=model, preprocessor=preprocessor, device=device, auto_collate=auto_collate
+        )
+        folder = Path(model.model_dir).resolve()
+        computing = open_backend(model.dual_encoder, folder, backend, dtype, compile)
+        self.encoder = EntityEncoder(model.dual_encoder, preprocessor.tokenizer, str(folder), computing)
+
+    def _get_framework(self) -> str:
+        # The base class asks configuration.json, which a plain transformers folder does not have.
+        return str(Frameworks.torch)
+
+    def __call__(self, input: Any, *, batch_size: int | None = None, **kwargs: Any) -> Any:
+        """Run the pipeline on one input, a list of inputs, or an ``MsDataset``.
+
+        Args:
+            input: See the class.
+            batch_size: Texts in one forward pass, by default as many as suit the device; no result depends on it.
+            **kwargs: The call keywords of the class.
+
+        Returns:
+            One result, a list of results, or an iterator of results for an ``MsDataset``.
+
+        Raises:
+            InputTypeError: If a keyword is unknown.
+        """
+        unknown = sorted(set(kwargs) - set(self.call_keywords))
+        if unknown:
+            known = ", ".join(("batch_size", *self.call_keywords))
+            raise InputTypeError(f"unknown keyword {unknown[0]!r} in the call; there are {known}")
+        options = {"batch_size": batch_size, **kwargs}
+        self.prepare_model()
+        if isinstance(input, MsDataset):
+            return self._stream(iter(input), options)
+        return self._run(input, options) if isinstance(input, list) else self._run([input], options)[0]
+
+    def _stream(self, inputs: Iterator[Any], options: dict[str, Any]) -> Iterator[Any]:
+        while chunk := list(islice(inputs, _STREAM_CHUNK)):
+            yield from self._run(chunk, options)
+
+    def _run(self, inputs: list[Any], options: dict[str, Any]) -> list[Any]:
+        with device_placement(self.framework, self.device_name), torch.no_grad():
+            results: list[Any] = self.postprocess(self.forward(self.preprocess(inputs), **options))
+        return results
+
+
+def read_each(inputs: list[Any], read: Callable[[Any], _Read]) -> list[_Read]:
+    """Read a list of inputs; where there are several, a complaint says which one it is about."""
+    done = []
+    for place, value in enumerate(inputs):
+        try:
+            done.append(read(value))
+        except (InputError, InputTypeError) as error:
+            if len(inputs) == 1:
+                raise
+            raise type(error)(f"input {place}: {error}") from None
+    return done

@@ -1,0 +1,126 @@
+"""How ModelScope finds the classes of this package.
+
+ModelScope looks a type up in an index of module paths before it asks its registries, and imports the
+module it finds there; the decorators in that module then fill the registry. So this package only adds its
+modules to that index: nothing heavy is imported before it is used, and ModelScope does not warn about
+types that are "not found in ast index file".
+
+The index belongs to ``modelscope.utils.import_utils``. If that is loaded already, the entries are made at
+once, otherwise right after it has been loaded.
+
+This module also runs as part of the copy of the code that a standalone model folder carries. There it steps back
+where the package is installed, and where the copy of another folder came first: one and the same code serves all
+models of a process. Where that is other code than the folder carries, a warning says so.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, TypeVar
+
+from modelscope_plugin.config.metainfo import Metrics, Models, Pipelines, Preprocessors, Tasks, Trainers
+from modelscope_plugin.modelscope_adapter.after_import import after_import
+
+_MODELSCOPE_MODULE = "modelscope.utils.import_utils"
+_INSTALLED = "modelscope_plugin"
+_PACKAGE = __name__.removesuffix(".modelscope_adapter.registration")
+_PIPELINES = "modelscope_adapter.pipelines"
+
+# (registry, group, name): module that registers it when it is imported.
+_MODULES = {
+    ("MODELS", Tasks.sentence_embedding, Models.entity_embedding): "modelscope_adapter.models",
+    ("PREPROCESSORS", "nlp", Preprocessors.entity_embedding): "modelscope_adapter.preprocessors",
+    ("PIPELINES", Tasks.sentence_embedding, Pipelines.entity_embedding): f"{_PIPELINES}.sentence_embedding",
+    ("PIPELINES", Tasks.entity_linking, Pipelines.entity_linking): f"{_PIPELINES}.entity_linking",
+    ("PIPELINES", Tasks.entity_linking, Pipelines.entity_embedding): f"{_PIPELINES}.entity_linking",
+    ("PIPELINES", Tasks.entity_linking, "sentence-embedding"): f"{_PIPELINES}.entity_linking",
+    ("TRAINERS", "default", Trainers.entity_embedding): "modelscope_adapter.trainers",
+    ("METRICS", "default", Metrics.entity_recall): "modelscope_adapter.metrics",
+    # Built-in names that this package stands in for where the built-in cannot run.
+    ("MODELS", Tasks.sentence_embedding, "bert"): "modelscope_adapter.builtin",
+    ("PREPROCESSORS", "nlp", "sentence-embedding"): "modelscope_adapter.builtin",
+    ("PIPELINES", Tasks.sentence_embedding, "sentence-embedding"): "modelscope_adapter.builtin",
+}
+
+_Class = TypeVar("_Class", bound=type)
+
+logger = logging.getLogger(__name__)
+
+
+def register() -> None:
+    """Make ModelScope aware of this package, now or as soon as ModelScope is imported."""
+    if _PACKAGE != _INSTALLED and _is_installed():
+        importlib.import_module(_INSTALLED)
+    after_import(_MODELSCOPE_MODULE, _fill_index)
+
+
+def _is_installed() -> bool:
+    # A folder of that name, such as a clone of the repository, is no package.
+    spec = importlib.util.find_spec(_INSTALLED)
+    return spec is not None and spec.origin is not None
+
+
+def registers(registry: Any, group: str, name: str) -> Callable[[_Class], _Class]:
+    """Class decorator that puts a class into one of ModelScope's registries, like ``registry.register_module``.
+
+    Args:
+        registry: ``MODELS``, ``PIPELINES``, ...
+        group: The task, or another group of that registry.
+        name: The type that configuration.json names.
+
+    Returns:
+        The decorator. It leaves the registry alone where ModelScope's index names another module for the type, as it
+        does in a copy of this code that has stepped back.
+    """
+
+    def decorate(cls: _Class) -> _Class:
+        entry = _entries(sys.modules[_MODELSCOPE_MODULE]).get((registry.name.upper(), group, name))
+        if entry is None or entry["module"] == cls.__module__:
+            registry.register_module(group, module_name=name, module_cls=cls)
+        return cls
+
+    return decorate
+
+
+def _fill_index(import_utils: ModuleType) -> None:
+    entries = _entries(import_utils)
+    if _PACKAGE != _INSTALLED:
+        _fill_from_copy(entries)
+        return
+    entries |= {signature: _entry(module) for signature, module in _MODULES.items()}
+    from modelscope.metainfo import DEFAULT_MODEL_FOR_PIPELINE
+
+    # pipeline('entity-linking', index=...) without a model: the index names it.
+    DEFAULT_MODEL_FOR_PIPELINE.setdefault(Tasks.entity_linking, (Pipelines.entity_linking, None))
+
+
+def _fill_from_copy(entries: dict[tuple[str, str, str], dict[str, Any]]) -> None:
+    for signature, module in _MODULES.items():
+        # A standalone folder carries the code of the embedding pipeline alone.
+        if importlib.util.find_spec(f"{_PACKAGE}.{module}") is not None:
+            entry = entries.setdefault(signature, _entry(module))
+            serving = sys.modules[entry["module"].removesuffix(f".{module}")]
+    mine = sys.modules[_PACKAGE]
+    what = "__version__" if serving.__name__ == _INSTALLED else "CODE"
+    if getattr(serving, what) != getattr(mine, what):
+        logger.warning(
+            "%s (version %s) serves the model that brings %s (version %s) along; if it misbehaves, %s",
+            serving.__name__,
+            serving.__version__,
+            _PACKAGE,
+            mine.__version__,
+            "install that version" if serving.__name__ == _INSTALLED else "open the two in processes of their own",
+        )
+
+
+def _entries(import_utils: ModuleType) -> dict[tuple[str, str, str], dict[str, Any]]:
+    entries: dict[tuple[str, str, str], dict[str, Any]] = import_utils.LazyImportModule.get_ast_index()["index"]
+    return entries
+
+
+def _entry(module: str) -> dict[str, Any]:
+    return {"filepath": "", "imports": [], "module": f"{_PACKAGE}.{module}"}

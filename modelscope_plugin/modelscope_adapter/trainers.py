@@ -1,0 +1,188 @@
+"""The training of this package as a ModelScope trainer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from modelscope.trainers.base import BaseTrainer
+from modelscope.trainers.builder import TRAINERS
+from modelscope.utils.config import Config
+
+from modelscope_plugin.config.configuration import default_configuration_file, merged
+from modelscope_plugin.config.metainfo import Trainers
+from modelscope_plugin.data.parsing import parse_document, parse_entity
+from modelscope_plugin.data.readers import read_entities, read_mentions
+from modelscope_plugin.data.records import Entity, Mention
+from modelscope_plugin.data.views import ViewSettings
+from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.errors import InputError, InputTypeError
+from modelscope_plugin.evaluation.evaluation import evaluate
+from modelscope_plugin.modeling.location import resolve_model
+from modelscope_plugin.modelscope_adapter.registration import registers
+from modelscope_plugin.retrieval.building import build_index
+from modelscope_plugin.training.settings import evaluation_ks, training_configuration, training_settings
+from modelscope_plugin.training.training import train
+
+Mentions: TypeAlias = str | Path | Iterable[Mention | Mapping[str, Any]]
+KnowledgeBase: TypeAlias = str | Path | Iterable[Entity | Mapping[str, Any]]
+
+OUTPUT_FOLDER = "output"
+"""Sub-folder of the work folder with the trained model, as ModelScope's own trainers have it."""
+
+
+@registers(TRAINERS, "default", Trainers.entity_embedding)
+class EntityEmbeddingTrainer(BaseTrainer):
+    """``build_trainer('entity-embedding-trainer', default_args={...})``.
+
+    Args:
+        model: Folder or hub id of any BERT-family checkpoint.
+        knowledge_base: File of entities, or the entities themselves.
+        train_dataset: File of mentions, the mentions themselves, or an ``MsDataset`` of records in the
+            forms that the file readers know.
+        eval_dataset: The same for evaluation.
+        work_dir: The model is written to ``work_dir/output``; by default ``train.work_dir``.
+        cfg_file: A configuration.json laid over the model folder's and the shipped one.
+        cfg_modify_fn: Changes the configuration before it is used.
+        seed: In place of ``train.seed``.
+        max_epochs: In place of ``train.max_epochs``.
+        device: ``cpu``, ``gpu``, ``cuda:1`` ...
+        model_revision: Branch or tag of a hub model.
+        trust_remote_code: ModelScope hands it to every trainer; nothing here runs code of a model folder.
+        **kwargs: None; an unknown argument is refused.
+
+    Raises:
+        InputError: If a setting is out of its range or an argument is unknown.
+    """
+
+    def __init__(
+        self,
+        model: str | Path,
+        knowledge_base: KnowledgeBase,
+        train_dataset: Mentions | None = None,
+        eval_dataset: Mentions | None = None,
+        work_dir: str | Path | None = None,
+        cfg_file: str | None = None,
+        cfg_modify_fn: Callable[[Any], Any] | None = None,
+        seed: int | None = None,
+        max_epochs: int | None = None,
+        device: str | None = None,
+        model_revision: str | None = None,
+        trust_remote_code: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        if kwargs:
+            raise InputError(f"unknown argument {min(kwargs)!r} of the trainer")
+        if not isinstance(model, str | Path):
+            raise InputTypeError(f"model must be a folder or a hub id, not {type(model).__name__}")
+        super().__init__(str(default_configuration_file()))
+        self._model, self._model_revision = model, model_revision
+        configuration = training_configuration(resolve_model(model, model_revision))
+        if cfg_file is not None:
+            configuration = merged(configuration, Config.from_file(str(cfg_file)).to_dict())
+        self.cfg = Config(configuration)
+        if cfg_modify_fn is not None:
+            self.cfg = cfg_modify_fn(self.cfg) or self.cfg
+        self.settings, self.mining = training_settings(self.cfg.to_dict(), seed=seed, max_epochs=max_epochs)
+        self.output_dir = Path(work_dir or self.cfg.train.work_dir) / OUTPUT_FOLDER
+        self.device = device
+        # Read twice, for training and for evaluation, so a one-time iterator is kept as a list.
+        self._knowledge_base = knowledge_base if isinstance(knowledge_base, str | Path) else list(knowledge_base)
+        self._train_dataset = _kept(train_dataset)
+        self._eval_dataset = _kept(eval_dataset)
+
+    def train(self, *args: Any, resume: bool = False, tensorboard: str | None = None, **kwargs: Any) -> dict[str, Any]:
+        """Train all stages, write the model folder, and measure recall where there is an evaluation dataset.
+
+        Args:
+            *args: None.
+            resume: Go on with an interrupted run of the same call.
+            tensorboard: Folder for TensorBoard's files.
+            **kwargs: None; an unknown argument is refused.
+
+        Returns:
+            ``losses`` of the epochs of the stage whose model was kept, ``stages`` with what each gave and, where
+            measured, ``recall@k`` and ``mrr`` of the model that was kept.
+
+        Raises:
+            InputError: If there is no training dataset, or an interrupted run is there and ``resume`` is false.
+            TrainingError: If no training mention is usable or the knowledge base lacks an entity.
+        """
+        if args or kwargs:
+            raise InputError(
+                f"unknown argument {min(kwargs, default=args[:1])!r} of train; to go on with an interrupted run give "
+                "resume=True"
+            )
+        if self._train_dataset is None and not self.settings.kb_mentions:
+            raise InputError("no train_dataset; give a file of mentions or the mentions, or set train.kb_mentions")
+        result = train(
+            self._model,
+            self._entities,
+            () if self._train_dataset is None else _mentions(self._train_dataset),
+            self.output_dir,
+            self.settings,
+            self.mining,
+            eval_mentions=None if self._eval_dataset is None else _mentions(self._eval_dataset),
+            ks=evaluation_ks(self.cfg.to_dict()),
+            device=self.device,
+            revision=self._model_revision,
+            resume=resume,
+            tensorboard=tensorboard,
+        )
+        record = result.to_record()
+        return {"losses": record["losses"], "stages": record["stages"], **(record["evaluation"] or {})}
+
+    def evaluate(self, checkpoint_path: str | Path | None = None, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Measure recall over the whole knowledge base.
+
+        Args:
+            checkpoint_path: A model folder; by default the one that `train` wrote.
+            *args: Not used.
+            **kwargs: Not used.
+
+        Returns:
+            ``recall@k``, ``mrr`` and counts.
+
+        Raises:
+            InputError: If there is no evaluation dataset.
+        """
+        if self._eval_dataset is None:
+            raise InputError("no eval_dataset; give a file of mentions or the mentions")
+        encoder = EntityEncoder.from_pretrained(checkpoint_path or self.output_dir, device=self.device)
+        configuration = self.cfg.to_dict()
+        views = ViewSettings.from_configuration(configuration, max_views=self.settings.views)
+        index = build_index(encoder, self._entities(), views=views)
+        trained = () if self._train_dataset is None else _mentions(self._train_dataset)
+        return evaluate(
+            encoder,
+            index,
+            _mentions(self._eval_dataset),
+            ks=evaluation_ks(configuration),
+            seen={one for mention in trained for one in mention.entity_ids},
+            by_ambiguity=True,
+        ).to_record()
+
+    def _entities(self) -> Iterable[Entity]:
+        source = self._knowledge_base
+        if isinstance(source, str | Path):
+            return read_entities(source)
+        return (item if isinstance(item, Entity) else parse_entity(item) for item in source)
+
+
+def _kept(source: Mentions | None) -> Mentions | None:
+    """The dataset; a one-time iterator as a list."""
+    return list(source) if isinstance(source, Iterator) else source
+
+
+def _mentions(source: Mentions) -> Iterable[Mention]:
+    if isinstance(source, str | Path):
+        yield from read_mentions(source)
+        return
+    for item in source:
+        if isinstance(item, Mention):
+            yield item
+        elif isinstance(item, Mapping):
+            yield from parse_document(item).mentions
+        else:
+            raise InputTypeError(f"a dataset holds mentions or records, not {type(item).__name__}")

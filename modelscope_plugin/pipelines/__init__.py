@@ -1,1 +1,0 @@
-"""What users call: sentence embedding and entity linking."""

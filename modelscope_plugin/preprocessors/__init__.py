@@ -1,1 +1,0 @@
-"""Text to tokens: the mention-centred window and the entity text."""

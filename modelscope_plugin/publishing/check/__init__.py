@@ -1,0 +1,1 @@
+"""The check of a folder before anything is uploaded."""

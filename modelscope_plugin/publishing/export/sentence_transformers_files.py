@@ -1,0 +1,147 @@
+"""What sentence-transformers needs to open a model folder of ours, beside the weights and the tokenizer.
+
+No weights are stored twice: with two towers a Router takes the mention tower from the top of the folder, for queries
+and by default, and the entity tower from its sub-folder, for documents. The layer poolers are that library's
+WeightedLayerPooling with weights of 0 and 1. The files are in the form of its version 5, which version 6 reads too.
+"""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+
+from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.modeling.dual_encoder import ENTITY_TOWER_FOLDER, DualEncoder
+from modelscope_plugin.modeling.pooling import needs_all_states
+from modelscope_plugin.modeling.tokenization import EntityTokenizer
+from modelscope_plugin.storage.files import write_json
+
+_MODULES = "sentence_transformers.models"
+
+# Texts with and without a mention, in a script with and without spaces: what a prefix could grow together with.
+_MENTIONS = (
+    "今天 [ENT_S] 苹果 [ENT_E] 发布手机",
+    "[ENT_S] Apple [ENT_E] fell",
+    "the [ENT_S] 7 [ENT_E]",
+    "苹果",
+    "apple",
+)
+_ENTITIES = ("苹果； 类型： Food; 果实", "Apple Inc.", "7-Eleven； 别名： 7-11;")
+
+_WIDE = 1 << 16
+
+
+def has_same_tokens(encoder: EntityEncoder) -> bool:
+    """Whether sentence-transformers, which tokenises prompt and text as one, makes the tokens that we make.
+
+    A prefix (``boq``, ``bod``) that grows together with the text behind it makes others.
+
+    Args:
+        encoder: The model with its tokenizer.
+
+    Returns:
+        Whether its vectors would be ours.
+    """
+    own = encoder.tokenizer
+    # Wide enough for the probes: cutting by the library's tokenizer would be written into its files.
+    ours = EntityTokenizer(own.tokenizer, _WIDE, own.mention_prefix, own.entity_prefix)
+    sides = (
+        (ours.mention_prefix, _MENTIONS, ours.mention_ids(_MENTIONS)),
+        (ours.entity_prefix, _ENTITIES, ours.entity_ids(_ENTITIES)),
+    )
+    for prefix, texts, expected in sides:
+        whole = [prefix + text for text in texts]
+        # Version 5 strips texts, version 6 does not.
+        for given in (whole, [text.strip() for text in whole]):
+            if ours.tokenizer(given, verbose=False)["input_ids"] != expected:
+                return False
+    return True
+
+
+def write_sentence_transformers_files(folder: Path, encoder: EntityEncoder) -> None:
+    """Make a model folder one that ``SentenceTransformer(folder)`` opens.
+
+    Args:
+        folder: A folder that `modelscope_plugin.modeling.model_folder.write_model_folder` wrote.
+        encoder: The model in it; `has_same_tokens` is true of it.
+    """
+    model, tokenizer = encoder.model, encoder.tokenizer
+    _write_transformer(folder, model, tokenizer.max_length)
+    modules = [("", "Transformer")]
+    if model.towers == 2:
+        modules = [("", "Router")]
+        _write_transformer(folder / ENTITY_TOWER_FOLDER, model, tokenizer.max_length)
+        tokenizer.tokenizer.save_pretrained(folder / ENTITY_TOWER_FOLDER)
+        towers = {"query": ".", "document": ENTITY_TOWER_FOLDER}
+        router = {
+            "types": dict.fromkeys(towers.values(), f"{_MODULES}.Transformer"),
+            "structure": {route: [place] for route, place in towers.items()},
+            "parameters": {"default_route": "query", "allow_empty_key": True},
+        }
+        write_json(folder / "router_config.json", router)
+    if needs_all_states(model.emb_pooler_type):
+        modules.append((f"{len(modules)}_WeightedLayerPooling", "WeightedLayerPooling"))
+        _write_layer_pooling(folder / modules[-1][0], model)
+    modules.append((f"{len(modules)}_Pooling", "Pooling"))
+    _write_pooling(folder / modules[-1][0], model)
+    if model.normalize:
+        modules.append((f"{len(modules)}_Normalize", "Normalize"))
+        # The folder holds nothing that matters, but a folder without a file would get lost on its way through a hub.
+        (folder / modules[-1][0]).mkdir()
+        write_json(folder / modules[-1][0] / "config.json", {})
+    records = [
+        {"idx": place, "name": str(place), "path": path, "type": f"{_MODULES}.{name}"}
+        for place, (path, name) in enumerate(modules)
+    ]
+    write_json(folder / "modules.json", records)
+    settings = {
+        "model_type": "SentenceTransformer",
+        "prompts": {"query": tokenizer.mention_prefix, "document": tokenizer.entity_prefix},
+        "default_prompt_name": "query" if tokenizer.mention_prefix else None,
+        "similarity_fn_name": "dot",
+    }
+    write_json(folder / "config_sentence_transformers.json", settings)
+
+
+def _write_transformer(folder: Path, model: DualEncoder, max_length: int) -> None:
+    settings: dict[str, Any] = {"max_seq_length": max_length, "do_lower_case": False}
+    if "add_pooling_layer" in inspect.signature(type(model.mention_tower).__init__).parameters:
+        # Otherwise a head that no tower has is reported as missing.
+        settings["model_args"] = {"add_pooling_layer": False}
+    if needs_all_states(model.emb_pooler_type):
+        settings["config_args"] = {"output_hidden_states": True}
+    write_json(folder / "sentence_bert_config.json", settings)
+
+
+def _write_layer_pooling(folder: Path, model: DualEncoder) -> None:
+    """A weighted mean of the hidden states from a first layer on; 0 are the embeddings, below the first layer."""
+    layers = int(model.mention_tower.config.num_hidden_layers)
+    first = 1 if model.emb_pooler_type == "avg_first_last" else layers - 1
+    weights = torch.zeros(layers + 1 - first)
+    # += for a model of one layer, which is its own first and last.
+    weights[0] += 1
+    weights[-1] += 1
+    settings = {"word_embedding_dimension": model.dimension, "layer_start": first, "num_hidden_layers": layers}
+    folder.mkdir()
+    write_json(folder / "config.json", settings)
+    save_file({"layer_weights": weights}, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def _write_pooling(folder: Path, model: DualEncoder) -> None:
+    cls = model.emb_pooler_type == "cls"
+    settings = {
+        "word_embedding_dimension": model.dimension,
+        "pooling_mode_cls_token": cls,
+        "pooling_mode_mean_tokens": not cls,
+        "pooling_mode_max_tokens": False,
+        "pooling_mode_mean_sqrt_len_tokens": False,
+        "pooling_mode_weightedmean_tokens": False,
+        "pooling_mode_lasttoken": False,
+        "include_prompt": True,
+    }
+    folder.mkdir()
+    write_json(folder / "config.json", settings)

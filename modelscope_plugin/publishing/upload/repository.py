@@ -1,0 +1,114 @@
+"""A model's repository on the hub, as it is before an upload."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Collection
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
+
+from modelscope_plugin.errors import HubError
+from modelscope_plugin.publishing.export.export_record import EXPORT_FILE
+
+if TYPE_CHECKING:
+    from modelscope_hub import HubApi
+
+DEFAULT_REVISION = "master"
+"""The branch that every repository of the hub has."""
+
+# What may stand beside a model without changing how it opens.
+_HARMLESS_NAMES = {".gitattributes", ".gitignore", "LICENSE", "NOTICE"}
+_HARMLESS_SUFFIXES = {".md", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".pdf"}
+
+
+def check_repository(api: HubApi, repo_id: str, revision: str, private: bool) -> bool:
+    """Look at a repository; nothing is changed.
+
+    Args:
+        api: The hub client.
+        repo_id: Its id.
+        revision: The branch to upload to.
+        private: Whether it is to be private.
+
+    Returns:
+        Whether it is there.
+
+    Raises:
+        HubError: If it is public and was to be private, or lacks the branch.
+    """
+    from modelscope_hub import NotExistError, Visibility
+
+    try:
+        found = api.get_repo(repo_id, "model")
+    except NotExistError:
+        if revision != DEFAULT_REVISION:
+            raise HubError(f"{repo_id} is not on the hub yet; upload to {DEFAULT_REVISION} first") from None
+        return False
+    if private and found.visibility != Visibility.PRIVATE:
+        raise HubError(
+            f"{repo_id} is on the hub already and not private; make it private on its page, "
+            "or upload without asking for a private one"
+        )
+    if revision != DEFAULT_REVISION:
+        branches = [branch["Revision"] for branch in api.legacy.list_revisions_detail(repo_id, "model")[0]]
+        if revision not in branches:
+            raise HubError(
+                f"{repo_id} has no branch {revision} (it has {', '.join(branches) or 'none'}); "
+                "the hub client cannot make one: make it with git, or upload to another"
+            )
+    return True
+
+
+def create_repository(api: HubApi, repo_id: str, private: bool, license: str | None) -> None:
+    """Make a repository; HubError where its name is taken by one that the token does not see."""
+    from modelscope_hub import Visibility
+    from modelscope_hub.errors import AlreadyExistsError
+
+    try:
+        visibility = Visibility.PRIVATE if private else Visibility.PUBLIC
+        api.create_repo(repo_id, "model", visibility=visibility, license=license)
+    except AlreadyExistsError:
+        raise HubError(f"the name {repo_id} is taken by a repository that this token does not see") from None
+
+
+def obsolete_files(api: HubApi, repo_id: str, revision: str, files: Collection[str]) -> list[str]:
+    """Find what an earlier upload of an exported model left that the new one does not have.
+
+    Args:
+        api: The hub client.
+        repo_id: The repository.
+        revision: The branch.
+        files: Paths of the files that go up.
+
+    Returns:
+        The paths to delete, so that a download is the folder that was checked.
+
+    Raises:
+        HubError: If there are other files that would change how the model opens.
+    """
+    there = {file.path for file in api.list_repo_files(repo_id, "model", revision=revision) if file.type == "blob"}
+    others = sorted(there.difference(files))
+    earlier = _exported_files(api, repo_id, revision) if others and EXPORT_FILE in there else set()
+    foreign = [path for path in others if path not in earlier and not _is_harmless(path)]
+    if foreign:
+        raise HubError(
+            f"{repo_id} holds {len(foreign)} files that are not of this model ({foreign[0]}, for one), so that a "
+            "download would not be what was checked; delete them on its page, or take another name"
+        )
+    return [path for path in others if path in earlier]
+
+
+def _is_harmless(path: str) -> bool:
+    place = PurePosixPath(path)
+    return place.name in _HARMLESS_NAMES or place.suffix.lower() in _HARMLESS_SUFFIXES
+
+
+def _exported_files(api: HubApi, repo_id: str, revision: str) -> set[str]:
+    """What the record of the export on the hub names."""
+    with tempfile.TemporaryDirectory() as work:
+        file = api.download_file(repo_id, "model", EXPORT_FILE, revision=revision, local_dir=work, force=True)
+        try:
+            return set(json.loads(file.read_text(encoding="utf-8"))["files"])
+        except (ValueError, KeyError, TypeError):
+            return set()

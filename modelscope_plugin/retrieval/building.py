@@ -1,0 +1,148 @@
+"""From a stream of entities to an index."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Iterable, Sequence
+from functools import partial
+
+import numpy as np
+
+from modelscope_plugin.data.kb_mentions import mentions_of_entity
+from modelscope_plugin.data.records import Entity, Mention
+from modelscope_plugin.data.views import ViewSettings
+from modelscope_plugin.encoding.bulk.local import EncodingJob
+from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.errors import IndexMismatchError
+from modelscope_plugin.progress import progress_bar
+from modelscope_plugin.retrieval.dense.faiss.stored_vectors import Vectors
+from modelscope_plugin.retrieval.dense.faiss.tuning import Tuning, chosen_kind
+from modelscope_plugin.retrieval.dense.views.building import iterate_views
+from modelscope_plugin.retrieval.entity_index import EntityIndex
+
+# Mentions that recall is measured on; more do not change its digits that are printed.
+_QUERIES = 1000
+
+
+def build_index(
+    encoder: EntityEncoder,
+    entities: Iterable[Entity],
+    *,
+    index: EntityIndex | None = None,
+    views: ViewSettings | None = None,
+    batch_size: int | None = None,
+    job: EncodingJob | None = None,
+    total: int | None = None,
+    show_progress_bar: bool | None = None,
+) -> EntityIndex:
+    """Encode entities and put them into an index.
+
+    Args:
+        encoder: The dual encoder.
+        entities: The knowledge base; entities of an id that the index already holds replace it.
+        index: The index to add to; by default a new one.
+        views: How many vectors an entity gets; by default as many as in ``index``, in a new one each one.
+        batch_size: Texts in one forward pass; by default as many as suit the device.
+        job: Encodes in shards that survive an interruption, by several processes where it has them; its model is
+            that of ``encoder``.
+        total: Number of entities where it is known, for the progress bar.
+        show_progress_bar: True, False, or None for a bar on a terminal only.
+
+    Returns:
+        The index.
+
+    Raises:
+        IndexMismatchError: If ``index`` was built with another model, another window or other views.
+    """
+    max_length = encoder.tokenizer.max_length
+    if index is None:
+        index = EntityIndex(encoder.dimension, encoder.fingerprint, encoder.name, max_length, views)
+    index.check_model(encoder.fingerprint, encoder.name)
+    if index.max_length not in (0, max_length):
+        raise IndexMismatchError(
+            f"the entities of the index were cut to {index.max_length} tokens, these would be cut to {max_length}; "
+            f"set max_length to {index.max_length}"
+        )
+    settings = index.view_settings
+    if views not in (None, settings):
+        raise IndexMismatchError(f"the index has {settings}, not {views}; add to it without any, or build it again")
+    # The same model may have moved since.
+    index.model = encoder.name or index.model
+    with progress_bar(total, "Indexing", "entity", show_progress_bar) as bar:
+        if settings.max_views > 1:
+            encode = partial(encoder.encode_document if job is None else partial(_encoded, job), batch_size=batch_size)
+            started, count = time.monotonic(), 0
+            for chunk, vectors, places in iterate_views(entities, settings, encode):
+                index.add(chunk, vectors, places)
+                count += len(places)
+                bar.update(len(chunk))
+            index.seconds_per_view = (time.monotonic() - started) / count if count else None
+            return index
+        if job is None:
+            chunks = encoder.iterate_documents(entities, batch_size=batch_size)
+        else:
+            chunks = ((shard.items, shard.vectors) for shard in job.shards("entity", entities, batch_size=batch_size))
+        for chunk, vectors in chunks:
+            index.add(chunk, vectors)
+            bar.update(len(chunk))
+    return index
+
+
+def _encoded(job: EncodingJob, texts: Sequence[str], *, batch_size: int | None) -> Vectors:
+    shards = [shard.vectors for shard in job.shards("entity", texts, batch_size=batch_size)]
+    return np.concatenate(shards)
+
+
+def tune_index(
+    encoder: EntityEncoder,
+    index: EntityIndex,
+    mentions: Iterable[Mention] | None = None,
+    *,
+    search: str = "auto",
+    precision: str = "float32",
+    truncate_dim: int | None = None,
+    batch_size: int | None = None,
+    seed: int = 42,
+) -> Tuning:
+    """Choose how an index is searched, and measure the recall that it costs on mentions.
+
+    Args:
+        encoder: The dual encoder of the index.
+        index: The index.
+        mentions: Mentions like those to come, of which some are drawn; without them, names and descriptions of the
+            entities make some.
+        search: As for `EntityIndex.tune`; so are ``precision`` and ``truncate_dim``.
+        precision: ``float32``, ``float16`` or ``int8``.
+        truncate_dim: Dimensions to keep; None for all.
+        batch_size: Mentions in one forward pass; by default as many as suit the device.
+        seed: Seed of the draw.
+
+    Returns:
+        What was chosen and measured.
+
+    Raises:
+        IndexMismatchError: If the index was built with another model.
+        InputError: If a choice is not usable, or there are fewer than 2 mentions.
+    """
+    index.check_model(encoder.fingerprint, encoder.name)
+    exact = chosen_kind(search, len(index), len(index.vectors), truncate_dim or index.dimension) == "exact"
+    if exact and precision == "float32" and truncate_dim in (None, index.dimension):
+        queries = encoder.encode_query([])
+    else:
+        drawn = _drawn(mentions, seed) if mentions is not None else _own_mentions(index, seed)
+        queries = encoder.encode_query(drawn, batch_size=batch_size)
+    return index.tune(queries, search=search, precision=precision, truncate_dim=truncate_dim)
+
+
+def _drawn(mentions: Iterable[Mention], seed: int) -> Sequence[Mention]:
+    distinct = list(dict.fromkeys(mentions))
+    return random.Random(seed).sample(distinct, min(_QUERIES, len(distinct)))
+
+
+def _own_mentions(index: EntityIndex, seed: int) -> Sequence[Mention]:
+    """A mention of each of some entities: one of its names, beside words of its description where it has one."""
+    draw = random.Random(seed)
+    rows = draw.sample(range(len(index)), min(_QUERIES, len(index)))
+    made = (list(mentions_of_entity(index[row], 2, seed)) for row in rows)
+    return [draw.choice(own) for own in made if own]

@@ -1,0 +1,1 @@
+"""Vectors in memory or memory-mapped, searched by FAISS."""

@@ -1,0 +1,1 @@
+"""Several vectors of one entity, its views."""

@@ -1,0 +1,1 @@
+"""Entities by row and by id, on disk or in memory."""

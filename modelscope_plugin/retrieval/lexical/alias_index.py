@@ -1,0 +1,254 @@
+"""Exact and near names to rows of an index."""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from modelscope_plugin.data.names import normalized_name
+from modelscope_plugin.errors import IndexFolderError
+from modelscope_plugin.retrieval.lexical.best_rows import best_rows
+from modelscope_plugin.retrieval.lexical.bm25 import GRAM_FIELDS, Floats, GramIndex, NameScores, Places
+from modelscope_plugin.retrieval.lexical.runs import run_starts
+
+Rows: TypeAlias = npt.NDArray[np.int64]
+
+MAX_NAME = 64
+"""Characters of a name, and of a mention, whose grams are compared; names of entities are shorter."""
+
+# Names looked at for each row wanted, to see where the best begin.
+_MORE = 4
+_FIELDS = ("names", "order", "bearers", "starts")
+_GRAMS = "grams."
+
+
+class AliasIndex:
+    """Normalised names and the rows that bear them, searchable exactly and by character grams.
+
+    A row is as like a mention as its likest name, and equal rows are in the order of their ids. Nothing in it is
+    changed once it is built; an index that changes builds it anew.
+
+    Args:
+        names: The distinct normalised names in rising order.
+        order: All rows in the order of their ids, int32 (rows,).
+        bearers: The bearers of the names, name after name, as places in ``order``, rising for each name; int32.
+        starts: Where the bearers of each name begin, int64 (names + 1,).
+        grams: The BM25 weights of the names, each cut at `MAX_NAME` characters.
+    """
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        order: npt.NDArray[np.int32],
+        bearers: npt.NDArray[np.int32],
+        starts: npt.NDArray[np.int64],
+        grams: GramIndex,
+    ) -> None:
+        self.names = names
+        self.order = order
+        self._bearers = bearers
+        self._starts = starts
+        self._grams = grams
+        self._names_by_bearer: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]] | None = None
+        self._ranks: npt.NDArray[np.int32] | None = None
+
+    @classmethod
+    def build(cls, pairs: Iterable[tuple[str, int]], order: npt.NDArray[np.int32] | None = None) -> AliasIndex:
+        """Build it from names and rows.
+
+        Args:
+            pairs: (name, row); names are normalised here, empty ones are left out.
+            order: All rows in the order of their ids, int32 (rows,); by default that of their numbers.
+        """
+        numbers: dict[str, int] = {}
+        owned, owners = array("q"), array("q")
+        for name, row in pairs:
+            name = normalized_name(name)
+            if name:
+                owned.append(numbers.setdefault(name, len(numbers)))
+                owners.append(row)
+        names = sorted(numbers)
+        rows = np.array(owners, np.int64)
+        if order is None:
+            order = np.arange(rows.max(initial=-1) + 1, dtype=np.int32)
+        place_of = _inverse(np.fromiter(map(numbers.__getitem__, names), np.int64, len(names)))
+        # A name and a bearer make one number, so that one sort puts both in order and brings repeats together.
+        packed = np.sort(place_of[np.array(owned, np.int64)].astype(np.int64) * len(order) + _inverse(order)[rows])
+        places, bearers = np.divmod(packed[run_starts(packed)], max(len(order), 1))
+        starts = np.append(0, np.cumsum(np.bincount(places, minlength=len(names)))).astype(np.int64)
+        grams = GramIndex.build([name[:MAX_NAME] for name in names])
+        return cls(names, order, bearers.astype(np.int32), starts, grams)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def bearer_counts(self) -> npt.NDArray[np.int64]:
+        """How many rows bear each name, int64 (names,)."""
+        return np.diff(self._starts)
+
+    def pairs(self) -> Iterator[tuple[str, int]]:
+        """Every (normalised name, row)."""
+        for place, name in enumerate(self.names):
+            for row in self.order[self._bearers[self._starts[place] : self._starts[place + 1]]].tolist():
+                yield name, row
+
+    def exact(self, mention: str, limit: int | None = None) -> Rows:
+        """The rows that bear the mention as a name, in the order of their ids.
+
+        Args:
+            mention: The mention; it is compared as a whole, however long.
+            limit: How many of them; by default all.
+        """
+        return self.order[self._bearers_of(normalized_name(mention))[:limit]].astype(np.int64)
+
+    def search(self, mention: str, top_k: int) -> Likeness:
+        """Compare a mention with every name.
+
+        Args:
+            mention: The mention.
+            top_k: Rows wanted; fewer are found where fewer names share a character with it.
+
+        Returns:
+            What it is like.
+        """
+        name = normalized_name(mention)
+        top_k = min(top_k, len(self.order))
+        scores = self._grams.compare(name[:MAX_NAME])
+        # What does not reach the last of the best of some names is not among the best of all.
+        _, shares = self._best(scores.rare, scores.of(scores.rare), top_k)
+        places = scores.reaching(float(shares[-1]) if 0 < len(shares) == top_k else 0.0)
+        ranks, shares = self._best(places, scores.of(places), top_k)
+        return Likeness(self, scores, self._bearers_of(name), self.order[ranks].astype(np.int64), shares)
+
+    def _best(self, places: Places, shares: Floats, top_k: int) -> tuple[Rows, Floats]:
+        """The ``top_k`` best bearers of some names, in the order of `best_rows`."""
+        wide = _MORE * top_k
+        while True:
+            few = wide >= len(places)
+            best = slice(None) if few else np.flatnonzero(shares >= np.partition(shares, -wide)[-wide])
+            starts, ends = self._starts[places[best]], self._starts[places[best] + 1]
+            # Of the bearers of one name, those behind the first so many are behind them in the result too.
+            counts = np.minimum(ends - starts, top_k)
+            ranks, found = best_rows(
+                self._bearers[_spans(starts, counts)].astype(np.int64), np.repeat(shares[best], counts), top_k
+            )
+            if few or len(ranks) == top_k:
+                return ranks, found
+            wide *= 16  # many names of few rows
+
+    def _bearers_of(self, name: str) -> npt.NDArray[np.int32]:
+        place = bisect_left(self.names, name)
+        if place == len(self.names) or self.names[place] != name:
+            return self._bearers[:0]
+        return self._bearers[self._starts[place] : self._starts[place + 1]]
+
+    def ranks(self, rows: Rows) -> Rows:
+        """The places of some rows in the order of ids, int64."""
+        if self._ranks is None:
+            self._ranks = _inverse(self.order)
+        return self._ranks[rows].astype(np.int64)
+
+    def names_of(self, ranks: Rows) -> tuple[Places, Rows]:
+        """The places of the names of some rows, row after row, and how many each has."""
+        if self._names_by_bearer is None:
+            order = np.argsort(self._bearers, kind="stable").astype(np.int32)
+            names = np.repeat(np.arange(len(self.names), dtype=np.int32), np.diff(self._starts))[order]
+            self._names_by_bearer = (self._bearers[order], names)
+        bearers, names = self._names_by_bearer
+        wanted = ranks.astype(bearers.dtype)  # searching with another type would convert all bearers first
+        starts = np.searchsorted(bearers, wanted, "left")
+        counts = np.searchsorted(bearers, wanted, "right") - starts
+        return names[_spans(starts, counts)], counts
+
+    def save(self, path: Path) -> None:
+        """Write it to one file."""
+        from safetensors.numpy import save_file
+
+        letters = "\n".join(self.names).encode("utf-8", "surrogatepass")
+        save_file(
+            {
+                "names": np.frombuffer(letters, dtype=np.uint8),
+                "order": self.order,
+                "bearers": self._bearers,
+                "starts": self._starts,
+                **{f"{_GRAMS}{field}": np.ascontiguousarray(array) for field, array in self._grams.arrays.items()},
+            },
+            path,
+        )
+
+    @classmethod
+    def load(cls, path: Path) -> AliasIndex:
+        """Read a file that `save` wrote.
+
+        Raises:
+            IndexFolderError: If the file is damaged, or of another version.
+        """
+        from safetensors.numpy import load_file
+
+        try:
+            arrays = load_file(path)
+            known = set(arrays) == {*_FIELDS, *(f"{_GRAMS}{field}" for field in GRAM_FIELDS)}
+            if known:
+                letters, order, bearers, starts = (arrays.pop(field) for field in _FIELDS)
+                text = letters.tobytes().decode("utf-8", "surrogatepass")
+                names = text.split("\n") if text else []
+                grams = GramIndex(len(names), {field.removeprefix(_GRAMS): array for field, array in arrays.items()})
+                if len(starts) != len(names) + 1 or len(bearers) != starts[-1]:
+                    raise ValueError("its arrays do not fit together")
+        except Exception as error:  # whatever safetensors says of damaged bytes
+            raise IndexFolderError(f"{path} is damaged ({error}); build the index again") from None
+        if not known:
+            raise IndexFolderError(f"{path} was written by another version of this package; build the index again")
+        return cls(names, order, bearers, starts, grams)
+
+
+class Likeness:
+    """How much the names of an index are like one mention; see `NameScores`.
+
+    Attributes:
+        rows: The likest rows, the best first, equal ones in the order of their ids; int64.
+        shares: Their likeness, float32.
+    """
+
+    def __init__(
+        self, index: AliasIndex, scores: NameScores, namesakes: npt.NDArray[np.int32], rows: Rows, shares: Floats
+    ) -> None:
+        self._index = index
+        self._scores = scores
+        self._namesakes = namesakes
+        self.rows = rows
+        self.shares = shares
+
+    def of(self, rows: Rows) -> Floats:
+        """The likeness of the likest name of each of some rows, float32 (rows,)."""
+        places, counts = self._index.names_of(self._index.ranks(rows))
+        best = np.zeros(len(rows), np.float32)
+        np.maximum.at(best, np.repeat(np.arange(len(rows)), counts), self._scores.of(places))
+        return best
+
+    def exact(self, rows: Rows) -> npt.NDArray[np.bool_]:
+        """Whether each of some rows bears the mention, whole, as a name, bool (rows,)."""
+        ranks = self._index.ranks(rows).astype(np.int32)
+        if not len(self._namesakes):
+            return np.zeros(len(rows), np.bool_)
+        places = np.searchsorted(self._namesakes, ranks)
+        same: npt.NDArray[np.bool_] = self._namesakes[np.minimum(places, len(self._namesakes) - 1)] == ranks
+        return same
+
+
+def _inverse(order: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
+    places = np.empty(len(order), np.int32)
+    places[order] = np.arange(len(order), dtype=np.int32)
+    return places
+
+
+def _spans(starts: Places, counts: Places) -> Rows:
+    """The places of several spans, one span after another."""
+    places: Rows = np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
+    return places

@@ -1,0 +1,136 @@
+"""The names of an index: those of its knowledge base, and those learnt from labelled mentions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from modelscope_plugin.data.names import normalized_name
+from modelscope_plugin.data.records import Entity, Mention
+from modelscope_plugin.errors import IndexFolderError
+from modelscope_plugin.retrieval.lexical.alias_index import AliasIndex
+
+_NAMES, _LEARNED = "names.safetensors", "learned.safetensors"
+
+LEXICON_FILES = (_NAMES, _LEARNED)
+"""The files that a lexicon keeps in its folder; the second one only where names were learnt."""
+
+
+class _KnowledgeBase(Protocol):
+    @property
+    def ids(self) -> list[str]: ...
+
+    @property
+    def row_of(self) -> dict[str, int]: ...
+
+    def __iter__(self) -> Iterator[Entity]: ...
+
+
+class Lexicon:
+    """Two alias indices over the rows of one knowledge base, each read or built when it is first asked for.
+
+    Args:
+        knowledge_base: The entities, their ids and rows.
+        files: Files that `save` wrote for these rows, by name.
+    """
+
+    def __init__(self, knowledge_base: _KnowledgeBase, files: dict[str, Path] | None = None) -> None:
+        self._knowledge_base = knowledge_base
+        self._files = files or {}
+        self._states = {name: _state(path) for name, path in self._files.items()}
+        self._names: AliasIndex | None = None
+        self._learned: AliasIndex | None = None
+        self._pairs: set[tuple[str, str]] | None = None
+
+    @property
+    def names(self) -> AliasIndex:
+        """Names and aliases of the entities."""
+        if self._names is None:
+            # Where the folder was replaced meanwhile, its names are of other rows than those that were opened.
+            if self._is_as_opened(_NAMES):
+                self._names = AliasIndex.load(self._files[_NAMES])
+            else:
+                pairs = ((name, row) for row, entity in enumerate(self._knowledge_base) for name in entity.names)
+                ids = self._knowledge_base.ids
+                order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int32)
+                self._names = AliasIndex.build(pairs, order)
+        return self._names
+
+    @property
+    def learned(self) -> AliasIndex:
+        """Words that stood for an entity in a labelled text; see `learn`."""
+        if self._learned is None:
+            if self._pairs is None and _LEARNED in self._files:
+                if not self._is_as_opened(_LEARNED):
+                    raise IndexFolderError(
+                        f"{self._files[_LEARNED]} was replaced since the index was opened; open it again"
+                    )
+                self._learned = AliasIndex.load(self._files[_LEARNED])
+            else:
+                rows = self._knowledge_base.row_of
+                pairs = ((name, rows[one]) for name, one in self._pairs or ())
+                self._learned = AliasIndex.build(pairs, self.names.order)
+        return self._learned
+
+    def learn(self, mentions: Iterable[Mention]) -> int:
+        """Take the words of labelled mentions for names of their entities.
+
+        The dictionary from the words of a text to entities is that of Wikipedia anchors in entity linking (Mihalcea and
+        Csomai 2007). Such names are kept apart from those of the knowledge base and never count as exact.
+
+        Args:
+            mentions: Mentions with gold entities; golds that are not in the index are passed over.
+
+        Returns:
+            How many names are known in all.
+        """
+        self._pairs = self._learned_pairs() | {
+            (normalized_name(mention.surface), one)
+            for mention in mentions
+            for one in mention.entity_ids
+            if one in self._knowledge_base.row_of
+        }
+        self._learned = None
+        return len(self._pairs)
+
+    def release(self, removed: Collection[str] = ()) -> None:
+        """Let go of what is bound to the rows, which are about to change; names learnt are kept by id.
+
+        Args:
+            removed: Ids that leave the knowledge base, and with them what was learnt: an entity that is added under
+                such an id later is another one. One that is replaced is the same in a new form, and keeps it.
+        """
+        gone = set(removed)
+        self._pairs = {(name, one) for name, one in self._learned_pairs() if one not in gone}
+        self._names = self._learned = None
+        self._files = {}
+
+    def _is_as_opened(self, name: str) -> bool:
+        return name in self._files and _state(self._files[name]) == self._states[name]
+
+    def _learned_pairs(self) -> set[tuple[str, str]]:
+        if self._pairs is None:
+            ids = self._knowledge_base.ids
+            learned = self.learned.pairs() if _LEARNED in self._files else ()
+            self._pairs = {(name, ids[row]) for name, row in learned}
+        return self._pairs
+
+    def save(self, folder: Path) -> tuple[str, ...]:
+        """Write both into a folder; the names of the files written."""
+        self.names.save(folder / _NAMES)
+        if not len(self.learned):
+            return (_NAMES,)
+        self.learned.save(folder / _LEARNED)
+        return LEXICON_FILES
+
+
+def _state(path: Path) -> tuple[int, int, int] | None:
+    """What tells a file from another in its place; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_size, status.st_mtime_ns

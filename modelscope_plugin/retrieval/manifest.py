@@ -1,0 +1,139 @@
+"""The manifest of an index folder: what it holds, of which model, and the checksums of its files."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from modelscope_plugin.errors import IndexFolderError, MissingFileError
+from modelscope_plugin.storage.files import file_sha256, write_json
+
+MANIFEST_FILE = "manifest.json"
+# Version 2 has names, what was fitted, and how the index is searched; a folder of version 1 opens without them.
+_VERSION = 2
+_READABLE = (1, _VERSION)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an index folder holds.
+
+    Attributes:
+        version: Version of the layout.
+        entities: Number of entities.
+        dimension: Size of the vectors.
+        model: Folder or hub id of the model that made them.
+        fingerprint: Its fingerprint.
+        max_length: Tokens of the window of the entity texts, 0 where it is not known.
+        created: Time of writing, UTC.
+        files: Size (``bytes``) and ``sha256`` of every other file.
+        search: How it is searched, with the recall measured (`Tuning`); empty for exact search.
+        fitted: What was fitted for this model and knowledge base on labelled mentions, by name.
+    """
+
+    version: int
+    entities: int
+    dimension: int
+    model: str
+    fingerprint: str
+    max_length: int
+    created: str
+    files: dict[str, dict[str, Any]]
+    search: dict[str, Any] = field(default_factory=dict)
+    fitted: dict[str, Any] = field(default_factory=dict)
+
+
+def write_manifest(folder: Path, manifest: Manifest, files: Iterable[str]) -> None:
+    """Write the manifest of a folder whose files are all there, with their sizes and checksums."""
+    records = {name: _file_record(folder / name) for name in files}
+    created = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    manifest = replace(manifest, version=_VERSION, created=created, files=records)
+    write_json(folder / MANIFEST_FILE, asdict(manifest))
+
+
+def write_fitted(folder: Path, fitted: dict[str, Any]) -> None:
+    """Change what was fitted in the manifest of a folder, whose other files stay as they are."""
+    path = folder / MANIFEST_FILE
+    write_json(path, {**json.loads(path.read_text(encoding="utf-8")), "fitted": fitted})
+
+
+def read_manifest(folder: Path, files: Iterable[str], optional: Iterable[str] = ()) -> Manifest:
+    """Read a manifest.
+
+    Args:
+        folder: The index folder.
+        files: Names of the files that a sound index has.
+        optional: Names of those that it may have.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        MissingFileError: If there is none.
+        IndexFolderError: If it is damaged or of another version.
+    """
+    path = folder / MANIFEST_FILE
+    if not path.is_file():
+        raise MissingFileError(
+            f"there is no index in {folder} (no {MANIFEST_FILE}); build one with: modelscope entity index"
+        )
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        version = values["version"]
+        reason = "" if version not in _READABLE else _fault(values, set(files), set(optional))
+    except KeyError as error:
+        reason = f"no {error}"
+    except (ValueError, TypeError, AttributeError) as error:
+        reason = str(error)
+    if reason:
+        raise IndexFolderError(f"{path} is damaged ({reason}); build the index again in another folder")
+    if version not in _READABLE:
+        raise IndexFolderError(f"{path} is of version {version}, this package reads version {_VERSION}; build it again")
+    return Manifest(**{name: values[name] for name in Manifest.__dataclass_fields__ if name in values})
+
+
+def check_files(folder: Path, manifest: Manifest, unread: Iterable[str] = ()) -> None:
+    """Check the files of an index: the size of each, and the checksum of those not in ``unread``.
+
+    Raises:
+        IndexFolderError: If a file is missing or damaged.
+    """
+    unread = set(unread)
+    for name, record in manifest.files.items():
+        path = folder / name
+        if not path.is_file():
+            raise IndexFolderError(f"{path} is missing; build the index again")
+        size = path.stat().st_size
+        if size != record["bytes"]:
+            raise IndexFolderError(
+                f"{path} is damaged: {size} bytes instead of {record['bytes']}; build the index again"
+            )
+        if name not in unread and _file_record(path) != record:
+            raise IndexFolderError(f"{path} is damaged: its checksum is another; build the index again")
+
+
+def _fault(values: dict[str, Any], files: set[str], optional: set[str]) -> str:
+    """What is wrong with a manifest of this version; nothing where it is sound."""
+    for key in ("model", "fingerprint", "created"):
+        if not isinstance(values[key], str):
+            return f"{key} is no text"
+    for key in ("entities", "dimension", "max_length"):
+        if type(values[key]) is not int or values[key] < 0:
+            return f"{key} is no count"
+    if not isinstance(values.get("search", {}), dict):
+        return "search is no object"
+    if not isinstance(values.get("fitted", {}), dict):
+        return "fitted is no object"
+    if not files <= set(values["files"]) <= files | optional:
+        return "files are others"
+    if any(set(record) != {"bytes", "sha256"} for record in values["files"].values()):
+        return "files lack sizes or checksums"
+    return ""
+
+
+def _file_record(path: Path) -> dict[str, Any]:
+    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}

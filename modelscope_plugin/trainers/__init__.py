@@ -1,1 +1,0 @@
-"""Training a dual encoder for entity retrieval."""

@@ -1,0 +1,1 @@
+"""Training a dual encoder: examples, batches, losses, hard negatives, stages."""

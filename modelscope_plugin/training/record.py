@@ -1,0 +1,76 @@
+"""training.json: how a model folder was trained."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+
+from modelscope_plugin.storage.files import write_json
+from modelscope_plugin.training.results import StageResult
+from modelscope_plugin.version import __version__
+
+RECORD_FILE = "training.json"
+"""File of the model folder that records how it was trained."""
+
+
+def versions() -> dict[str, str]:
+    """The versions on which the outcome of a run depends."""
+    return {
+        "modelscope_plugin": __version__,
+        "torch": torch.__version__,
+        "transformers": transformers.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def write_record(
+    folder: Path,
+    identity: Mapping[str, Any],
+    base_model: str,
+    best: StageResult,
+    stages: Sequence[Mapping[str, Any]],
+) -> None:
+    """Write the record of a run into a model folder that is otherwise complete.
+
+    Args:
+        folder: The model folder.
+        identity: All that decided what the run gave.
+        base_model: The checkpoint it started from, as it was named.
+        best: The stage whose model the folder holds.
+        stages: What every stage gave.
+    """
+    record = {
+        **identity,
+        "base_model": base_model,
+        "run": _digest(identity),
+        "stage": best.stage,
+        "losses": best.losses,
+        "collapsed": best.collapsed,
+        "evaluation": best.evaluation,
+        "stages": list(stages),
+        "files": sorted(path.name for path in folder.iterdir()),
+    }
+    write_json(folder / RECORD_FILE, record)
+
+
+def finished_run(folder: Path, identity: Mapping[str, Any]) -> tuple[list[StageResult], StageResult] | None:
+    """The stages of the run that wrote a model folder, and the one it holds; None where it was another run."""
+    try:
+        record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(record, dict) or record.get("run") != _digest(identity):
+        return None
+    stages = [StageResult(**stage) for stage in record["stages"]]
+    return stages, next(stage for stage in stages if stage.stage == record["stage"])
+
+
+def _digest(identity: Mapping[str, Any]) -> str:
+    return hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=16).hexdigest()

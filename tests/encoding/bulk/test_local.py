@@ -1,0 +1,132 @@
+"""Jobs with real processes, one of them killed in the middle."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import ENTITIES, MENTIONS
+
+from modelscope_plugin.data import Entity
+from modelscope_plugin.encoding import EncodingJob, EntityEncoder
+from modelscope_plugin.encoding.bulk import local as jobs
+from modelscope_plugin.errors import InputError
+
+_SCRIPT = """
+import sys
+from modelscope_plugin.encoding import EncodingJob, jobs
+jobs.SHARD_SIZE = 3
+if __name__ == "__main__":
+    with EncodingJob(sys.argv[1], sys.argv[2], device="cpu") as job:
+        for shard in job.shards("entity", [f"大鹏{i}" for i in range(900)]):
+            print("there" if shard.was_there else "encoded", len(shard.items), flush=True)
+"""
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shards of two texts."""
+    monkeypatch.setattr(jobs, "SHARD_SIZE", 2)
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("processes", [1, 2])
+def test_shards_are_the_vectors_in_input_order(
+    model_folder: Path, encoder: EntityEncoder, tmp_path: Path, processes: int
+) -> None:
+    with EncodingJob(model_folder, tmp_path / "shards", processes=processes, device="cpu") as job:
+        shards = list(job.shards("entity", iter(ENTITIES[:5])))
+    assert [entity for shard in shards for entity in shard.items] == ENTITIES[:5]
+    found = np.concatenate([shard.vectors for shard in shards])
+    np.testing.assert_allclose(found, encoder.encode_document(ENTITIES[:5]), atol=1e-5)
+    assert not any(shard.was_there for shard in shards)
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_finished_shards_are_not_encoded_again(model_folder: Path, tmp_path: Path) -> None:
+    for was_there in ([False] * 3, [True] * 3):
+        with EncodingJob(model_folder, tmp_path, device="cpu") as job:
+            assert [shard.was_there for shard in job.shards("mention", MENTIONS)] == was_there
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_only_the_shard_that_changed_is_encoded_again(model_folder: Path, tmp_path: Path) -> None:
+    changed = [*ENTITIES[:3], Entity("apple-film", "苹果", ("迷失北京",), ("Work",), "一部电影。"), *ENTITIES[4:]]
+    with EncodingJob(model_folder, tmp_path, device="cpu") as job:
+        list(job.shards("entity", ENTITIES))
+        assert [shard.was_there for shard in job.shards("entity", changed)] == [True, False, True]
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_shards_of_another_side_or_window_are_not_taken(model_folder: Path, tmp_path: Path) -> None:
+    texts = ["大鹏", "长江"]
+    with EncodingJob(model_folder, tmp_path, device="cpu") as job:
+        assert [shard.was_there for side in ("mention", "entity") for shard in job.shards(side, texts)] == [False] * 2  # type: ignore[arg-type]
+    with EncodingJob(model_folder, tmp_path, device="cpu", max_length=20) as job:
+        assert [shard.was_there for shard in job.shards("entity", texts)] == [False]
+
+
+def test_killed_job_goes_on_without_encoding_a_shard_twice(
+    model_folder: Path, encoder: EntityEncoder, tmp_path: Path
+) -> None:
+    script, shards = tmp_path / "job.py", tmp_path / "shards"
+    script.write_text(_SCRIPT, encoding="utf-8")
+    command = [sys.executable, str(script), str(model_folder), str(shards)]
+    first = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert first.stdout is not None
+    for _ in range(20):
+        first.stdout.readline()
+    first.send_signal(signal.SIGKILL)
+    first.wait(60)
+    first.stdout.close()
+    # The file being written at that moment has another name.
+    finished = len(list(shards.glob("[0-9]*.npy")))
+    assert 20 <= finished < 300
+    lines = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300).stdout.splitlines()
+    assert lines == ["there 3"] * finished + ["encoded 3"] * (300 - finished)
+    found = np.concatenate([np.load(file) for file in sorted(shards.glob("[0-9]*.npy"))])
+    np.testing.assert_allclose(found, encoder.encode_document([f"大鹏{i}" for i in range(900)]), atol=1e-5)
+
+
+@pytest.mark.parametrize("processes", [0, -1, 1.5])
+def test_bad_number_of_processes_raises(model_folder: Path, tmp_path: Path, processes: object) -> None:
+    with pytest.raises(InputError, match="processes="):
+        EncodingJob(model_folder, tmp_path, processes=processes)  # type: ignore[arg-type]
+
+
+def test_a_foreign_file_among_the_shards_is_refused_before_anything_is_encoded(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "diary.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match=r"diary\.txt"):
+        EncodingJob(model_folder, tmp_path, device="cpu")
+    assert [path.name for path in tmp_path.iterdir()] == ["diary.txt"]
+
+
+@pytest.mark.parametrize("name", ["diary.txt", "000000-notes.npy", "photos/cat.png", ".hidden"])
+def test_what_came_into_the_folder_during_the_job_is_kept(model_folder: Path, tmp_path: Path, name: str) -> None:
+    with EncodingJob(model_folder, tmp_path / "shards", device="cpu") as job:
+        list(job.shards("mention", MENTIONS))
+        foreign = tmp_path / "shards" / name
+        foreign.parent.mkdir(parents=True, exist_ok=True)
+        foreign.write_text("mine", encoding="utf-8")
+        job.remove()
+    assert [path for path in (tmp_path / "shards").rglob("*") if path.is_file()] == [foreign]
+
+
+def test_removing_shards_leaves_no_folder_behind(model_folder: Path, tmp_path: Path) -> None:
+    with EncodingJob(model_folder, tmp_path / "shards", device="cpu") as job:
+        list(job.shards("mention", MENTIONS))
+        (tmp_path / "shards" / ".000001-00000000000000000000000000000000.npy.17.part").write_bytes(b"half")
+        job.remove()
+    assert not (tmp_path / "shards").exists()
+
+
+def test_shards_that_are_a_file_are_refused(model_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "shards").write_text("mine", encoding="utf-8")
+    with pytest.raises(InputError, match="is a file"):
+        EncodingJob(model_folder, tmp_path / "shards", device="cpu")

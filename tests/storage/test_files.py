@@ -1,0 +1,240 @@
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from modelscope_plugin.errors import InputError
+from modelscope_plugin.storage import files
+from modelscope_plugin.storage.files import (
+    check_output_file,
+    check_output_folder,
+    replace_file,
+    replace_folder,
+    write_json,
+)
+
+
+class Interruption(BaseException):
+    """Stands for whatever may come in between: Ctrl+C, a signal, no memory."""
+
+
+def interrupted(draft: Path, error: BaseException) -> None:
+    """Write half of something, then raise."""
+    (draft / "new.txt" if draft.is_dir() else draft).write_text("半", encoding="utf-8")
+    raise error
+
+
+def fail_at_rename(monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException) -> None:
+    """Let only the rename of that number, from 1, raise."""
+    rename: Callable[..., None] = os.rename
+    calls = iter(range(1, 100))
+
+    def renamed(*args: object) -> None:
+        if next(calls) == number:
+            raise error
+        rename(*args)
+
+    monkeypatch.setattr(os, "rename", renamed)
+
+
+@pytest.fixture
+def umask() -> Iterator[int]:
+    earlier = os.umask(0o027)
+    yield 0o027
+    os.umask(earlier)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with an earlier result, alone in its parent."""
+    (tmp_path / "result").mkdir()
+    (tmp_path / "result" / "old.txt").write_text("旧", encoding="utf-8")
+    return tmp_path / "result"
+
+
+def test_replace_file_writes_a_new_file(tmp_path: Path) -> None:
+    with replace_file(tmp_path / "a.txt") as draft:
+        draft.write_text("新", encoding="utf-8")
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "新"
+
+
+def test_replace_file_shows_nothing_before_the_end(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("旧", encoding="utf-8")
+    with replace_file(tmp_path / "a.txt") as draft:
+        draft.write_text("新", encoding="utf-8")
+        assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "旧"
+
+
+@pytest.mark.parametrize("error", [OSError("no room"), Interruption()])
+def test_replace_file_keeps_the_earlier_file_when_writing_fails(tmp_path: Path, error: BaseException) -> None:
+    (tmp_path / "a.txt").write_text("旧", encoding="utf-8")
+    with pytest.raises(type(error)), replace_file(tmp_path / "a.txt") as draft:
+        interrupted(draft, error)
+    assert (tmp_path / "a.txt").read_text(encoding="utf-8") == "旧"
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_replace_file_leaves_no_draft(tmp_path: Path, fails: bool) -> None:
+    try:
+        with replace_file(tmp_path / "a.txt") as draft:
+            draft.write_text("新", encoding="utf-8")
+            if fails:
+                raise Interruption
+    except Interruption:
+        pass
+    assert os.listdir(tmp_path) == ([] if fails else ["a.txt"])
+
+
+def test_replace_file_makes_the_folders_above(tmp_path: Path) -> None:
+    with replace_file(tmp_path / "x" / "y" / "a.txt") as draft:
+        draft.write_bytes(b"a")
+    assert (tmp_path / "x" / "y" / "a.txt").read_bytes() == b"a"
+
+
+def test_replace_folder_writes_a_new_folder(tmp_path: Path) -> None:
+    with replace_folder(tmp_path / "x" / "result") as draft:
+        (draft / "new.txt").write_bytes(b"a")
+    assert os.listdir(tmp_path / "x" / "result") == ["new.txt"]
+
+
+def test_replace_folder_gives_an_empty_folder(folder: Path) -> None:
+    with replace_folder(folder) as draft:
+        assert os.listdir(draft) == []
+
+
+def test_replace_folder_takes_the_place_of_the_earlier_one(folder: Path) -> None:
+    with replace_folder(folder) as draft:
+        (draft / "new.txt").write_bytes(b"a")
+    assert os.listdir(folder) == ["new.txt"]
+
+
+def test_replace_folder_leaves_nothing_beside_it(folder: Path) -> None:
+    with replace_folder(folder) as draft:
+        (draft / "new.txt").write_bytes(b"a")
+    assert os.listdir(folder.parent) == ["result"]
+
+
+def test_replace_folder_takes_a_relative_path(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder.parent)
+    with replace_folder(Path("result")) as draft:
+        (draft / "new.txt").write_bytes(b"a")
+    assert os.listdir(folder) == ["new.txt"]
+
+
+def test_replace_folder_follows_the_umask(tmp_path: Path, umask: int) -> None:
+    with replace_folder(tmp_path / "result"):
+        pass
+    assert (tmp_path / "result").stat().st_mode & 0o777 == 0o777 & ~umask
+
+
+@pytest.mark.parametrize("error", [OSError("no room"), Interruption()])
+def test_replace_folder_keeps_the_earlier_folder_when_filling_fails(folder: Path, error: BaseException) -> None:
+    with pytest.raises(type(error)), replace_folder(folder) as draft:
+        interrupted(draft, error)
+    assert (os.listdir(folder), os.listdir(folder.parent)) == (["old.txt"], ["result"])
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("error", [OSError("no room"), Interruption()])
+def test_replace_folder_keeps_the_earlier_folder_when_a_rename_fails(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, error: BaseException
+) -> None:
+    monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    fail_at_rename(monkeypatch, number, error)
+    with pytest.raises(type(error)), replace_folder(folder):
+        pass
+    assert (os.listdir(folder), os.listdir(folder.parent)) == (["old.txt"], ["result"])
+
+
+def test_replace_folder_fills_the_folder_that_a_link_points_to(folder: Path) -> None:
+    (folder.parent / "link").symlink_to(folder)
+    with replace_folder(folder.parent / "link") as draft:
+        (draft / "new.txt").write_bytes(b"a")
+    assert os.listdir(folder) == ["new.txt"]
+
+
+def test_replace_folder_leaves_nothing_beside_a_link(folder: Path) -> None:
+    (folder.parent / "link").symlink_to(folder)
+    with replace_folder(folder.parent / "link") as draft:
+        (draft / "new.txt").write_bytes(b"a")
+    assert sorted(os.listdir(folder.parent)) == ["link", "result"]
+
+
+def test_check_output_folder_accepts_what_does_not_exist(tmp_path: Path) -> None:
+    assert check_output_folder(tmp_path / "none", "marker.json") is None
+
+
+def test_check_output_folder_accepts_an_empty_folder(tmp_path: Path) -> None:
+    assert check_output_folder(tmp_path, "marker.json") is None
+
+
+def test_check_output_folder_accepts_an_earlier_result(tmp_path: Path) -> None:
+    (tmp_path / "marker.json").write_bytes(b'{"files": ["data.txt"]}')
+    (tmp_path / "data.txt").write_bytes(b"")
+    assert check_output_folder(tmp_path, "marker.json") is None
+
+
+def test_check_output_folder_refuses_what_an_earlier_result_does_not_name(tmp_path: Path) -> None:
+    (tmp_path / "marker.json").write_bytes(b'{"files": []}')
+    (tmp_path / "notes.txt").write_bytes(b"mine")
+    with pytest.raises(InputError, match=r"holds other files \(notes\.txt, for one\)"):
+        check_output_folder(tmp_path, "marker.json")
+
+
+def test_replace_folder_changes_places_in_one_step_or_two(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("one", "two"):
+        with replace_folder(folder) as draft:
+            (draft / name).write_bytes(b"")
+        assert os.listdir(folder) == [name]
+        monkeypatch.setattr(files, "_exchange", lambda one, other: False)
+    assert os.listdir(folder.parent) == ["result"]
+
+
+def test_check_output_folder_refuses_a_folder_with_other_things(folder: Path) -> None:
+    with pytest.raises(InputError, match=r"holds other files \(old\.txt, for one\)"):
+        check_output_folder(folder, "marker.json")
+
+
+def test_check_output_folder_refuses_a_file(folder: Path) -> None:
+    with pytest.raises(InputError, match="is a file; name a folder"):
+        check_output_folder(folder / "old.txt", "marker.json")
+
+
+def test_write_json_writes_readable_chinese(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"名": "大鹏"})
+    assert (tmp_path / "a.json").read_bytes() == '{\n  "名": "大鹏"\n}\n'.encode()
+
+
+def test_write_json_keeps_the_earlier_file_when_a_value_is_no_json(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", 1)
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "a.json", {"x": object()})
+    assert (json.loads((tmp_path / "a.json").read_bytes()), os.listdir(tmp_path)) == (1, ["a.json"])
+
+
+def test_replace_file_follows_a_link(tmp_path: Path) -> None:
+    (tmp_path / "target").write_bytes(b"old")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    with files.replace_file(tmp_path / "link") as draft:
+        draft.write_bytes(b"new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_bytes() == b"new"
+
+
+def test_replace_file_writes_to_a_device_as_it_is() -> None:
+    with files.replace_file(Path("/dev/null")) as draft:
+        draft.write_bytes(b"new")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_output_file_is_no_folder_and_none_of_its_inputs(tmp_path: Path) -> None:
+    source, link = tmp_path / "in.jsonl", tmp_path / "link.jsonl"
+    source.write_text("{}")
+    link.symlink_to(source)
+    check_output_file(tmp_path / "out.jsonl", source)
+    with pytest.raises(InputError, match="is a folder; name a file"):
+        check_output_file(tmp_path, source)
+    with pytest.raises(InputError, match="would be written over itself; name another file"):
+        check_output_file(link, tmp_path / "other.jsonl", source)
