@@ -20,13 +20,13 @@ import torch
 from common import data_folder, write_results
 
 from modelscope_plugin.config.configuration import default_configuration
+from modelscope_plugin.config.training_settings import training_settings
 from modelscope_plugin.data import Entity, Mention, read_documents, read_entities
 from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.evaluation.evaluation import evaluate
 from modelscope_plugin.modeling.scratch import write_random_bert
 from modelscope_plugin.retrieval.building import build_index
-from modelscope_plugin.training.settings import training_settings
 from modelscope_plugin.training.training import train
 
 KS = (1, 4, 16, 64)

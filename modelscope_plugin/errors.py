@@ -24,7 +24,7 @@ class NotFiniteError(InputError):
     """A vector holds NaN or infinity."""
 
 
-class InputTypeError(PluginError, TypeError):
+class InputTypeError(InputError, TypeError):
     """An argument handed in by the caller has the wrong type, or is not known."""
 
 

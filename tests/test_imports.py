@@ -15,7 +15,9 @@ PACKAGE = Path(modelscope_plugin.__file__).parent
 # From the ground up; a room imports only from rooms of earlier lines and from itself.
 STOREYS = (
     ("errors", "version", "types"),
-    ("storage", "config", "progress"),
+    ("checks", "progress"),
+    ("storage",),
+    ("config",),
     ("data",),
     ("modeling",),
     ("encoding",),

@@ -63,8 +63,8 @@ def open_source(args: argparse.Namespace) -> tuple[EntityEncoder, EntityIndex]:
 
 def view_settings(model: str, **changes: Any) -> ViewSettings:
     """The views of an entity that a model's configuration.json asks for, with settings that go before it."""
+    from modelscope_plugin.config.training_settings import training_configuration
     from modelscope_plugin.modeling.location import resolve_model
-    from modelscope_plugin.training.settings import training_configuration
 
     return ViewSettings.from_configuration(training_configuration(resolve_model(model)), **changes)
 

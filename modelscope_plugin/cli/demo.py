@@ -118,9 +118,9 @@ def _demo(folder: Path, model: str | None, device: str | None, say: Any) -> dict
 
 def _train(folder: Path, entities: list[Any], device: str | None, say: Any) -> str:
     from modelscope_plugin.config.configuration import default_configuration
+    from modelscope_plugin.config.training_settings import training_settings
     from modelscope_plugin.data import entity_text
     from modelscope_plugin.modeling.scratch import write_random_bert
-    from modelscope_plugin.training.settings import training_settings
     from modelscope_plugin.training.training import train
 
     mentions = list(read_mentions(sample_file("train")))

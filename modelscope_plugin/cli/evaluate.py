@@ -100,9 +100,10 @@ def run(args: argparse.Namespace) -> None:
     if args.train:
         seen = {one for mention in read_mentions(args.train, encoding=args.encoding) for one in mention.entity_ids}
     encoder, index = open_source(args)
+    from modelscope_plugin.config.evaluation_settings import evaluation_ks
+    from modelscope_plugin.config.training_settings import training_configuration
     from modelscope_plugin.evaluation.evaluation import evaluate
     from modelscope_plugin.modeling.location import resolve_model
-    from modelscope_plugin.training.settings import evaluation_ks, training_configuration
 
     ks = args.k or evaluation_ks(training_configuration(resolve_model(encoder.name)))
     retrieval = args.retrieval or "dense"

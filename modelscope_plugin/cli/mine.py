@@ -49,9 +49,9 @@ def run(args: argparse.Namespace) -> None:
     check_output_file(args.out, *(path for path in (args.file, args.kb) if path))
     mentions = with_all_golds(read_mentions(args.file, encoding=args.encoding))
     encoder, index = open_source(args)
+    from modelscope_plugin.config.training_settings import MiningSettings, training_configuration
     from modelscope_plugin.modeling.location import resolve_model
     from modelscope_plugin.training.mining import mine_negatives, write_negatives
-    from modelscope_plugin.training.settings import MiningSettings, training_configuration
 
     configuration = training_configuration(resolve_model(encoder.name))
     given = {name: getattr(args, name) for name in MiningSettings.places}

@@ -120,14 +120,14 @@ def _add_settings(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
     from modelscope_plugin.config.configuration import merged, read_configuration_file
-    from modelscope_plugin.modeling.location import resolve_model
-    from modelscope_plugin.training.settings import (
+    from modelscope_plugin.config.evaluation_settings import evaluation_ks
+    from modelscope_plugin.config.training_settings import (
         MiningSettings,
         TrainingSettings,
-        evaluation_ks,
         training_configuration,
         training_settings,
     )
+    from modelscope_plugin.modeling.location import resolve_model
     from modelscope_plugin.training.training import train
 
     configuration = training_configuration(resolve_model(args.model))

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 from modelscope_plugin.data.lines import read_lines
 from modelscope_plugin.data.parsing import parse_document, parse_entity
 from modelscope_plugin.data.records import Document, Entity, Mention
-from modelscope_plugin.errors import DataFileError, InputError, InputTypeError
+from modelscope_plugin.errors import DataFileError, InputError
 
 _Parsed = TypeVar("_Parsed")
 
@@ -101,7 +101,7 @@ def _parsed(
     for number, record in records:
         try:
             parsed = parse(record)
-        except (InputError, InputTypeError) as error:
+        except InputError as error:
             raise DataFileError(f"{path}:{number}: {error}") from None
         yield number, parsed
 

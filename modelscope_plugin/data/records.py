@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from operator import index
 from typing import Any
 
+from modelscope_plugin.checks import check_integer
 from modelscope_plugin.errors import InputError, InputTypeError
 
 
@@ -80,9 +80,7 @@ class Mention:
         if not isinstance(self.text, str):
             raise InputTypeError(f"the text of a mention must be a string, not {type(self.text).__name__}")
         for name, value in (("start", self.start), ("end", self.end)):
-            if not hasattr(value, "__index__") or isinstance(value, bool):
-                raise InputTypeError(f"mention {name}={value!r} must be an integer character offset")
-            object.__setattr__(self, name, index(value))
+            object.__setattr__(self, name, check_integer(f"mention {name}", value))
         if not 0 <= self.start <= self.end <= len(self.text):
             raise InputError(
                 f"mention offsets {self.start}:{self.end} lie outside the text of {len(self.text)} characters "

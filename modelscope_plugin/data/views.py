@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from modelscope_plugin.checks import check_integer, check_number
 from modelscope_plugin.data.entity_text import MAX_CHARACTERS, entity_text
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.errors import InputError
@@ -62,13 +63,8 @@ class ViewSettings:
 
     def __post_init__(self) -> None:
         for name, low in (("max_views", 1), ("merge_rounds", 0)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or value < low:
-                raise InputError(f"{name}={value!r} must be an integer of at least {low}")
-        if isinstance(self.merge_share, bool) or not isinstance(self.merge_share, int | float):
-            raise InputError(f"merge_share={self.merge_share!r} must be a number")
-        if not 0 < self.merge_share <= 1:
-            raise InputError(f"merge_share={self.merge_share!r} must be above 0 and at most 1")
+            check_integer(name, getattr(self, name), least=low)
+        check_number("merge_share", self.merge_share, above=0, most=1)
         if self.merge_rounds and self.max_views < 3:
             raise InputError(
                 f"merge_rounds={self.merge_rounds} needs max_views of at least 3: the whole and two neighbours"

@@ -7,10 +7,8 @@ from array import array
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-Rows = npt.NDArray[np.int64]
-
+from modelscope_plugin.types import RowIds
 
 # A batch that is this much of the budget is fast enough, and ends where a shorter text would be padded to it.
 _ENOUGH = 0.25
@@ -55,7 +53,7 @@ class FirstRows:
     def __init__(self) -> None:
         self._rows: dict[bytes, int] = {}
 
-    def of(self, sequences: Sequence[Sequence[int]], start: int) -> Rows:
+    def of(self, sequences: Sequence[Sequence[int]], start: int) -> RowIds:
         """Look sequences up, and remember the new ones.
 
         Args:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import islice
@@ -11,18 +10,21 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from modelscope_plugin.checks import check_integer
 from modelscope_plugin.data.entity_text import entity_text
 from modelscope_plugin.data.records import Entity, Mention
-from modelscope_plugin.encoding.backends.loading import BackendName, DtypeName, backend_device, open_backend
-from modelscope_plugin.encoding.backends.protocol import Backend, Vectors
+from modelscope_plugin.encoding.backends.loading import backend_device, open_backend
+from modelscope_plugin.encoding.backends.protocol import Backend
 from modelscope_plugin.encoding.backends.torch_backend import TorchBackend
 from modelscope_plugin.encoding.batching import FirstRows, pack
 from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.modeling.checkpoint_files import load_entity_tokenizer
-from modelscope_plugin.modeling.dual_encoder import DualEncoder, Side
+from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.location import resolve_model
-from modelscope_plugin.modeling.tokenization import EntityTokenizer, TokenIds
+from modelscope_plugin.modeling.tokenization import EntityTokenizer
 from modelscope_plugin.progress import progress_bar
+from modelscope_plugin.storage.digests import digest_of
+from modelscope_plugin.types import BackendName, DtypeName, Side, TokenIds, Vectors
 
 # Texts tokenised and sorted by length together. Large enough that batches hold texts of one length, small enough that a
 # knowledge base of millions never sits in memory as tokens.
@@ -112,7 +114,7 @@ class EntityEncoder:
         tokenizer = self.tokenizer
         vocabulary = sorted(tokenizer.tokenizer.get_vocab().items())
         settings = (self.model.fingerprint(), tokenizer.mention_prefix, tokenizer.entity_prefix, vocabulary)
-        return hashlib.blake2b(repr(settings).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        return digest_of(repr(settings))
 
     def encode_query(
         self,
@@ -182,8 +184,8 @@ class EntityEncoder:
         batch_size: int | None,
         show_progress_bar: bool | None,
     ) -> Vectors:
-        if batch_size is not None and (not hasattr(batch_size, "__index__") or batch_size < 1):
-            raise InputError(f"batch_size={batch_size!r} must be a positive integer")
+        if batch_size is not None:
+            batch_size = check_integer("batch_size", batch_size, least=1)
         if isinstance(items, str | Mention | Entity):
             raise InputTypeError("a list of texts is needed, not one text; put it in a list")
         items = items if isinstance(items, Sequence) else list(items)

@@ -6,19 +6,17 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from modelscope_plugin.config.evaluation_settings import DEFAULT_KS, check_ks
 from modelscope_plugin.data.golds import with_all_golds
 from modelscope_plugin.data.names import normalized_name, shared_names
 from modelscope_plugin.data.records import Mention
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.evaluation.nil import NilFigures, judge_rankings
-from modelscope_plugin.evaluation.recall import check_ks, first_hit, mean_reciprocal_rank, recall_at_k
+from modelscope_plugin.evaluation.recall import first_hit, mean_reciprocal_rank, recall_at_k
 from modelscope_plugin.linking.nil import NilRule
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 from modelscope_plugin.retrieval.retriever import Retriever
-
-DEFAULT_KS = (1, 4, 16, 64, 128)
-"""The values of k in the model card, 4, 16 and 128, and those between."""
 
 
 @dataclass(frozen=True)

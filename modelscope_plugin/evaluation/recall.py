@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from modelscope_plugin.config.evaluation_settings import check_ks
 from modelscope_plugin.errors import InputError
 
 
@@ -37,11 +38,3 @@ def mean_reciprocal_rank(first_hits: Sequence[int | None]) -> float:
     if not first_hits:
         raise InputError("no mention to measure the reciprocal rank on")
     return sum(1 / hit for hit in first_hits if hit is not None) / len(first_hits)
-
-
-def check_ks(ks: Iterable[int]) -> list[int]:
-    """The values of k in rising order, each once; InputError unless all are positive integers."""
-    values = list(ks)
-    if not values or any(not isinstance(k, int) or isinstance(k, bool) or k < 1 for k in values):
-        raise InputError(f"k must be positive integers, not {values}")
-    return sorted(set(values))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from modelscope_plugin.checks import check_number
 from modelscope_plugin.errors import IndexFolderError, InputError
 from modelscope_plugin.retrieval.candidate import Candidate
 from modelscope_plugin.retrieval.entity_index import EntityIndex
@@ -46,9 +46,8 @@ class NilRule:
 
     def __post_init__(self) -> None:
         for name in ("dense", "names", "bias"):
-            if not _is_number(getattr(self, name)):
-                raise InputError(f"{name}={getattr(self, name)!r} must be a finite number")
-        _check_threshold("threshold", self.threshold)
+            check_number(name, getattr(self, name))
+        check_number("threshold", self.threshold, least=0, most=1)
 
     def confidence(self, features: tuple[float, float]) -> float:
         """The confidence in a candidate of that dot product and likeness."""
@@ -111,23 +110,12 @@ class NilRule:
             ) from None
         if threshold is None:
             return rule
-        _check_threshold("nil_threshold", threshold)
-        return replace(rule, threshold=float(threshold))
+        return replace(rule, threshold=check_number("nil_threshold", threshold, least=0, most=1))
 
     def keep(self, index: EntityIndex) -> None:
         """Keep the rule in an index (`EntityIndex.fitted`), beside those for other retrievals."""
         others = index.fitted.get("nil")
         index.fitted["nil"] = {**(others if isinstance(others, Mapping) else {}), self.retrieval: self.to_record()}
-
-
-def _is_number(value: object) -> bool:
-    # An integer of any size can be compared, and NaN is not below anything.
-    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
-
-
-def _check_threshold(name: str, value: object) -> None:
-    if not _is_number(value) or not 0 <= value <= 1:  # type: ignore[operator]
-        raise InputError(f"{name}={value!r} must be a number between 0 and 1")
 
 
 NO_CANDIDATE = "no candidate"
@@ -223,8 +211,7 @@ def _threshold(
             2 * precisions * recalls, precisions + recalls, out=np.zeros(len(cuts)), where=precisions + recalls > 0
         )
     else:
-        if not _is_number(precision) or not 0 < precision <= 1:
-            raise InputError(f"a NIL precision of {precision} cannot be wanted; it is above 0 and at most 1")
+        check_number("NIL precision", precision, above=0, most=1)
         quality = np.where((precisions >= precision) & (said > 0), recalls, -1.0)
         if quality.max() < 0:
             reached = precisions[said > 0].max()

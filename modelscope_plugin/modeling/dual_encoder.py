@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,9 +20,7 @@ from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.checkpoint import load_tower
 from modelscope_plugin.modeling.checkpoint_files import quiet_transformers
 from modelscope_plugin.modeling.pooling import check_pooler_type, needs_all_states, pool
-
-Side: TypeAlias = Literal["mention", "entity"]
-"""Which of the two towers."""
+from modelscope_plugin.types import Side
 
 ENTITY_TOWER_FOLDER = "entity_tower"
 """Sub-folder of a model folder with the second tower; the mention tower stands at the top."""

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from modelscope_plugin.checks import check_integer
 from modelscope_plugin.data.markers import MENTION_END, MENTION_START, parse_marked_text
 from modelscope_plugin.data.records import Mention
 from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.modeling.window import mention_window
+from modelscope_plugin.types import TokenIds
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-TokenIds: TypeAlias = list[int]
-"""The ids of one text, special tokens included, without padding."""
 
 # More than any token has: the longest word that BERT's tokenizers look up has 100 characters.
 _CHARACTERS_PER_TOKEN = 128
@@ -80,8 +79,7 @@ class EntityTokenizer:
 
     @max_length.setter
     def max_length(self, value: int) -> None:
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise InputTypeError(f"max_length={value!r} must be an integer")
+        value = check_integer("max_length", value)
         least = len(self._head) + len(self._tail) + len(self._start) + len(self._end) + 1
         if value < least:
             raise InputError(f"max_length={value} leaves no room for a mention; it must be at least {least}")

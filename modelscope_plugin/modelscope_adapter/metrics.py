@@ -8,10 +8,10 @@ from typing import Any
 from modelscope.metrics.base import Metric
 from modelscope.metrics.builder import METRICS
 
+from modelscope_plugin.config.evaluation_settings import DEFAULT_KS, check_ks
 from modelscope_plugin.config.metainfo import Metrics
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.evaluation.evaluation import DEFAULT_KS
-from modelscope_plugin.evaluation.recall import check_ks, first_hit, mean_reciprocal_rank, recall_at_k
+from modelscope_plugin.evaluation.recall import first_hit, mean_reciprocal_rank, recall_at_k
 from modelscope_plugin.modelscope_adapter.registration import registers
 
 

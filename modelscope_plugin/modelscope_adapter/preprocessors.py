@@ -13,8 +13,8 @@ from modelscope_plugin.config.metainfo import Preprocessors
 from modelscope_plugin.data.requests import CANDIDATES_KEY, SOURCE_KEY, EmbeddingRequest, embedding_request
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.checkpoint_files import load_entity_tokenizer
-from modelscope_plugin.modeling.tokenization import TokenIds
 from modelscope_plugin.modelscope_adapter.registration import registers
+from modelscope_plugin.types import TokenIds
 
 
 @registers(PREPROCESSORS, Fields.nlp, Preprocessors.entity_embedding)

@@ -11,7 +11,9 @@ from modelscope.trainers.builder import TRAINERS
 from modelscope.utils.config import Config
 
 from modelscope_plugin.config.configuration import default_configuration_file, merged
+from modelscope_plugin.config.evaluation_settings import evaluation_ks
 from modelscope_plugin.config.metainfo import Trainers
+from modelscope_plugin.config.training_settings import training_configuration, training_settings
 from modelscope_plugin.data.parsing import parse_document, parse_entity
 from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.data.records import Entity, Mention
@@ -22,7 +24,6 @@ from modelscope_plugin.evaluation.evaluation import evaluate
 from modelscope_plugin.modeling.location import resolve_model
 from modelscope_plugin.modelscope_adapter.registration import registers
 from modelscope_plugin.retrieval.building import build_index
-from modelscope_plugin.training.settings import evaluation_ks, training_configuration, training_settings
 from modelscope_plugin.training.training import train
 
 Mentions: TypeAlias = str | Path | Iterable[Mention | Mapping[str, Any]]

@@ -16,10 +16,10 @@ from modelscope_plugin.encoding.bulk.local import EncodingJob
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import IndexMismatchError
 from modelscope_plugin.progress import progress_bar
-from modelscope_plugin.retrieval.dense.faiss.stored_vectors import Vectors
 from modelscope_plugin.retrieval.dense.faiss.tuning import Tuning, chosen_kind
 from modelscope_plugin.retrieval.dense.views.building import iterate_views
 from modelscope_plugin.retrieval.entity_index import EntityIndex
+from modelscope_plugin.types import Vectors
 
 # Mentions that recall is measured on; more do not change its digits that are printed.
 _QUERIES = 1000

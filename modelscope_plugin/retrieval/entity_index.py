@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from modelscope_plugin.checks import check_integer
 from modelscope_plugin.data.identity import unique_ids
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.data.views import ViewSettings
@@ -15,7 +16,6 @@ from modelscope_plugin.errors import IndexMismatchError, InputError, NotFiniteEr
 from modelscope_plugin.retrieval.candidate import Candidate
 from modelscope_plugin.retrieval.dense.entity_search import entity_scores, search_entities
 from modelscope_plugin.retrieval.dense.faiss.searched_vectors import SearchedVectors
-from modelscope_plugin.retrieval.dense.faiss.stored_vectors import Rows, Vectors
 from modelscope_plugin.retrieval.dense.faiss.tuning import EntityVectors, Tuning
 from modelscope_plugin.retrieval.dense.views.table import Views, ViewTable, check_views
 from modelscope_plugin.retrieval.index_folder import read_parts, write_parts
@@ -23,6 +23,7 @@ from modelscope_plugin.retrieval.knowledge_base.entity_rows import EntityRows
 from modelscope_plugin.retrieval.lexical.lexicon import Lexicon
 from modelscope_plugin.retrieval.manifest import MANIFEST_FILE, Manifest, write_fitted
 from modelscope_plugin.storage.files import check_output_folder, replace_folder
+from modelscope_plugin.types import RowIds, Vectors
 
 
 class EntityIndex:
@@ -168,16 +169,14 @@ class EntityIndex:
             for query, found_scores, found_rows in zip(queries, scores, rows.tolist(), strict=True)
         ]
 
-    def search_rows(self, queries: Vectors, top_k: int, *, exact: bool = False) -> tuple[Vectors, Rows]:
+    def search_rows(self, queries: Vectors, top_k: int, *, exact: bool = False) -> tuple[Vectors, RowIds]:
         """As `search`, but as arrays.
 
         Returns:
             Scores (float32) and rows (int64), both of shape (n, min(top_k, entities)).
         """
         queries = self._checked(queries)
-        if not hasattr(top_k, "__index__") or top_k < 1:
-            raise InputError(f"top_k={top_k!r} must be at least 1")
-        k = min(top_k, len(self))
+        k = min(check_integer("top_k", top_k, least=1), len(self))
         index = self._vectors.exact if exact else self._vectors.index
         return search_entities(index, self._views, self.ids, self._vectors.cut(queries), k)
 
@@ -186,12 +185,12 @@ class EntityIndex:
         """The vectors of the entities, float32 (entities, kept dimensions), by row; of all views where there are."""
         return self._vectors.stored[:]
 
-    def scores(self, query: Vectors, rows: Sequence[int] | Rows) -> Vectors:
+    def scores(self, query: Vectors, rows: Sequence[int] | RowIds) -> Vectors:
         """The exact scores of some entities, whatever searches the index.
 
         Args:
             query: A mention vector, float32 (dim,).
-            rows: Rows of the entities.
+            rows: RowIds of the entities.
 
         Returns:
             Float32 (n,), of each entity that of its best view.

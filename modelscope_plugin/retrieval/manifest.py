@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from modelscope_plugin.errors import IndexFolderError, MissingFileError
-from modelscope_plugin.storage.files import file_sha256, write_json
+from modelscope_plugin.storage.digests import file_sha256
+from modelscope_plugin.storage.files import write_json
 
 MANIFEST_FILE = "manifest.json"
 # Version 2 has names, what was fitted, and how the index is searched; a folder of version 1 opens without them.

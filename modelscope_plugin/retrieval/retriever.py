@@ -9,11 +9,12 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
+from modelscope_plugin.checks import check_integer
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.retrieval.candidate import Candidate
-from modelscope_plugin.retrieval.dense.faiss.vector_index import Rows, Vectors
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 from modelscope_plugin.retrieval.fusion import Fusion
+from modelscope_plugin.types import RowIds, Vectors
 
 RETRIEVALS = ("dense", "lexical", "hybrid")
 
@@ -33,7 +34,7 @@ class Ranking:
     """The candidates of one mention as arrays, best first, each (n,).
 
     Attributes:
-        rows: Rows of the index.
+        rows: RowIds of the index.
         scores: What they are ranked by.
         dense: Dot products; None where no vector was looked at.
         dense_ranks: Ranks in the dense list, 0 behind its end; None where there is none.
@@ -44,10 +45,10 @@ class Ranking:
         labelled: Whether the mention stood for it in a labelled text.
     """
 
-    rows: Rows
+    rows: RowIds
     scores: npt.NDArray[np.floating]
     dense: npt.NDArray[np.floating] | None = None
-    dense_ranks: Rows | None = None
+    dense_ranks: RowIds | None = None
     names: npt.NDArray[np.floating] | None = None
     learned: npt.NDArray[np.floating] | None = None
     exact: npt.NDArray[np.bool_] | None = None
@@ -118,8 +119,7 @@ class Retriever:
         Yields:
             For each mention its ranking.
         """
-        if not hasattr(top_k, "__index__") or top_k < 1:
-            raise InputError(f"top_k={top_k!r} must be at least 1")
+        top_k = check_integer("top_k", top_k, least=1)
         if not self.needs_vectors:
             ranked = lru_cache(_REMEMBERED)(lambda surface: self._lexical(surface, top_k))
             yield from map(ranked, surfaces)
@@ -146,7 +146,7 @@ class Retriever:
     def _lexical(self, surface: str, top_k: int) -> Ranking:
         return self._first(self._named(surface, np.empty(0, np.int64), max(top_k, _DEPTH)), top_k)
 
-    def _hybrid(self, vector: Vectors, surface: str, nearest: Rows, depth: int, top_k: int) -> Ranking:
+    def _hybrid(self, vector: Vectors, surface: str, nearest: RowIds, depth: int, top_k: int) -> Ranking:
         named = self._named(surface, nearest, depth)
         dense = self.index.scores(vector, named.rows)
         dense_ranks = np.zeros(len(named.rows), dtype=np.int64)
@@ -156,7 +156,7 @@ class Retriever:
         fused = self.fusion.fuse((dense, named.names, named.learned), (dense_ranks, name_ranks, learned_ranks))
         return self._first(replace(named, scores=fused, dense=dense, dense_ranks=dense_ranks), top_k)
 
-    def _named(self, surface: str, others: Rows, depth: int) -> Ranking:
+    def _named(self, surface: str, others: RowIds, depth: int) -> Ranking:
         """The rows that names bring in, beside others, rising, scored by the likeness of their names."""
         lexicon = self.index.lexicon
         known, learned = lexicon.names.search(surface, depth), lexicon.learned.search(surface, depth)
@@ -204,7 +204,7 @@ class Retriever:
         return found
 
 
-def _ranks(likeness: Vectors, depth: int) -> Rows:
+def _ranks(likeness: Vectors, depth: int) -> RowIds:
     """Ranks by likeness from 1, equal for equal names; 0 for what shares nothing or stands behind the depth."""
     ranks = 1 + np.searchsorted(-np.sort(likeness)[::-1], -likeness, "left")
     return np.where((likeness > 0) & (ranks <= depth), ranks, 0)

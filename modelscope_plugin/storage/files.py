@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import hashlib
 import json
 import os
 import shutil
@@ -113,15 +112,6 @@ def write_json(path: Path, value: Any) -> None:
     """Write a value as indented UTF-8 JSON, whole or not at all."""
     with replace_file(path) as draft:
         draft.write_text(json.dumps(value, ensure_ascii=False, indent=2) + "\n", encoding="utf-8")
-
-
-def file_sha256(path: Path) -> str:
-    """The sha256 of what a file holds, in hexadecimal digits."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _exchange(one: Path, other: Path) -> bool:

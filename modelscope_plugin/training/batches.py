@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from modelscope_plugin.modeling.tokenization import TokenIds
 from modelscope_plugin.training.examples import Example, Examples
+from modelscope_plugin.types import TokenIds
 
 # Batches whose examples are sorted by length together: enough to save most padding, few enough to stay random.
 _POOL = 16

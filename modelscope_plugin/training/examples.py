@@ -12,7 +12,8 @@ from modelscope_plugin.data.identity import unique_ids
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.data.views import entity_views
 from modelscope_plugin.errors import TrainingError
-from modelscope_plugin.modeling.tokenization import EntityTokenizer, TokenIds
+from modelscope_plugin.modeling.tokenization import EntityTokenizer
+from modelscope_plugin.types import TokenIds
 
 # Texts tokenised at once.
 _CHUNK = 8192

@@ -14,10 +14,11 @@ from dataclasses import dataclass
 
 import torch
 
-from modelscope_plugin.modeling.dual_encoder import DualEncoder, Side
-from modelscope_plugin.modeling.tokenization import EntityTokenizer, TokenIds
+from modelscope_plugin.modeling.dual_encoder import DualEncoder
+from modelscope_plugin.modeling.tokenization import EntityTokenizer
 from modelscope_plugin.training.batches import Batch
 from modelscope_plugin.training.workers import Workers
+from modelscope_plugin.types import Side, TokenIds
 
 # Texts encoded together where nothing limits the memory. Texts of a batch are sorted by length, so that short pieces
 # hold little padding; a GPU wants long ones.

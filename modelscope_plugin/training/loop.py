@@ -23,6 +23,7 @@ from typing import Any
 import torch
 from transformers import get_scheduler
 
+from modelscope_plugin.config.training_settings import TrainingSettings
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.evaluation.evaluation import Evaluation
@@ -31,7 +32,6 @@ from modelscope_plugin.training.batches import Batch, Batches
 from modelscope_plugin.training.examples import Examples
 from modelscope_plugin.training.gradients import GradientComputer
 from modelscope_plugin.training.losses import contrastive_loss
-from modelscope_plugin.training.settings import TrainingSettings
 from modelscope_plugin.training.training_state import (
     Progress,
     load_checkpoint,

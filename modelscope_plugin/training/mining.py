@@ -13,16 +13,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from modelscope_plugin.config.training_settings import MiningSettings
 from modelscope_plugin.data.entity_text import entity_text
 from modelscope_plugin.data.names import names_of, normalized_name
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.progress import progress_bar
-from modelscope_plugin.retrieval.dense.faiss.vector_index import Rows, Vectors
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 from modelscope_plugin.storage.files import replace_file
-from modelscope_plugin.training.settings import MiningSettings
+from modelscope_plugin.types import RowIds, Vectors
 
 # Mentions searched at once: their scores against the whole knowledge base have to fit in memory.
 _CHUNK = 1024
@@ -210,7 +210,7 @@ class _Namesakes:
         return sorted(row for row in rows if entity_text(self._index[row]) not in texts)
 
 
-def _doubles(index: EntityIndex, golds: set[int], gold_scores: Vectors, scores: Vectors, ranked: Rows) -> set[int]:
+def _doubles(index: EntityIndex, golds: set[int], gold_scores: Vectors, scores: Vectors, ranked: RowIds) -> set[int]:
     """The entities found whose text is that of a gold entity; their scores differ in the last digits only."""
     near = np.abs(scores[:, None] - gold_scores) <= _SAME * np.maximum(1.0, np.abs(gold_scores))
     rows = set(ranked[near.any(axis=1)].tolist()) - golds
@@ -225,7 +225,7 @@ def _chosen(
     query: Vectors,
     gold_score: float,
     scores: Vectors,
-    ranked: Rows,
+    ranked: RowIds,
     alike: list[int],
     settings: MiningSettings,
     draw: random.Random,

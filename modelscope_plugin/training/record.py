@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 from collections.abc import Mapping, Sequence
@@ -12,6 +11,7 @@ from typing import Any
 import torch
 import transformers
 
+from modelscope_plugin.storage.digests import digest_of
 from modelscope_plugin.storage.files import write_json
 from modelscope_plugin.training.results import StageResult
 from modelscope_plugin.version import __version__
@@ -73,4 +73,4 @@ def finished_run(folder: Path, identity: Mapping[str, Any]) -> tuple[list[StageR
 
 
 def _digest(identity: Mapping[str, Any]) -> str:
-    return hashlib.blake2b(json.dumps(identity, sort_keys=True).encode(), digest_size=16).hexdigest()
+    return digest_of(json.dumps(identity, sort_keys=True))

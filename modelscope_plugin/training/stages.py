@@ -18,6 +18,7 @@ import numpy as np
 from transformers import set_seed
 
 from modelscope_plugin.config.configuration import default_configuration, merged
+from modelscope_plugin.config.training_settings import MiningSettings, TrainingSettings
 from modelscope_plugin.data.checksum import Checksum
 from modelscope_plugin.data.golds import with_all_golds
 from modelscope_plugin.data.kb_mentions import mentions_of_entity
@@ -39,7 +40,6 @@ from modelscope_plugin.training.mining import mine_negatives
 from modelscope_plugin.training.record import finished_run, versions, write_record
 from modelscope_plugin.training.results import StageResult, TrainingResult
 from modelscope_plugin.training.run_folder import RunFolder
-from modelscope_plugin.training.settings import MiningSettings, TrainingSettings
 from modelscope_plugin.training.training_state import disk_errors
 from modelscope_plugin.training.workers import Workers
 

@@ -7,17 +7,16 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from modelscope_plugin.config.evaluation_settings import DEFAULT_KS, check_ks
+from modelscope_plugin.config.training_settings import MiningSettings, TrainingSettings
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.evaluation.evaluation import DEFAULT_KS
-from modelscope_plugin.evaluation.recall import check_ks
 from modelscope_plugin.modeling.location import resolve_model
 from modelscope_plugin.storage.files import check_output_folder
 from modelscope_plugin.training.loop import Writer, check_mixed_precision
 from modelscope_plugin.training.record import RECORD_FILE
 from modelscope_plugin.training.results import TrainingResult
 from modelscope_plugin.training.run_folder import RunFolder
-from modelscope_plugin.training.settings import MiningSettings, TrainingSettings
 from modelscope_plugin.training.stages import Stages
 from modelscope_plugin.training.workers import joined_workers
 

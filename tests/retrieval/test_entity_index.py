@@ -13,8 +13,8 @@ from modelscope_plugin.data.records import Entity
 from modelscope_plugin.errors import IndexFolderError, IndexMismatchError, InputError, MissingFileError
 from modelscope_plugin.retrieval import index_folder
 from modelscope_plugin.retrieval.candidate import Candidate
-from modelscope_plugin.retrieval.dense.faiss.vector_index import Vectors
 from modelscope_plugin.retrieval.entity_index import EntityIndex
+from modelscope_plugin.types import Vectors
 
 FILES = ("vectors.npy", "entities.jsonl", "names.safetensors", "offsets.npy", "ids.json")
 
@@ -190,7 +190,7 @@ def test_search_takes_queries_of_any_memory_layout() -> None:
 
 @pytest.mark.parametrize("top_k", [0, -1])
 def test_search_refuses_a_top_k_below_one(top_k: int) -> None:
-    with pytest.raises(InputError, match=f"top_k={top_k} must be at least 1"):
+    with pytest.raises(InputError, match=f"top_k={top_k} must be an integer of at least 1"):
         index_of(["a"], floats([[1, 0]])).search(floats([[1, 0]]), top_k)
 
 

@@ -11,13 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelscope_plugin.config.configuration import default_configuration
+from modelscope_plugin.config.training_settings import MiningSettings
 from modelscope_plugin.data import Entity, Mention, read_mentions
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import IndexMismatchError, InputError
 from modelscope_plugin.retrieval import EntityIndex
 from modelscope_plugin.retrieval.building import build_index
 from modelscope_plugin.training.mining import Mined, mine_negatives, write_negatives
-from modelscope_plugin.training.settings import MiningSettings
 
 
 def _mine(encoder: EntityEncoder, index: EntityIndex, mentions: list[Mention], **changes: Any) -> Mined:

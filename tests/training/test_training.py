@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from transformers import AutoTokenizer
 
 from modelscope_plugin.config.configuration import default_configuration
+from modelscope_plugin.config.training_settings import training_settings
 from modelscope_plugin.data import Entity, Mention
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import InputError, TrainingError
@@ -31,7 +32,6 @@ from modelscope_plugin.training.loop import Loop, set_dropout
 from modelscope_plugin.training.mining import mine_negatives
 from modelscope_plugin.training.record import RECORD_FILE
 from modelscope_plugin.training.results import TrainingResult
-from modelscope_plugin.training.settings import training_settings
 from modelscope_plugin.training.training import train
 
 

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelscope_plugin.config.configuration import default_configuration
+from modelscope_plugin.config.training_settings import training_settings
 from modelscope_plugin.data import Entity
 from modelscope_plugin.data.views import ViewSettings, entity_views
 from modelscope_plugin.encoding import EntityEncoder
@@ -23,7 +24,6 @@ from modelscope_plugin.training.examples import EntityTokens, Examples
 from modelscope_plugin.training.gradients import GradientComputer
 from modelscope_plugin.training.losses import contrastive_loss
 from modelscope_plugin.training.mining import mine_negatives
-from modelscope_plugin.training.settings import training_settings
 from modelscope_plugin.training.training import train
 from modelscope_plugin.training.workers import Workers
 

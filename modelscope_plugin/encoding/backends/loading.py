@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 import torch
 
@@ -12,12 +12,7 @@ from modelscope_plugin.encoding.backends.torch_backend import TorchBackend
 from modelscope_plugin.encoding.device import choose_device
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
-
-BackendName: TypeAlias = Literal["torch", "onnx", "onnx-int8"]
-"""``torch``; ``onnx``, ONNX Runtime in float32; ``onnx-int8``, ONNX Runtime with weights and activations of 8 bits."""
-
-DtypeName: TypeAlias = Literal["float32", "float16", "bfloat16"]
-"""Arithmetic of the torch backend; vectors are float32 in any case."""
+from modelscope_plugin.types import BackendName, DtypeName
 
 
 def backend_device(backend: str, device: str | None) -> torch.device:

@@ -14,17 +14,17 @@ from torch.nn import functional
 
 from modelscope_plugin.encoding.backends.onnx_export import (
     FINGERPRINT_KEY,
-    Precision,
     check_onnx,
     export_onnx,
     onnx_file,
     onnx_fingerprint,
 )
-from modelscope_plugin.encoding.backends.protocol import Embed, Ids, Vectors
+from modelscope_plugin.encoding.backends.protocol import Embed, Ids
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.checkpoint_files import first_line
-from modelscope_plugin.modeling.dual_encoder import DualEncoder, Side
+from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.pooling import pool
+from modelscope_plugin.types import OnnxPrecision, Side, Vectors
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class OnnxBackend:
 
     token_budget = _TOKENS
 
-    def __init__(self, model: DualEncoder, folder: Path, precision: Precision = "float32") -> None:
+    def __init__(self, model: DualEncoder, folder: Path, precision: OnnxPrecision = "float32") -> None:
         check_onnx()
         self._pooler_type, self._normalize = model.emb_pooler_type, model.normalize
         self._sessions = _sessions(model, folder, precision)
@@ -72,7 +72,7 @@ class OnnxBackend:
         yield vectors
 
 
-def _sessions(model: DualEncoder, folder: Path, precision: Precision) -> dict[Side, Any]:
+def _sessions(model: DualEncoder, folder: Path, precision: OnnxPrecision) -> dict[Side, Any]:
     """Open the ONNX files of a model where they were made before, else make them."""
     fingerprint = onnx_fingerprint(model)
     for place in _places(folder, fingerprint):

@@ -13,18 +13,16 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 import torch
 from torch import nn
 
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.modeling.dual_encoder import ENTITY_TOWER_FOLDER, DualEncoder, Side
+from modelscope_plugin.modeling.dual_encoder import ENTITY_TOWER_FOLDER, DualEncoder
 from modelscope_plugin.modeling.pooling import needs_all_states
 from modelscope_plugin.storage.files import replace_file
-
-Precision: TypeAlias = Literal["float32", "int8"]
-"""Arithmetic of an ONNX file: ``int8`` has weights of 8 bits and quantises activations as they come."""
+from modelscope_plugin.types import OnnxPrecision, Side
 
 ONNX_FOLDER = "onnx"
 """Sub-folder of a tower's folder with its ONNX files."""
@@ -32,14 +30,14 @@ ONNX_FOLDER = "onnx"
 FINGERPRINT_KEY = "modelscope_plugin.fingerprint"
 """Under which an ONNX file remembers the model it was made from."""
 
-_FILES: dict[Precision, str] = {"float32": "model.onnx", "int8": "model_int8.onnx"}
+_FILES: dict[OnnxPrecision, str] = {"float32": "model.onnx", "int8": "model_int8.onnx"}
 # From 23 on attention is one operator: a quarter faster in 8 bits than its parts.
 _OPSET = 23
 # What a protocol-buffer file can hold.
 _MOST_BYTES = 2**31 - 2**20
 
 
-def onnx_file(folder: Path, model: DualEncoder, side: Side, precision: Precision) -> Path:
+def onnx_file(folder: Path, model: DualEncoder, side: Side, precision: OnnxPrecision) -> Path:
     """Where the ONNX file of a tower stands.
 
     Args:
@@ -60,7 +58,7 @@ def onnx_fingerprint(model: DualEncoder) -> str:
     return f"{model.fingerprint()}-{_OPSET}"
 
 
-def export_onnx(model: DualEncoder, folder: str | Path, precision: Precision = "float32") -> list[Path]:
+def export_onnx(model: DualEncoder, folder: str | Path, precision: OnnxPrecision = "float32") -> list[Path]:
     """Write the towers of a model as ONNX files, each whole or not at all.
 
     Args:
@@ -97,7 +95,7 @@ def check_onnx() -> None:
         )
 
 
-def _write_tower(model: DualEncoder, side: Side, precision: Precision, fingerprint: str, file: Path) -> None:
+def _write_tower(model: DualEncoder, side: Side, precision: OnnxPrecision, fingerprint: str, file: Path) -> None:
     import onnx
 
     tower = model.mention_tower if side == "mention" else model.entity_tower

@@ -12,7 +12,8 @@ import copy
 import torch
 from torch import nn
 
-from modelscope_plugin.modeling.dual_encoder import DualEncoder, Side
+from modelscope_plugin.modeling.dual_encoder import DualEncoder
+from modelscope_plugin.types import Side
 
 
 class PackedLinear(nn.Linear):

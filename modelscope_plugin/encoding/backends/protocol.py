@@ -8,10 +8,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from modelscope_plugin.modeling.dual_encoder import Side
-
-Vectors: TypeAlias = npt.NDArray[np.float32]
-"""float32, C-contiguous, shape (n, dim), rows in input order."""
+from modelscope_plugin.types import Side, Vectors
 
 Ids: TypeAlias = npt.NDArray[np.int64]
 """int64, shape (n, length): token ids, or a mask that is 1 for tokens and 0 for padding."""

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 import torch
 
 from modelscope_plugin.encoding.backends.packed_linear import can_pack, with_packed_linears
-from modelscope_plugin.encoding.backends.protocol import Embed, Ids, Vectors
-from modelscope_plugin.modeling.dual_encoder import DualEncoder, Side
+from modelscope_plugin.encoding.backends.protocol import Embed, Ids
+from modelscope_plugin.modeling.dual_encoder import DualEncoder
+from modelscope_plugin.types import Side, Vectors
 
 # Measured for BERT of 2 x 128, 6 x 384 and 12 x 768: below it the calls cost more than the work, above it the
 # intermediate states fall out of the processor's cache.

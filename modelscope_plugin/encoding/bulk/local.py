@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import multiprocessing
 import re
@@ -19,13 +18,14 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 import torch
 
+from modelscope_plugin.checks import check_integer
 from modelscope_plugin.data.entity_text import entity_text
 from modelscope_plugin.data.records import Entity, Mention
-from modelscope_plugin.encoding.backends.protocol import Vectors
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, WorkerError
-from modelscope_plugin.modeling.dual_encoder import Side
+from modelscope_plugin.storage.digests import digest_of
 from modelscope_plugin.storage.files import replace_file
+from modelscope_plugin.types import Side, Vectors
 
 Item: TypeAlias = "str | Mention | Entity"
 
@@ -74,8 +74,7 @@ class EncodingJob:
     """
 
     def __init__(self, model: str | Path, folder: str | Path, *, processes: int = 1, **loading: Any) -> None:
-        if not hasattr(processes, "__index__") or processes < 1:
-            raise InputError(f"processes={processes!r} must be a positive integer")
+        processes = check_integer("processes", processes, least=1)
         self.folder = Path(folder)
         self._check_folder()
         self.encoder = EntityEncoder.from_pretrained(model, **loading)
@@ -157,10 +156,7 @@ class EncodingJob:
         return done
 
     def _digest(self, side: Side, chunk: Sequence[Item]) -> str:
-        digest = hashlib.blake2b(json.dumps([side, *self._settings]).encode(), digest_size=16)
-        for item in chunk:
-            digest.update(repr(_key(item)).encode("utf-8", "surrogatepass"))
-        return digest.hexdigest()
+        return digest_of(json.dumps([side, *self._settings]), *(repr(_key(item)) for item in chunk))
 
     def _check_folder(self) -> None:
         if self.folder.exists() and not self.folder.is_dir():

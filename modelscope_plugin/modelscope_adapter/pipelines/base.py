@@ -15,12 +15,13 @@ from modelscope.utils.device import device_placement
 from modelscope.utils.logger import get_logger
 
 from modelscope_plugin.config.configuration import CONFIGURATION_FILE, default_configuration_file
-from modelscope_plugin.encoding.backends.loading import BackendName, DtypeName, backend_device, open_backend
+from modelscope_plugin.encoding.backends.loading import backend_device, open_backend
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.modeling.location import resolve_model
 from modelscope_plugin.modelscope_adapter.models import EntityEmbeddingModel
 from modelscope_plugin.modelscope_adapter.preprocessors import EntityEmbeddingPreprocessor
+from modelscope_plugin.types import BackendName, DtypeName
 
 logger = get_logger()
 
@@ -143,7 +144,7 @@ def read_each(inputs: list[Any], read: Callable[[Any], _Read]) -> list[_Read]:
     for place, value in enumerate(inputs):
         try:
             done.append(read(value))
-        except (InputError, InputTypeError) as error:
+        except InputError as error:
             if len(inputs) == 1:
                 raise
             raise type(error)(f"input {place}: {error}") from None

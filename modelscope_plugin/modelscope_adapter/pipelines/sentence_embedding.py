@@ -10,9 +10,9 @@ from modelscope.pipelines.builder import PIPELINES
 
 from modelscope_plugin.config.metainfo import Pipelines, Tasks
 from modelscope_plugin.data.requests import EmbeddingRequest
-from modelscope_plugin.encoding.backends.protocol import Vectors
 from modelscope_plugin.modelscope_adapter.pipelines.base import EntityPipeline, read_each
 from modelscope_plugin.modelscope_adapter.registration import registers
+from modelscope_plugin.types import Vectors
 
 
 @registers(PIPELINES, Tasks.sentence_embedding, Pipelines.entity_embedding)

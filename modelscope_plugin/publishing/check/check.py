@@ -14,8 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from modelscope_plugin.encoding.backends.onnx_export import Precision, onnx_file
-from modelscope_plugin.encoding.backends.protocol import Vectors
+from modelscope_plugin.encoding.backends.onnx_export import onnx_file
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import FolderCheckError
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
@@ -23,6 +22,7 @@ from modelscope_plugin.publishing.card.usage import CANDIDATES, SOURCE
 from modelscope_plugin.publishing.check import check_process
 from modelscope_plugin.publishing.check.card import check_card, python_blocks
 from modelscope_plugin.publishing.export.export_record import CARD_FILE, ExportRecord
+from modelscope_plugin.types import OnnxPrecision, Vectors
 
 TOLERANCE = 1e-4
 """The largest difference of a value of a vector that counts as the same vector."""
@@ -92,7 +92,7 @@ def _ways(folder: Path, record: ExportRecord, source: EntityEncoder) -> list[str
                 "install it: pip install 'modelscope_plugin[publish]'"
             )
         ways.append("sentence-transformers")
-    precisions: tuple[tuple[str, Precision], ...] = (("onnx", "float32"), ("onnx-int8", "int8"))
+    precisions: tuple[tuple[str, OnnxPrecision], ...] = (("onnx", "float32"), ("onnx-int8", "int8"))
     return ways + [way for way, one in precisions if onnx_file(folder, source.model, "mention", one).is_file()]
 
 

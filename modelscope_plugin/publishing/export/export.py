@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from modelscope_plugin.config.configuration import default_configuration, merged, read_configuration_file
+from modelscope_plugin.config.evaluation_settings import evaluation_ks
 from modelscope_plugin.config.metainfo import Metrics
-from modelscope_plugin.encoding.backends.onnx_export import Precision, check_onnx, export_onnx
+from modelscope_plugin.config.training_settings import training_configuration, training_settings
+from modelscope_plugin.encoding.backends.onnx_export import check_onnx, export_onnx
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.location import is_hub_id, resolve_model
@@ -25,7 +27,7 @@ from modelscope_plugin.publishing.export.training_record import published_record
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 from modelscope_plugin.storage.files import check_output_folder, replace_folder, write_json
 from modelscope_plugin.training.record import RECORD_FILE
-from modelscope_plugin.training.settings import evaluation_ks, training_configuration, training_settings
+from modelscope_plugin.types import OnnxPrecision
 
 EVALUATION_FILE = "evaluation.json"
 """The figures in the card that were not measured in training."""
@@ -134,7 +136,7 @@ def export_model(
     configuration = _configuration(source, standalone)
     with replace_folder(output) as draft:
         write_model_folder(draft, encoder.model, encoder.tokenizer, configuration)
-        for precision in get_args(Precision) if onnx else ():
+        for precision in get_args(OnnxPrecision) if onnx else ():
             export_onnx(encoder.model, draft, precision)
         if facts.sentence_transformers:
             write_sentence_transformers_files(draft, encoder)

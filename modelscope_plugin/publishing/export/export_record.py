@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from modelscope_plugin.errors import InputError, ModelFolderError
-from modelscope_plugin.storage.files import file_sha256, write_json
+from modelscope_plugin.storage.digests import file_sha256
+from modelscope_plugin.storage.files import write_json
 from modelscope_plugin.version import __version__
 
 EXPORT_FILE = "export.json"

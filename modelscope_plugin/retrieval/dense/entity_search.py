@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from modelscope_plugin.retrieval.dense.faiss.stored_vectors import Rows, StoredVectors, Vectors
+from modelscope_plugin.retrieval.dense.faiss.stored_vectors import StoredVectors
 from modelscope_plugin.retrieval.dense.faiss.vector_index import VectorIndex
 from modelscope_plugin.retrieval.dense.views.table import ViewTable
+from modelscope_plugin.types import RowIds, Vectors
 
 # Entities looked for beyond k, so that equal scores around the k-th place are seen and ordered by id.
 _MARGIN = 8
@@ -18,7 +19,7 @@ _TIE = 1e-5
 
 def search_entities(
     index: VectorIndex, table: ViewTable | None, ids: Sequence[str], queries: Vectors, k: int
-) -> tuple[Vectors, Rows]:
+) -> tuple[Vectors, RowIds]:
     """Find the ``k`` entities whose vector, or best view, is nearest.
 
     More and more vectors are searched for until the k-th entity is certain: k different ones are found, and every
@@ -57,7 +58,7 @@ def search_entities(
     return scores, rows
 
 
-def _is_certain(scores: Vectors, owners: Rows, k: int, *, distinct: bool) -> bool:
+def _is_certain(scores: Vectors, owners: RowIds, k: int, *, distinct: bool) -> bool:
     """Whether no vector behind those found, best first, can have a say in the first ``k`` entities."""
     first = np.arange(len(owners)) if distinct else np.sort(np.unique(owners, return_index=True)[1])
     if len(first) < k:
@@ -67,14 +68,14 @@ def _is_certain(scores: Vectors, owners: Rows, k: int, *, distinct: bool) -> boo
     return bool(kth - last > _TIE * max(1.0, abs(float(kth))))
 
 
-def entity_scores(stored: StoredVectors, table: ViewTable | None, query: Vectors, rows: Rows) -> Vectors:
+def entity_scores(stored: StoredVectors, table: ViewTable | None, query: Vectors, rows: RowIds) -> Vectors:
     """The exact scores of some entities, float32 (n,), each that of its vector or best view.
 
     Args:
         stored: The vectors.
         table: The views; None where each entity has one vector.
         query: A query of the dimensions that are stored, (dim,).
-        rows: Rows of the entities (n,).
+        rows: RowIds of the entities (n,).
     """
     if table is None or not len(rows):
         return stored.scores(query, rows)
@@ -82,7 +83,7 @@ def entity_scores(stored: StoredVectors, table: ViewTable | None, query: Vectors
     return np.maximum.reduceat(stored.scores(query, views), starts)
 
 
-def _first(scores: Vectors, found: Rows, ids: Sequence[str], k: int) -> tuple[Vectors, Rows]:
+def _first(scores: Vectors, found: RowIds, ids: Sequence[str], k: int) -> tuple[Vectors, RowIds]:
     """The best ``k`` of the entities found, with their scores."""
     order = np.argsort(-scores, kind="stable")
     best = scores[order[: k + 1]]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from modelscope_plugin.data.records import Entity
-from modelscope_plugin.retrieval.dense.faiss.stored_vectors import Rows
 from modelscope_plugin.retrieval.knowledge_base.entity_store import StoredEntities
+from modelscope_plugin.types import RowIds
 
 
 class EntityRows:
@@ -48,7 +48,7 @@ class EntityRows:
         self._places += entities
         self.ids += [entity.id for entity in entities]
 
-    def delete(self, rows: Rows) -> None:
+    def delete(self, rows: RowIds) -> None:
         """Take rows out; those behind them move up."""
         gone = set(rows.tolist())
         self._places = [place for row, place in enumerate(self._places) if row not in gone]

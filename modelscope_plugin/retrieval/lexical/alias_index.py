@@ -6,7 +6,6 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -16,8 +15,7 @@ from modelscope_plugin.errors import IndexFolderError
 from modelscope_plugin.retrieval.lexical.best_rows import best_rows
 from modelscope_plugin.retrieval.lexical.bm25 import GRAM_FIELDS, Floats, GramIndex, NameScores, Places
 from modelscope_plugin.retrieval.lexical.runs import run_starts
-
-Rows: TypeAlias = npt.NDArray[np.int64]
+from modelscope_plugin.types import RowIds
 
 MAX_NAME = 64
 """Characters of a name, and of a mention, whose grams are compared; names of entities are shorter."""
@@ -98,7 +96,7 @@ class AliasIndex:
             for row in self.order[self._bearers[self._starts[place] : self._starts[place + 1]]].tolist():
                 yield name, row
 
-    def exact(self, mention: str, limit: int | None = None) -> Rows:
+    def exact(self, mention: str, limit: int | None = None) -> RowIds:
         """The rows that bear the mention as a name, in the order of their ids.
 
         Args:
@@ -112,7 +110,7 @@ class AliasIndex:
 
         Args:
             mention: The mention.
-            top_k: Rows wanted; fewer are found where fewer names share a character with it.
+            top_k: RowIds wanted; fewer are found where fewer names share a character with it.
 
         Returns:
             What it is like.
@@ -126,7 +124,7 @@ class AliasIndex:
         ranks, shares = self._best(places, scores.of(places), top_k)
         return Likeness(self, scores, self._bearers_of(name), self.order[ranks].astype(np.int64), shares)
 
-    def _best(self, places: Places, shares: Floats, top_k: int) -> tuple[Rows, Floats]:
+    def _best(self, places: Places, shares: Floats, top_k: int) -> tuple[RowIds, Floats]:
         """The ``top_k`` best bearers of some names, in the order of `best_rows`."""
         wide = _MORE * top_k
         while True:
@@ -148,13 +146,13 @@ class AliasIndex:
             return self._bearers[:0]
         return self._bearers[self._starts[place] : self._starts[place + 1]]
 
-    def ranks(self, rows: Rows) -> Rows:
+    def ranks(self, rows: RowIds) -> RowIds:
         """The places of some rows in the order of ids, int64."""
         if self._ranks is None:
             self._ranks = _inverse(self.order)
         return self._ranks[rows].astype(np.int64)
 
-    def names_of(self, ranks: Rows) -> tuple[Places, Rows]:
+    def names_of(self, ranks: RowIds) -> tuple[Places, RowIds]:
         """The places of the names of some rows, row after row, and how many each has."""
         if self._names_by_bearer is None:
             order = np.argsort(self._bearers, kind="stable").astype(np.int32)
@@ -217,7 +215,7 @@ class Likeness:
     """
 
     def __init__(
-        self, index: AliasIndex, scores: NameScores, namesakes: npt.NDArray[np.int32], rows: Rows, shares: Floats
+        self, index: AliasIndex, scores: NameScores, namesakes: npt.NDArray[np.int32], rows: RowIds, shares: Floats
     ) -> None:
         self._index = index
         self._scores = scores
@@ -225,14 +223,14 @@ class Likeness:
         self.rows = rows
         self.shares = shares
 
-    def of(self, rows: Rows) -> Floats:
+    def of(self, rows: RowIds) -> Floats:
         """The likeness of the likest name of each of some rows, float32 (rows,)."""
         places, counts = self._index.names_of(self._index.ranks(rows))
         best = np.zeros(len(rows), np.float32)
         np.maximum.at(best, np.repeat(np.arange(len(rows)), counts), self._scores.of(places))
         return best
 
-    def exact(self, rows: Rows) -> npt.NDArray[np.bool_]:
+    def exact(self, rows: RowIds) -> npt.NDArray[np.bool_]:
         """Whether each of some rows bears the mention, whole, as a name, bool (rows,)."""
         ranks = self._index.ranks(rows).astype(np.int32)
         if not len(self._namesakes):
@@ -248,7 +246,7 @@ def _inverse(order: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
     return places
 
 
-def _spans(starts: Places, counts: Places) -> Rows:
+def _spans(starts: Places, counts: Places) -> RowIds:
     """The places of several spans, one span after another."""
-    places: Rows = np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
+    places: RowIds = np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
     return places

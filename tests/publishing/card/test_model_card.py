@@ -8,10 +8,10 @@ import pytest
 import yaml
 
 from modelscope_plugin.config.configuration import default_configuration
+from modelscope_plugin.config.training_settings import training_settings
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.publishing.card.model_card import model_card
 from modelscope_plugin.publishing.card.parts import CardFacts
-from modelscope_plugin.training.settings import training_settings
 
 UNTRAINED = CardFacts(
     name="owner/demo",

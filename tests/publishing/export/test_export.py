@@ -22,6 +22,7 @@ from sentence_transformers import SentenceTransformer
 
 from modelscope_plugin.cli.main import main
 from modelscope_plugin.config.configuration import default_configuration
+from modelscope_plugin.config.training_settings import training_settings
 from modelscope_plugin.data.markers import mark_mention
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import InputError, MissingFileError, ModelFolderError
@@ -30,7 +31,6 @@ from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.model_folder import write_model_folder
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
 from modelscope_plugin.publishing.export.export import ExportResult, export_model
-from modelscope_plugin.training.settings import training_settings
 from modelscope_plugin.training.training import train
 
 MARKED = [mark_mention(mention) for mention in MENTIONS]

@@ -9,9 +9,10 @@ import numpy as np
 
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.retrieval.dense.faiss.kinds import dial_of, new_codes, reason_of
-from modelscope_plugin.retrieval.dense.faiss.stored_vectors import Rows, StoredVectors, Vectors
+from modelscope_plugin.retrieval.dense.faiss.stored_vectors import StoredVectors
 from modelscope_plugin.retrieval.dense.faiss.threads import for_each
 from modelscope_plugin.retrieval.dense.faiss.vector_index import FlatIndex, fastest_way
+from modelscope_plugin.types import RowIds, Vectors
 
 SEARCH_FILE = "search.faiss"
 ROWS_FILE = "search_rows.npy"
@@ -22,7 +23,7 @@ _PER_K, _LEAST = 3, 256
 FEWEST = 1024
 """Up to so many vectors every search is exact."""
 
-# Rows given to FAISS at once.
+# RowIds given to FAISS at once.
 _BLOCK = 16384
 PER_LIST = 40
 """Vectors to train on for each list; FAISS warns below 39."""
@@ -36,7 +37,7 @@ class ApproximateIndex:
     """Approximate search by inverted lists or an HNSW graph of FAISS, with true scores.
 
     FAISS keeps codes of the vectors and proposes several times as many candidates as are wanted; these are ranked by
-    their dot products with the stored vectors. A query for which it proposes too few is answered exactly. Rows that
+    their dot products with the stored vectors. A query for which it proposes too few is answered exactly. RowIds that
     are removed stay in the codes and are passed over.
 
     Args:
@@ -48,7 +49,7 @@ class ApproximateIndex:
 
     scores_row_by_row = True
 
-    def __init__(self, stored: StoredVectors, codes: Any, rows: Rows, *, mapped: bool = False) -> None:
+    def __init__(self, stored: StoredVectors, codes: Any, rows: RowIds, *, mapped: bool = False) -> None:
         self.stored = stored
         self._codes = codes
         self._rows = rows
@@ -129,7 +130,7 @@ class ApproximateIndex:
             self._codes.add(np.ascontiguousarray(self.stored[start : start + _BLOCK]))
         self._rows = np.concatenate([self._rows, np.arange(first, len(self.stored), dtype=np.int64)])
 
-    def remove(self, rows: Rows) -> None:
+    def remove(self, rows: RowIds) -> None:
         """Take rows out; those behind them move up."""
         gone = np.zeros(len(self.stored), dtype=bool)
         gone[rows] = True
@@ -139,7 +140,7 @@ class ApproximateIndex:
         self._rows[held] = later[self._rows[held]]
         self.stored.remove(rows)
 
-    def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
+    def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowIds]:
         """The ``k`` rows that seem nearest for each query, best first; ``k`` at most the number of rows."""
         wide = max(_LEAST, _PER_K * k)
         if 2 * wide >= len(self):

@@ -9,9 +9,10 @@ import numpy as np
 
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.retrieval.dense.faiss.approximate_index import ROWS_FILE, SEARCH_FILE, ApproximateIndex
-from modelscope_plugin.retrieval.dense.faiss.stored_vectors import SCALES_FILE, StoredVectors, Vectors
+from modelscope_plugin.retrieval.dense.faiss.stored_vectors import SCALES_FILE, StoredVectors
 from modelscope_plugin.retrieval.dense.faiss.tuning import RENEW_SHARE, EntityVectors, Tuning, tuned, tuned_again
 from modelscope_plugin.retrieval.dense.faiss.vector_index import FlatIndex
+from modelscope_plugin.types import Vectors
 
 _QUERIES_FILE = "queries.npy"
 

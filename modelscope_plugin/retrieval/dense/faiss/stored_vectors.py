@@ -10,9 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelscope_plugin.errors import InputError
-
-Vectors = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.int64]
+from modelscope_plugin.types import RowIds, Vectors
 
 PRECISIONS = ("float32", "float16", "int8")
 
@@ -20,11 +18,11 @@ VECTORS_FILE = "vectors.npy"
 SCALES_FILE = "scales.npz"
 """Beside int8 vectors: what makes them numbers again."""
 
-# Rows that are turned into float32 at once.
+# RowIds that are turned into float32 at once.
 _BLOCK = 16384
-# Rows that are scored at once: what stays in the processor's cache.
+# RowIds that are scored at once: what stays in the processor's cache.
 _SCORED = 128
-# Rows that centre and spread of the dimensions are taken from.
+# RowIds that centre and spread of the dimensions are taken from.
 _SAMPLE = 100_000
 
 
@@ -55,7 +53,7 @@ class StoredVectors:
     def __len__(self) -> int:
         return sum(map(len, self._blocks))
 
-    def __getitem__(self, rows: Rows | slice) -> Vectors:
+    def __getitem__(self, rows: RowIds | slice) -> Vectors:
         """Rows as float32 (n, dim); of float32 vectors and a slice a view."""
         found = self.matrix[rows]
         if self.precision != "int8":
@@ -113,13 +111,13 @@ class StoredVectors:
                 raise InputError("a vector holds numbers too large for float16; use precision int8 or float32")
             self._blocks.append(stored)
 
-    def remove(self, rows: Rows) -> None:
+    def remove(self, rows: RowIds) -> None:
         """Take rows out; those behind them move up."""
         self._blocks = [np.delete(self.matrix, rows, axis=0)]
         if self.precision == "int8":
             self._scales = np.delete(self._scales, rows)
 
-    def scores(self, query: Vectors, rows: Rows) -> Vectors:
+    def scores(self, query: Vectors, rows: RowIds) -> Vectors:
         """Dot products of one query (dim,) with some rows, float32 (n,).
 
         They are computed row by row, so that equal vectors have equal scores wherever they stand, and in float64, so
@@ -136,7 +134,7 @@ class StoredVectors:
             scores = scores * self._scales[rows] + np.vecdot(query, self.center, dtype=np.float64)
         return scores.astype(np.float32)
 
-    def rough_scores(self, query: Vectors, rows: Rows) -> Vectors:
+    def rough_scores(self, query: Vectors, rows: RowIds) -> Vectors:
         """As `scores`, but as one matrix product in float32: twice as fast, for choosing among candidates."""
         found = _numbers(self.matrix[rows])
         if self.precision != "int8":

@@ -15,9 +15,10 @@ from modelscope_plugin.errors import InputError
 from modelscope_plugin.retrieval.dense.entity_search import search_entities
 from modelscope_plugin.retrieval.dense.faiss.approximate_index import FEWEST, PER_LIST, ApproximateIndex
 from modelscope_plugin.retrieval.dense.faiss.kinds import new_codes
-from modelscope_plugin.retrieval.dense.faiss.stored_vectors import Rows, StoredVectors, Vectors
+from modelscope_plugin.retrieval.dense.faiss.stored_vectors import StoredVectors
 from modelscope_plugin.retrieval.dense.faiss.vector_index import FlatIndex, VectorIndex
 from modelscope_plugin.retrieval.dense.views.table import ViewTable
+from modelscope_plugin.types import RowIds, Vectors
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class EntityVectors(NamedTuple):
     table: ViewTable | None
     ids: Sequence[str]
 
-    def first(self, index: VectorIndex, queries: Vectors, k: int) -> Rows:
+    def first(self, index: VectorIndex, queries: Vectors, k: int) -> RowIds:
         """The rows of the first ``k`` entities for each query, (m, k)."""
         parts = [
             search_entities(index, self.table, self.ids, queries[start : start + _CHUNK], k)[1]
@@ -218,7 +219,7 @@ def tuned_again(
 
 
 def _measured(
-    stored: StoredVectors, entities: EntityVectors, queries: Vectors, truth: Rows, wish: Tuning
+    stored: StoredVectors, entities: EntityVectors, queries: Vectors, truth: RowIds, wish: Tuning
 ) -> tuple[FlatIndex | ApproximateIndex, Tuning]:
     """Make the index that is wished for, choose its effort and measure it."""
     ks = [k for k in RECALL_TARGETS if k <= len(entities.ids)]
@@ -264,7 +265,7 @@ def chosen_kind(search: str, entities: int, rows: int, dimension: int) -> str:
     return approximate_kind(rows, dimension) if search == "approximate" else "exact"
 
 
-def recall_of(found: Rows, truth: Rows, k: int) -> float:
+def recall_of(found: RowIds, truth: RowIds, k: int) -> float:
     """Share of the exact first ``k`` rows (m, >= k) that are among the first ``k`` found."""
     hits = sum(np.isin(own[:k], right[:k]).sum() for own, right in zip(found, truth, strict=True))
     return float(hits / max(1, k * len(truth)))
@@ -286,7 +287,7 @@ def _wanted(target: float, best: float) -> float:
 
 
 def _reach(
-    index: ApproximateIndex, entities: EntityVectors, queries: Vectors, truth: Rows, wanted: dict[int, float]
+    index: ApproximateIndex, entities: EntityVectors, queries: Vectors, truth: RowIds, wanted: dict[int, float]
 ) -> bool:
     """Set about the least effort that has the recall wanted; else the one from which more of it finds hardly more."""
 

@@ -9,21 +9,20 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from modelscope_plugin.retrieval.dense.faiss.stored_vectors import Rows, StoredVectors, Vectors
-
-__all__ = ["FlatIndex", "Rows", "VectorIndex", "Vectors", "fastest_way"]
+from modelscope_plugin.retrieval.dense.faiss.stored_vectors import StoredVectors
+from modelscope_plugin.types import RowIds, Vectors
 
 # From so many queries on FAISS is fastest as a matrix product, below with one query at a time.
 _MATRIX_PRODUCT = 16
 # Scores that a matrix product may hold at once, and the most rows of it that still pay.
 _SCORES, _ROWS = 1 << 24, 65536
-# Rows of less than float32 that are turned into float32 at once.
+# RowIds of less than float32 that are turned into float32 at once.
 _DECODED = 16384
 
 
 @runtime_checkable
 class VectorIndex(Protocol):
-    """What an index of vectors has to do. Rows are numbered from 0 in the order they were added.
+    """What an index of vectors has to do. RowIds are numbered from 0 in the order they were added.
 
     Attributes:
         stored: The vectors.
@@ -41,11 +40,11 @@ class VectorIndex(Protocol):
         """Append vectors (n, dim), float32."""
         ...
 
-    def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
+    def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowIds]:
         """The ``k`` rows of largest dot product for each query (n, dim), as scores and rows, both (n, k)."""
         ...
 
-    def remove(self, rows: Rows) -> None:
+    def remove(self, rows: RowIds) -> None:
         """Take rows out; those behind them move up."""
         ...
 
@@ -69,7 +68,7 @@ class FlatIndex:
         """Append vectors (n, dim), float32."""
         self.stored.add(vectors)
 
-    def search(self, queries: Vectors, k: int) -> tuple[Vectors, Rows]:
+    def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowIds]:
         """The ``k`` rows of largest dot product for each query; ``k`` at most the number of rows."""
         if self.stored.precision == "float32":
             return _knn(queries, self.stored.matrix, k)
@@ -85,12 +84,12 @@ class FlatIndex:
             scores, rows = np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
         return scores, rows
 
-    def remove(self, rows: Rows) -> None:
+    def remove(self, rows: RowIds) -> None:
         """Take rows out; those behind them move up."""
         self.stored.remove(rows)
 
 
-def _knn(queries: Vectors, vectors: Vectors, k: int) -> tuple[Vectors, Rows]:
+def _knn(queries: Vectors, vectors: Vectors, k: int) -> tuple[Vectors, RowIds]:
     import faiss
 
     with fastest_way(len(queries)):

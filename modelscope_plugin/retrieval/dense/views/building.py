@@ -10,9 +10,9 @@ import numpy as np
 
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.data.views import Parts, ViewSettings, entity_parts, view_spans, view_text
-from modelscope_plugin.retrieval.dense.faiss.vector_index import Vectors
 from modelscope_plugin.retrieval.dense.views.merging import Span, merged_spans
 from modelscope_plugin.retrieval.dense.views.table import Views
+from modelscope_plugin.types import Vectors
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from modelscope_plugin.retrieval.dense.faiss.vector_index import Vectors
+from modelscope_plugin.types import Vectors
 
 Span = tuple[int, int]
 

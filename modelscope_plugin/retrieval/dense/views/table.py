@@ -12,7 +12,7 @@ import numpy.typing as npt
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.data.views import ViewSettings, entity_parts, view_text
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.retrieval.dense.faiss.stored_vectors import Rows
+from modelscope_plugin.types import RowIds
 
 _TABLE, _SETTINGS = "views.npy", "views.json"
 
@@ -35,7 +35,7 @@ class ViewTable:
     def __init__(self, settings: ViewSettings, views: Views | None = None) -> None:
         self.settings = settings
         self._views = np.empty((0, 3), dtype=np.int32) if views is None else views
-        self._starts: Rows | None = None
+        self._starts: RowIds | None = None
 
     def __len__(self) -> int:
         return len(self._views)
@@ -56,7 +56,7 @@ class ViewTable:
         return int(self._views.itemsize) * 3
 
     @property
-    def starts(self) -> Rows:
+    def starts(self) -> RowIds:
         """The row of the first view of each entity, and behind them the number of views."""
         if self._starts is None:
             self._starts = np.searchsorted(self.owners, np.arange(self.entities + 1)).astype(np.int64)
@@ -66,7 +66,7 @@ class ViewTable:
         """The rows of the views of an entity."""
         return range(int(self.starts[entity]), int(self.starts[entity + 1]))
 
-    def rows_of(self, entities: Rows) -> tuple[Rows, Rows]:
+    def rows_of(self, entities: RowIds) -> tuple[RowIds, RowIds]:
         """The rows of the views of some entities one after another, and the place among them where each begins."""
         first = self.starts[entities]
         counts = self.starts[entities + 1] - first
@@ -78,7 +78,7 @@ class ViewTable:
         added = np.asarray(views, dtype=np.int32) + np.array([self.entities, 0, 0], dtype=np.int32)
         self._views, self._starts = np.concatenate([self._views, added]), None
 
-    def remove(self, entities: Rows) -> Rows:
+    def remove(self, entities: RowIds) -> RowIds:
         """Take entities out; those behind them move up.
 
         Returns:

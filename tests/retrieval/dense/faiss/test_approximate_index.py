@@ -8,10 +8,11 @@ import pytest
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.errors import IndexFolderError, InputError
 from modelscope_plugin.retrieval.dense.faiss.approximate_index import ApproximateIndex
-from modelscope_plugin.retrieval.dense.faiss.stored_vectors import StoredVectors, Vectors
+from modelscope_plugin.retrieval.dense.faiss.stored_vectors import StoredVectors
 from modelscope_plugin.retrieval.dense.faiss.tuning import AUTO_ENTITIES, approximate_kind, chosen_kind, recall_of
 from modelscope_plugin.retrieval.dense.faiss.vector_index import FlatIndex, VectorIndex
 from modelscope_plugin.retrieval.entity_index import EntityIndex
+from modelscope_plugin.types import Vectors
 
 ROWS, DIMENSION = 3000, 16
 KIND = "IVF64,PQ8x4fs"

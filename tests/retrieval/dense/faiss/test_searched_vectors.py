@@ -11,7 +11,7 @@ from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.errors import IndexFolderError, InputError
 from modelscope_plugin.retrieval import EntityIndex, Fusion, Retriever
 from modelscope_plugin.retrieval.dense.faiss import tuning
-from modelscope_plugin.retrieval.dense.faiss.stored_vectors import Vectors
+from modelscope_plugin.types import Vectors
 
 ENTITIES, DIMENSION, VIEWS = 900, 16, ViewSettings(max_views=6)
 

@@ -7,8 +7,9 @@ from hypothesis import strategies as st
 
 from modelscope_plugin.cli.index import _PRECISIONS
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.retrieval.dense.faiss.stored_vectors import PRECISIONS, SCALES_FILE, StoredVectors, Vectors
+from modelscope_plugin.retrieval.dense.faiss.stored_vectors import PRECISIONS, SCALES_FILE, StoredVectors
 from modelscope_plugin.retrieval.dense.faiss.vector_index import FlatIndex
+from modelscope_plugin.types import Vectors
 
 # Largest error of a number beside the largest of its row, dimensions being alike.
 ERROR = {"float32": 0.0, "float16": 1e-3, "int8": 0.02}

@@ -5,7 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelscope_plugin.retrieval.dense.faiss.stored_vectors import StoredVectors
-from modelscope_plugin.retrieval.dense.faiss.vector_index import FlatIndex, VectorIndex, Vectors
+from modelscope_plugin.retrieval.dense.faiss.vector_index import FlatIndex, VectorIndex
+from modelscope_plugin.types import Vectors
 
 
 def vectors(rows: int, dimension: int = 8, seed: int = 0) -> Vectors:

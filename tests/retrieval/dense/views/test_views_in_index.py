@@ -17,7 +17,7 @@ from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import IndexFolderError, IndexMismatchError, InputError
 from modelscope_plugin.retrieval import EntityIndex
 from modelscope_plugin.retrieval.building import build_index
-from modelscope_plugin.retrieval.dense.faiss.vector_index import Vectors
+from modelscope_plugin.types import Vectors
 
 VIEWS = ViewSettings(max_views=4)
 # Small whole numbers, so that many scores are equal.

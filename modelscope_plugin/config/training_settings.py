@@ -7,14 +7,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias, TypeVar
+from typing import Any, ClassVar, TypeAlias, TypeVar, get_args
 
 from modelscope_plugin.config.configuration import default_configuration, merged, read_configuration
-from modelscope_plugin.config.metainfo import Metrics, Models
+from modelscope_plugin.config.metainfo import Models
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.evaluation.evaluation import DEFAULT_KS
-from modelscope_plugin.evaluation.recall import check_ks
-from modelscope_plugin.modeling.pooling import check_pooler_type
+from modelscope_plugin.types import PoolerType
 
 logger = logging.getLogger(__name__)
 
@@ -258,7 +256,7 @@ class TrainingSettings(_Settings):
             )
         self._check_choice("lr_scheduler_type", _SCHEDULES)
         self._check_choice("mixed_precision", ("no", "bf16", "fp16"))
-        check_pooler_type(self.emb_pooler_type)
+        self._check_choice("emb_pooler_type", get_args(PoolerType))
 
     def epochs_of(self, stage: int) -> int:
         """Passes over the training mentions in a stage."""
@@ -364,15 +362,6 @@ def training_settings(configuration: Mapping[str, Any], **changes: Any) -> tuple
         TrainingSettings.from_configuration(configuration, **training),
         MiningSettings.from_configuration(configuration, **mining),
     )
-
-
-def evaluation_ks(configuration: Mapping[str, Any]) -> list[int]:
-    """The values of k that the ``evaluation`` section asks for."""
-    for metric in (configuration.get("evaluation") or {}).get("metrics") or ():
-        if isinstance(metric, Mapping) and metric.get("type") == Metrics.entity_recall:
-            ks = metric.get("k", DEFAULT_KS)
-            return check_ks(ks if isinstance(ks, list | tuple) else [ks])
-    return list(DEFAULT_KS)
 
 
 def _find(configuration: Mapping[str, Any], place: tuple[str, ...]) -> Any:

@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 
 from modelscope_plugin.config.configuration import default_configuration, merged
-from modelscope_plugin.errors import InputError
-from modelscope_plugin.training.settings import (
+from modelscope_plugin.config.evaluation_settings import evaluation_ks
+from modelscope_plugin.config.training_settings import (
     NONE,
     MiningSettings,
     TrainingSettings,
-    evaluation_ks,
     training_configuration,
     training_settings,
 )
+from modelscope_plugin.errors import InputError
 
 
 def test_defaults_are_those_of_the_model_card() -> None:
@@ -95,7 +95,7 @@ def test_to_sections_round_trip() -> None:
         ({"early_stopping_patience": 2}, "train.early_stopping_patience needs train.eval_steps"),
         ({"eval_steps": 5, "save_steps": 5}, "give train.eval_steps or train.save_steps"),
         ({"lr_scheduler_type": "steep"}, "train.lr_scheduler.type='steep'"),
-        ({"emb_pooler_type": "max"}, "emb_pooler_type 'max'"),
+        ({"emb_pooler_type": "max"}, "emb_pooler_type='max'"),
         ({"epochs": 3}, "unknown training setting 'epochs'"),
     ],
 )
