@@ -110,7 +110,7 @@ def test_scores_of_another_number_of_rankings_are_refused() -> None:
 
 @pytest.mark.parametrize("ks", [[], [0], [-4]])
 def test_scores_refuse_a_k_that_is_not_positive(ks: list[int]) -> None:
-    with pytest.raises(InputError, match="k=.* must be an integer of at least 1|no value of k"):
+    with pytest.raises(InputError, match=r"k=.* must be an integer of at least 1|no value of k"):
         score_rankings([["a"]], [mention("a")], IDS, ks)
 
 

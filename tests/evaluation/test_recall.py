@@ -70,5 +70,5 @@ def test_check_ks_gives_each_value_once_in_rising_order() -> None:
 
 @pytest.mark.parametrize("ks", [[], [0], [4, -1], [True], [4.0], ["4"], [None]])
 def test_check_ks_refuses_what_is_no_positive_integer(ks: list[Any]) -> None:
-    with pytest.raises(InputError, match="k=.* must be an integer of at least 1|no value of k"):
+    with pytest.raises(InputError, match=r"k=.* must be an integer of at least 1|no value of k"):
         check_ks(ks)

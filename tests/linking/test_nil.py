@@ -127,5 +127,5 @@ def test_damaged_rules_are_named_and_can_be_fitted_again(rules: object) -> None:
 def test_threshold_that_is_no_share_is_named(threshold: Any) -> None:
     index = EntityIndex(2, "model")
     RULE.keep(index)
-    with pytest.raises(InputError, match="must be a (finite )?number between 0 and 1"):
+    with pytest.raises(InputError, match=r"must be a (finite )?number between 0 and 1"):
         NilRule.of_index(index, "dense", threshold)
