@@ -82,6 +82,7 @@ setup(
         "tensorboard": [TENSORBOARD],
         "test": [
             "pytest>=8",
+            "pytest-xdist>=3.5",
             "hypothesis>=6.100",
             AHO_CORASICK,
             LANGCHAIN,
