@@ -18,7 +18,8 @@ from modelscope_plugin.errors import InputError
 
 _SCRIPT = """
 import sys
-from modelscope_plugin.encoding import EncodingJob, jobs
+from modelscope_plugin.encoding.bulk import local as jobs
+from modelscope_plugin.encoding.bulk.local import EncodingJob
 jobs.SHARD_SIZE = 3
 if __name__ == "__main__":
     with EncodingJob(sys.argv[1], sys.argv[2], device="cpu") as job:
