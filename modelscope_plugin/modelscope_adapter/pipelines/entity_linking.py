@@ -14,8 +14,8 @@ from modelscope_plugin.config.metainfo import Pipelines, Tasks
 from modelscope_plugin.data.records import Document
 from modelscope_plugin.data.requests import linking_document
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.linking.detection.detectors import Detector
-from modelscope_plugin.linking.linker import DEFAULT_TOP_K, EntityLinker, configured, find_index
+from modelscope_plugin.linking.detection.detectors import DetectorLike
+from modelscope_plugin.linking.linker import DEFAULT_TOP_K, EntityLinker, find_index_folder, read_linking_options
 from modelscope_plugin.modelscope_adapter.models import EntityEmbeddingModel
 from modelscope_plugin.modelscope_adapter.pipelines.base import EntityPipeline, read_each
 from modelscope_plugin.modelscope_adapter.registration import registers
@@ -59,17 +59,19 @@ class EntityLinkingPipeline(EntityPipeline):
         top_k: int = DEFAULT_TOP_K,
         retrieval: str | None = None,
         nil_threshold: float | None = None,
-        detector: str | Detector | None = None,
+        detector: DetectorLike | None = None,
         **kwargs: Any,
     ) -> None:
         if index is None:
             place = model.model_dir if isinstance(model, EntityEmbeddingModel) else model
-            index = find_index(place, kwargs.get("model_revision"))
+            index = find_index_folder(place, kwargs.get("model_revision"))
         opened = index if isinstance(index, EntityIndex) else EntityIndex.load(index)
         if model is None and not opened.model:
             raise InputError("the index does not name its model; give model=FOLDER")
         super().__init__(model=model or opened.model, **kwargs)
-        options = configured(self.encoder.name, retrieval=retrieval, nil_threshold=nil_threshold, detector=detector)
+        options = read_linking_options(
+            self.encoder.name, retrieval=retrieval, nil_threshold=nil_threshold, detector=detector
+        )
         self.linker = EntityLinker(self.encoder, opened, **options)
         self.top_k = top_k
 
