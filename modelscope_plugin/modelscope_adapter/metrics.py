@@ -11,7 +11,7 @@ from modelscope.metrics.builder import METRICS
 from modelscope_plugin.config.evaluation_settings import DEFAULT_KS, check_ks
 from modelscope_plugin.config.metainfo import Metrics
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.evaluation.recall import first_hit, mean_reciprocal_rank, recall_at_k
+from modelscope_plugin.evaluation.recall import find_first_hit, mean_reciprocal_rank, recall_at_k
 from modelscope_plugin.modelscope_adapter.registration import registers
 
 
@@ -44,7 +44,7 @@ class EntityRecallMetric(Metric):
         rankings, golds = outputs["ranking"], inputs["entity_ids"]
         if len(rankings) != len(golds):
             raise InputError(f"{len(rankings)} rankings for {len(golds)} mentions")
-        self._hits += [first_hit(ranking, gold) for ranking, gold in zip(rankings, golds, strict=True)]
+        self._hits += [find_first_hit(ranking, gold) for ranking, gold in zip(rankings, golds, strict=True)]
 
     def evaluate(self) -> dict[str, float]:
         """The figures over all batches: ``recall@4``, ..., ``mrr``."""
