@@ -156,6 +156,12 @@ def test_numpy_input_is_taken(pipe: Any) -> None:
     )
 
 
+@pytest.mark.parametrize("length", [np.array([16, 32]), 0, "16"])
+def test_window_of_a_wrong_length_is_named(model_folder: Path, length: Any) -> None:
+    with pytest.raises(InputError, match=r"max_length=.* must be an integer of at least 1"):
+        pipeline(Tasks.sentence_embedding, model=str(model_folder), device="cpu", sequence_length=length)
+
+
 def test_unknown_call_keyword_names_the_known_ones(pipe: Any) -> None:
     with pytest.raises(InputTypeError, match=r"unknown keyword 'top' in the call; there are batch_size"):
         pipe("大鹏", top=1)
