@@ -69,14 +69,14 @@ class EntityLinker:
         detector: DetectorLike | None = None,
         **loading: Any,
     ) -> EntityLinker:
-        """Open an index and the model it was built with.
+        """Make a linker of an index and the model it was built with.
 
         Args:
             model: Folder or hub id; None for the model that the index names.
             index: Folder of the index; None for the one in the folder of a published model.
             retrieval: As for the class; by default what the model's configuration.json says.
-            nil_threshold: As for the class, by default from there too.
-            detector: As for the class, by default from there too.
+            nil_threshold: As for the class; same default.
+            detector: As for the class; same default.
             **loading: How to load the model: ``device``, ``max_length``, ``backend`` and the other keywords of
                 `EntityEncoder.from_pretrained`.
 
@@ -89,7 +89,7 @@ class EntityLinker:
             IndexMismatchError: If they do not belong together.
         """
         encoder, entity_index = load_model_and_index(model, index, **loading)
-        folder = resolve_model(encoder.name)
+        folder = resolve_model(encoder.name, loading.get("revision"))
         options = read_linking_options(folder, retrieval=retrieval, nil_threshold=nil_threshold, detector=detector)
         return cls(encoder, entity_index, **options)
 
@@ -126,8 +126,8 @@ class EntityLinker:
 
         Returns:
             For each text ``{"text": ..., "mentions": [{"mention", "start", "end", "candidates"}, ...]}``,
-            with ``nil``, ``confidence`` and ``nil_reason`` before the candidates where the index has a NIL rule,
-            candidates as `Candidate.to_record` writes them; ``text_id`` where there is one.
+            ``text_id`` first if the text has one, candidates as from `Candidate.to_record`. If the index has a NIL
+            rule, a mention also has ``nil`` and ``confidence``, and ``nil_reason`` if it has no entity.
         """
         documents = list(documents)
         if self.detector is not None:
@@ -178,7 +178,7 @@ def load_model_and_index(
         InputError: If the model has no index in its folder, or the index does not name its model.
         IndexMismatchError: If they do not belong together.
     """
-    entity_index = EntityIndex.load(find_index_folder(model) if index is None else index)
+    entity_index = EntityIndex.load(find_index_folder(model, loading.get("revision")) if index is None else index)
     if model is None and not entity_index.model:
         raise InputError(f"the index {index} does not name its model; give the model")
     try:
@@ -207,9 +207,10 @@ def find_index_folder(model: str | Path | None, revision: str | None = None) -> 
     """
     folder = None if model is None else resolve_model(model, revision)
     if folder is None or not (folder / INDEX_FOLDER).is_dir():
-        where = "" if folder is None else f", and {folder} brings none along"
+        missing = "" if folder is None else f", and there is none in {folder}"
         raise InputError(
-            f"no index{where}; give index=FOLDER, made with: modelscope entity index KB --model DIR --out FOLDER"
+            f"no index is given{missing}; give index=FOLDER, made with: modelscope entity index KB --model DIR --out "
+            "FOLDER"
         )
     return folder / INDEX_FOLDER
 

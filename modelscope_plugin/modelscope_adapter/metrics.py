@@ -21,7 +21,7 @@ class EntityRecallMetric(Metric):
 
     Args:
         k: The values of k.
-        **kwargs: What ModelScope hands to every metric.
+        **kwargs: What ModelScope passes to every metric.
     """
 
     def __init__(self, k: Iterable[int] = DEFAULT_KS, **kwargs: Any) -> None:

@@ -28,7 +28,7 @@ class EntityEmbeddingModel(TorchModel):
         emb_pooler_type: ``cls``, ``avg``, ``avg_top2`` or ``avg_first_last``; by default what configuration.json
             says, else ``cls``.
         normalize: Whether vectors are scaled to length 1; by default what configuration.json says.
-        **kwargs: What ModelScope hands to every model, such as ``device``.
+        **kwargs: What ModelScope passes to every model, such as ``device``.
 
     Raises:
         ModelFolderError: If a file of the folder is missing or damaged.

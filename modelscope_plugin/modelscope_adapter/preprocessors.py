@@ -31,7 +31,7 @@ class EntityEmbeddingPreprocessor(Preprocessor):
         sequence_length: The name that the built-in pipeline gives to ``max_length``.
         boq: Text in front of every source sentence.
         bod: Text in front of every sentence to compare.
-        **kwargs: What ModelScope hands to every preprocessor.
+        **kwargs: What ModelScope passes to every preprocessor.
 
     Raises:
         ModelFolderError: If the folder has no tokenizer.

@@ -4,9 +4,12 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
 from modelscope.pipelines import pipeline
 
 from modelscope_plugin.data import Document
+from modelscope_plugin.encoding import EntityEncoder
+from modelscope_plugin.linking import linker
 from modelscope_plugin.linking.linker import EntityLinker
 
 TEXT = "小品里大鹏很好笑，苹果也好吃"
@@ -14,9 +17,9 @@ TEXT = "小品里大鹏很好笑，苹果也好吃"
 
 def test_linking_needs_no_spans_with_a_detector(model_folder: Path, index_folder: Path) -> None:
     options = {"model": str(model_folder), "index": str(index_folder), "device": "cpu"}
-    linker = pipeline("entity-linking", detector="dictionary", **options)
+    detecting = pipeline("entity-linking", detector="dictionary", **options)
     inputs = [TEXT, {"text": TEXT}, "小品里 [ENT_S] 小品 [ENT_E] 大鹏", "无", {"text": TEXT, "mentions": []}]
-    results = linker(inputs, top_k=1)
+    results = detecting(inputs, top_k=1)
     assert [[mention["mention"] for mention in result["mentions"]] for result in results] == [
         ["大鹏", "苹果"], ["大鹏", "苹果"], ["小品"], [], [],
     ]  # fmt: skip
@@ -30,8 +33,30 @@ def test_configuration_of_the_model_says_how_to_link(model_folder: Path, index_f
     configuration = json.loads(path.read_text(encoding="utf-8"))
     configuration["pipeline"] |= {"retrieval": "lexical", "detector": "dictionary"}
     path.write_text(json.dumps(configuration), encoding="utf-8")
-    linker = EntityLinker.from_pretrained(tmp_path / "model", index_folder, device="cpu")
-    assert linker.retriever.retrieval == "lexical"
-    assert len(linker.link_documents([Document(TEXT, ())])[0]["mentions"]) == 2
+    first = EntityLinker.from_pretrained(tmp_path / "model", index_folder, device="cpu")
+    assert first.retriever.retrieval == "lexical"
+    assert len(first.link_documents([Document(TEXT, ())])[0]["mentions"]) == 2
     other = EntityLinker.from_pretrained(tmp_path / "model", index_folder, device="cpu", retrieval="dense")
     assert other.retriever.retrieval == "dense"
+
+
+def test_index_and_configuration_come_from_the_revision_of_the_model(
+    model_folder: Path, index_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(model_folder, tmp_path / "v2")
+    shutil.copytree(index_folder, tmp_path / "v2" / "index")
+    path = tmp_path / "v2" / "configuration.json"
+    configuration = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(configuration | {"pipeline": {"retrieval": "lexical"}}), encoding="utf-8")
+
+    load_folder = EntityEncoder.from_pretrained
+
+    def load(model: str, *, revision: str | None = None, device: str | None = None) -> EntityEncoder:
+        encoder = load_folder(tmp_path / str(revision), device=device)
+        encoder.name = model
+        return encoder
+
+    monkeypatch.setattr(linker, "resolve_model", lambda model, revision=None: tmp_path / str(revision))
+    monkeypatch.setattr(EntityEncoder, "from_pretrained", load)
+    opened = EntityLinker.from_pretrained("owner/name", revision="v2", device="cpu")
+    assert opened.retriever.retrieval == "lexical"

@@ -110,7 +110,7 @@ def test_builtin_configuration_is_linked_too(builtin_folder: Path, tmp_path: Pat
 
 
 def test_without_index_raises(model_folder: Path) -> None:
-    with pytest.raises(InputError, match=r"no index, and .* brings none along; give index=FOLDER"):
+    with pytest.raises(InputError, match=r"no index is given, and there is none in .*; give index=FOLDER"):
         pipeline("entity-linking", model=str(model_folder), device="cpu")
 
 

@@ -139,7 +139,7 @@ def test_two_tower_folder_encodes_each_side_with_its_own(base_folder: Path, tmp_
         (7, InputTypeError, "a text or a list of texts is needed"),
     ],
 )
-def test_bad_input_names_the_place(pipe: Any, value: Any, error: type[Exception], message: str) -> None:
+def test_bad_input_is_named_with_its_position(pipe: Any, value: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         pipe(value)
 
