@@ -22,7 +22,7 @@ from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.evaluation.evaluation import evaluate
 from modelscope_plugin.modeling.location import resolve_model
-from modelscope_plugin.modelscope_adapter.registration import registers
+from modelscope_plugin.modelscope_adapter.registration import register_class
 from modelscope_plugin.retrieval.building import build_index
 from modelscope_plugin.training.training import train
 
@@ -33,7 +33,7 @@ OUTPUT_FOLDER = "output"
 """Sub-folder of the work folder with the trained model, as ModelScope's own trainers have it."""
 
 
-@registers(TRAINERS, "default", Trainers.entity_embedding)
+@register_class(TRAINERS, "default", Trainers.entity_embedding)
 class EntityEmbeddingTrainer(BaseTrainer):
     """``build_trainer('entity-embedding-trainer', default_args={...})``.
 
