@@ -27,8 +27,9 @@ from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.retrieval import EntityIndex
 from modelscope_plugin.retrieval.building import build_index
-from modelscope_plugin.training import stages
-from modelscope_plugin.training.loop import Loop, set_dropout
+from modelscope_plugin.training import stage_evaluation, training_data
+from modelscope_plugin.training.encoder_setup import set_dropout
+from modelscope_plugin.training.loop import Loop
 from modelscope_plugin.training.mining import mine_negatives
 from modelscope_plugin.training.record import RECORD_FILE
 from modelscope_plugin.training.results import TrainingResult
@@ -142,7 +143,7 @@ def test_evaluation_without_gold_is_refused_before_training(base_folder: Path, t
 def test_model_is_kept_when_the_evaluation_fails(
     base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stages, "build_index", lambda *_, **__: pytest.fail("no memory left"))
+    monkeypatch.setattr(stage_evaluation, "build_index", lambda *_, **__: pytest.fail("no memory left"))
     with pytest.raises(pytest.fail.Exception):
         _train(base_folder, tmp_path / "out", max_epochs=1, eval_mentions=MENTIONS)
     stage = tmp_path / "out.training" / "stage-1"
@@ -169,7 +170,7 @@ def test_collapse_is_said(base_folder: Path, tmp_path: Path, caplog: pytest.LogC
 def test_loss_that_is_no_number_stops_and_keeps_the_earlier_model(base_folder: Path, tmp_path: Path) -> None:
     _train(base_folder, tmp_path / "out", max_epochs=1)
     before = (tmp_path / "out" / RECORD_FILE).read_text()
-    with pytest.raises(TrainingError, match="the loss is nan at step 3; lower the learning rate"):
+    with pytest.raises(TrainingError, match="the loss is NaN at step 3; lower the learning rate"):
         _train(base_folder, tmp_path / "out", learning_rate=1e30, max_grad_norm=0.0)
     assert (tmp_path / "out" / RECORD_FILE).read_text() == before
 
@@ -185,7 +186,7 @@ def test_divergence_leaves_the_latest_checkpoint_as_a_model(
         return step(self, batches) * (math.nan if self.progress.step == 3 else 1)
 
     monkeypatch.setattr(Loop, "_step", diverging)
-    with pytest.raises(TrainingError, match="the loss is nan at step 4"):
+    with pytest.raises(TrainingError, match="the loss is NaN at step 4"):
         _train(base_folder, tmp_path / "out", max_epochs=9, lr_scheduler_type="constant")
     saved = tmp_path / "out.training" / "stage-1-unfinished"
     assert f"the latest checkpoint is saved as the model {saved}" in caplog.text
@@ -194,7 +195,7 @@ def test_divergence_leaves_the_latest_checkpoint_as_a_model(
 
 
 def test_loss_that_is_no_number_stops_training(base_folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="the loss is nan at step 2; lower the learning rate"):
+    with pytest.raises(TrainingError, match="the loss is NaN at step 2; lower the learning rate"):
         _train(base_folder, tmp_path / "out", learning_rate=1e30, max_grad_norm=0.0, batch_size=3, max_epochs=3)
 
 
@@ -280,14 +281,14 @@ def test_early_stop_ends_the_stage(base_folder: Path, tmp_path: Path) -> None:
 
 def test_measurements_on_the_way_are_capped(base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    index_of = stages.build_index
+    index_of = stage_evaluation.build_index
 
     def counted(encoder: EntityEncoder, entities: Any, **options: Any) -> EntityIndex:
         index = index_of(encoder, entities, **options)
         sizes.append(len(index))
         return index
 
-    monkeypatch.setattr(stages, "build_index", counted)
+    monkeypatch.setattr(stage_evaluation, "build_index", counted)
     _train(
         base_folder, tmp_path / "out", eval_mentions=MENTIONS[:1], ks=[1], eval_steps=1, eval_max_entities=2,
         max_epochs=2,
@@ -353,7 +354,7 @@ def test_full_disk_at_the_end_can_be_resumed_with_room_for_the_model(
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "copytree", lambda *_, **__: os.open("/dev/full/none", os.O_RDONLY))
-        with pytest.raises(TrainingError, match="make room on the disk and go on with resume"):
+        with pytest.raises(TrainingError, match="make room on the disk and resume"):
             _train(base_folder, tmp_path / "out", max_epochs=1)
     size = (base_folder / "model.safetensors").stat().st_size
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 2 * size))
@@ -496,14 +497,14 @@ def test_own_negatives_stay_beside_mined_ones(
     base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    made = stages.Examples
+    made = training_data.Examples
 
     def noted(entities: Any, mentions: Any, *arguments: Any, **options: Any) -> Any:
         given = list(mentions)
         seen.append(len(given[0].negatives))
         return made(entities, given, *arguments, **options)
 
-    monkeypatch.setattr(stages, "Examples", noted)
+    monkeypatch.setattr(training_data, "Examples", noted)
     own = [replace(MENTIONS[0], negatives=("river",)), *MENTIONS[1:]]
     _train(base_folder, tmp_path / "out", own, stages=2, max_epochs=1, num_negatives=5)
     assert seen == [1, 5]
