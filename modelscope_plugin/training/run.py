@@ -92,9 +92,9 @@ class TrainingRun:
         for stage in range(len(folder.stages) + 1, self._context.settings.stages + 1):
             mining = None
             if stage > 1:
-                encoder = self._load_encoder(folder.model(stage - 1))
+                encoder = self._load_encoder(folder.files.model(stage - 1))
                 mentions, mining = mine_stage_negatives(
-                    self._context, stage, encoder, evaluator.take_index, data.mentions, folder.negatives(stage)
+                    self._context, stage, encoder, evaluator.take_index, data.mentions, folder.files.negatives(stage)
                 )
                 if not mining["negatives"]:
                     self._processes.log(
@@ -126,7 +126,7 @@ class TrainingRun:
     def _publish(self, best: StageResult, identity: dict[str, Any]) -> None:
         """Write the model of the best stage, with the record of the run, as the output folder."""
         with disk_errors(self._output), replace_folder(self._output) as draft:
-            shutil.copytree(self._folder.model(best.stage), draft, dirs_exist_ok=True)
+            shutil.copytree(self._folder.files.model(best.stage), draft, dirs_exist_ok=True)
             write_record(draft, identity, self._context.base_name, best, self._folder.stages)
         self._folder.remove()
 
@@ -134,7 +134,7 @@ class TrainingRun:
         """Say what an interrupted run leaves on disk and what can be done with it."""
         folder = self._folder
         folder.discard_if_empty()
-        unfinished = folder.unfinished_model(len(folder.stages) + 1)
+        unfinished = folder.files.unfinished_model(len(folder.stages) + 1)
         if unfinished.exists():
             logger.warning(
                 "the latest checkpoint is saved as the model %s; train it further from there, or delete %s and start "

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +13,13 @@ from filelock import FileLock, Timeout
 
 from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.storage.files import write_json
-from modelscope_plugin.training.training_state import BEST_WEIGHTS_FILE, CHECKPOINT_FOLDER, disk_errors
+from modelscope_plugin.training.run_files import LOCK_FILE, REMOVED_FILE, RUN_FILE, RunFiles
+from modelscope_plugin.training.training_state import disk_errors
 
 logger = logging.getLogger(__name__)
 
-# A run file is renamed to the second name before anything else is removed, so that half a run is never taken for one.
-_RUN_FILE, _REMOVED_FILE, _LOCK_FILE = "run.json", "removed.json", "lock"
+# Version of the files in a run folder.
 _FORMAT = 2
-_MODELS = r"stage-\d+(-unfinished)?"
-_CONTENT = re.compile(rf"{_MODELS}|negatives-\d+\.json")
-_CHECKPOINTS = re.compile(r"checkpoints-\d+")
-_CHECKPOINT = re.compile(rf"{re.escape(BEST_WEIGHTS_FILE)}|{re.escape(CHECKPOINT_FOLDER)}")
-# The drafts of `replace_file` and `replace_folder`, left by a process that was killed.
-_FILE_DRAFT, _FOLDER_DRAFT = r"\.\d+\.part", r"\.[a-z0-9_]{8}\.(part|earlier)"
-_DRAFT = re.compile(rf"\.(run|negatives-\d+)\.json{_FILE_DRAFT}|\.{_MODELS}{_FOLDER_DRAFT}")
-_CHECKPOINT_DRAFT = re.compile(
-    rf"\.{re.escape(BEST_WEIGHTS_FILE)}{_FILE_DRAFT}|\.{re.escape(CHECKPOINT_FOLDER)}{_FOLDER_DRAFT}"
-)
 # Copies of the weights that a run has on disk at once, beside the models of stages: two checkpoints with both moments
 # of AdamW and the best weights.
 _COPIES = 7
@@ -50,11 +39,13 @@ class RunFolder:
 
     Attributes:
         path: The run folder.
+        files: The files in it.
         stages: Records of the stages that are finished.
     """
 
     def __init__(self, output: Path) -> None:
         self.path = run_folder_of(output)
+        self.files = RunFiles(self.path)
         self.stages: list[dict[str, Any]] = []
         self._identity: dict[str, Any] = {}
         self._lock: FileLock | None = None
@@ -62,7 +53,7 @@ class RunFolder:
     @property
     def is_started(self) -> bool:
         """Whether an earlier run is there."""
-        return (self.path / _RUN_FILE).exists()
+        return (self.path / RUN_FILE).exists()
 
     @property
     def is_open(self) -> bool:
@@ -79,17 +70,17 @@ class RunFolder:
             InputError: If the folder is not ours, or holds a run that is not to be resumed.
             TrainingError: If another process trains there.
         """
-        if (self.path / _REMOVED_FILE).exists():
-            self._acquire_lock()
+        if (self.path / REMOVED_FILE).exists():
+            self._lock = self._lock or _lock_folder(self.path)
             self.remove()
         if not self.path.exists():
             return
-        foreign = self._find_foreign()
+        foreign = None if self.is_started else self.files.find_foreign()
         if foreign is not None:
             raise InputError(
                 f"{self.path} is needed for checkpoints and holds something else ({foreign}); move it away"
             )
-        self._acquire_lock()
+        self._lock = self._lock or _lock_folder(self.path)
         if self.is_started and not resume:
             self.close()
             raise InputError(
@@ -108,14 +99,14 @@ class RunFolder:
         Raises:
             TrainingError: If the earlier run was another one, or one of an earlier version of this package.
         """
-        self._identity = json.loads(json.dumps(identity))
         self.path.mkdir(parents=True, exist_ok=True)
-        self._acquire_lock()
-        self._remove_drafts()
+        self._lock = self._lock or _lock_folder(self.path)
+        self.files.remove_drafts()
         if not self.is_started:
+            self._identity = json.loads(json.dumps(identity))
             self._write()
             return self.stages
-        file = self.path / _RUN_FILE
+        file = self.path / RUN_FILE
         try:
             run = json.loads(file.read_text(encoding="utf-8"))
             earlier, self.stages, version = run["identity"], run["stages"], run.get("format", 1)
@@ -126,12 +117,14 @@ class RunFolder:
                 f"{self.path} holds a training of another version of this package; finish it with that version, or "
                 "delete the folder to start anew"
             )
-        different = sorted(differences(earlier, self._identity))
+        current = json.loads(json.dumps(identity))
+        different = sorted(differences(earlier, current))
         if different:
             raise TrainingError(
                 f"{self.path} holds a training with other {', '.join(different)}; repeat the call as it was, or delete "
                 "the folder to start anew"
             )
+        self._identity = current
         return self.stages
 
     def check_space(self, weights_size: int, stages: int) -> None:
@@ -158,32 +151,11 @@ class RunFolder:
         """Note that a stage is finished, and remove its checkpoints."""
         self.stages.append(dict(record))
         self._write()
-        self.remove_checkpoints(len(self.stages))
-
-    def model(self, stage: int) -> Path:
-        """The model folder of a stage."""
-        return self.path / f"stage-{stage}"
-
-    def negatives(self, stage: int) -> Path:
-        """The file with the hard negatives that a stage trains with."""
-        return self.path / f"negatives-{stage}.json"
-
-    def unfinished_model(self, stage: int) -> Path:
-        """The model folder of the latest checkpoint of a stage that has diverged."""
-        return self.path / f"stage-{stage}-unfinished"
-
-    def checkpoints(self, stage: int) -> Path:
-        """The folder for the checkpoints of a stage."""
-        return self.path / f"checkpoints-{stage}"
-
-    def remove_checkpoints(self, stage: int) -> None:
-        """Remove the checkpoints of a stage."""
-        _remove_checkpoints(self.checkpoints(stage))
+        self.files.remove_checkpoints(len(self.stages))
 
     def discard_if_empty(self) -> None:
         """Remove the folder where there is nothing in it to resume."""
-        content = _matching(self.path, _CONTENT, _CHECKPOINTS)
-        if all(entry.is_dir() and not any(entry.iterdir()) for entry in content):
+        if not self.files.has_content():
             self.remove()
 
     def close(self) -> None:
@@ -197,60 +169,19 @@ class RunFolder:
         if not self.path.is_dir():
             self.close()
             return
-        removed = self.path / _REMOVED_FILE
-        if self.is_started:
-            (self.path / _RUN_FILE).replace(removed)
-        self._remove_drafts()
-        if removed.exists():
-            for folder in _matching(self.path, _CHECKPOINTS):
-                _remove_checkpoints(folder)
-            _remove(_matching(self.path, _CONTENT))
-            removed.unlink()
+        self.files.remove_run()
         self.close()
-        (self.path / _LOCK_FILE).unlink(missing_ok=True)
-        foreign = self._find_foreign()
+        (self.path / LOCK_FILE).unlink(missing_ok=True)
+        foreign = self.files.find_foreign()
         if foreign is None:
             self.path.rmdir()
         else:
             logger.warning("%s is left, for it holds something else (%s)", self.path, foreign)
 
-    def _find_foreign(self) -> str | None:
-        """Name a file that no run has made, in a folder without a run."""
-        if self.is_started:
-            return None
-        if not self.path.is_dir():
-            return self.path.name
-        names = sorted(entry.name for entry in self.path.iterdir())
-        return next((name for name in names if name != _LOCK_FILE and not _DRAFT.fullmatch(name)), None)
-
-    def _remove_drafts(self) -> None:
-        """Remove what a killed process was about to write."""
-        _remove(_matching(self.path, _DRAFT))
-        for folder in _matching(self.path, _CHECKPOINTS):
-            _remove(_matching(folder, _CHECKPOINT_DRAFT))
-
     def _write(self) -> None:
         with disk_errors(self.path):
             record = {"format": _FORMAT, "identity": self._identity, "stages": self.stages}
-            write_json(self.path / _RUN_FILE, record)
-
-    def _acquire_lock(self) -> None:
-        """Hold a lock as long as this process lives, where the file system has locks."""
-        if self._lock is not None:
-            return
-        lock = FileLock(self.path / _LOCK_FILE, timeout=0, thread_local=False, fallback_to_soft=False)
-        try:
-            lock.acquire()
-        except Timeout:
-            raise TrainingError(
-                f"{self.path} is in use: another process trains there; wait for it or stop it"
-            ) from None
-        except PermissionError as error:
-            raise TrainingError(f"{self.path} cannot be locked ({error}); train as the user it belongs to") from error
-        except (OSError, NotImplementedError):
-            # Some network file systems have no locks.
-            return
-        self._lock = lock
+            write_json(self.path / RUN_FILE, record)
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
@@ -265,23 +196,16 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     return names
 
 
-def _matching(folder: Path, *names: re.Pattern[str]) -> list[Path]:
-    """What a folder holds under such names."""
-    return [entry for entry in folder.iterdir() if any(name.fullmatch(entry.name) for name in names)]
-
-
-def _remove_checkpoints(folder: Path) -> None:
-    """Remove a folder of checkpoints, or only the checkpoints where it holds other files too."""
-    if folder.is_dir():
-        _remove(_matching(folder, _CHECKPOINT, _CHECKPOINT_DRAFT))
-        if not any(folder.iterdir()):
-            folder.rmdir()
-
-
-def _remove(entries: Iterable[Path]) -> None:
-    """Remove files, and folders with all that is in them."""
-    for entry in entries:
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry, ignore_errors=True)
-        else:
-            entry.unlink(missing_ok=True)
+def _lock_folder(path: Path) -> FileLock | None:
+    """Lock a run folder as long as this process lives; None where the file system has no locks."""
+    lock = FileLock(path / LOCK_FILE, timeout=0, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise TrainingError(f"{path} is in use: another process trains there; wait for it or stop it") from None
+    except PermissionError as error:
+        raise TrainingError(f"{path} cannot be locked ({error}); train as the user it belongs to") from error
+    except (OSError, NotImplementedError):
+        # Some network file systems have no locks.
+        return None
+    return lock

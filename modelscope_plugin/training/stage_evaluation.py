@@ -22,12 +22,7 @@ logger = logging.getLogger(__name__)
 
 
 class StageEvaluator:
-    """Measures recall on the main process, and keeps the index of the latest stage for mining.
-
-    Args:
-        context: The run.
-        data: Its data.
-    """
+    """Measures recall on the main process, and keeps the index of the latest stage for mining."""
 
     def __init__(self, context: TrainingContext, data: TrainingData) -> None:
         self._context = context
@@ -41,15 +36,9 @@ class StageEvaluator:
         return self._evaluate(current, self._build_index(current, self._sample_entities()))
 
     def evaluate_stage(self, encoder: EntityEncoder, stage: int, step: int) -> Evaluation | None:
-        """Index the whole knowledge base with the model of a stage and measure recall.
+        """Index the knowledge base with the model of a stage and measure recall; None without evaluation mentions.
 
-        Args:
-            encoder: The model.
-            stage: The stage, from 1.
-            step: Its steps, for the figures.
-
-        Returns:
-            The figures; None without evaluation mentions. Then the index is built only where a stage follows.
+        Without them the index is built only where a stage follows.
         """
         has_mentions = self._context.eval_mentions is not None
         if has_mentions or stage < self._context.settings.stages:

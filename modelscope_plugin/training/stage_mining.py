@@ -34,12 +34,12 @@ def mine_stage_negatives(
         context: The run.
         stage: The stage, from 2.
         encoder: The model of the stage before.
-        open_index: Gives its index of the knowledge base; called by the main process alone.
+        open_index: Gives its index of the knowledge base.
         mentions: The training mentions.
         file: The file of the negatives.
 
     Returns:
-        The mentions with a gold entity in the knowledge base, with their negatives; and the figures of mining.
+        The mentions that have negatives now, and the figures of mining.
     """
 
     def mine() -> None:

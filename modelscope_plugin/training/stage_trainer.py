@@ -25,13 +25,7 @@ logger = logging.getLogger(__name__)
 
 
 class StageTrainer:
-    """Trains stages one at a time, saves their models and measures them.
-
-    Args:
-        context: The run.
-        folder: What the run has on disk.
-        evaluator: Measures recall.
-    """
+    """Trains stages one at a time, saves their models and measures them."""
 
     def __init__(self, context: TrainingContext, folder: RunFolder, evaluator: StageEvaluator) -> None:
         self._context = context
@@ -58,7 +52,7 @@ class StageTrainer:
             examples,
             self._context,
             stage,
-            folder.checkpoints(stage),
+            folder.files.checkpoints(stage),
             evaluate=lambda: self._evaluator.evaluate_sample(encoder),
         )
         try:
@@ -73,8 +67,8 @@ class StageTrainer:
     def _rescue(self, stage: int, encoder: EntityEncoder, loop: Loop) -> None:
         """Save the latest checkpoint as a model; resuming from it would diverge again."""
         if loop.restore_checkpoint():
-            self._save_model(self._folder.unfinished_model(stage), encoder)
-        self._folder.remove_checkpoints(stage)
+            self._save_model(self._folder.files.unfinished_model(stage), encoder)
+        self._folder.files.remove_checkpoints(stage)
 
     def _save_model(self, folder: Path, encoder: EntityEncoder) -> None:
         with disk_errors(folder), replace_folder(folder) as draft:
@@ -95,7 +89,7 @@ class StageTrainer:
                 progress.losses[-1],
             )
         # The model is safe on disk before anything is done with it.
-        model = self._folder.model(stage)
+        model = self._folder.files.model(stage)
         self._save_model(model, encoder)
         trained = EntityEncoder(encoder.model, encoder.tokenizer, str(model))
         evaluation = self._evaluator.evaluate_stage(trained, stage, progress.step)

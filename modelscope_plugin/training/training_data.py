@@ -43,14 +43,6 @@ def read_training_data(
 ) -> TrainingData:
     """Read mentions and knowledge base, and make the examples of stage one.
 
-    Args:
-        context: The run.
-        tokenizer: Tokenizer and window.
-        mentions: The training mentions.
-
-    Returns:
-        The data.
-
     Raises:
         InputError: If the knowledge base lacks every gold entity of the evaluation mentions, or ids are not unique.
         TrainingError: If no mention is usable, or the knowledge base lacks an entity.

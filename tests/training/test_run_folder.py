@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from small_training import train_small
 
 from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.storage.files import replace_file, replace_folder
@@ -27,10 +28,10 @@ def _interrupted(tmp_path: Path) -> RunFolder:
 def test_run_goes_on_with_its_finished_stages(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "model")
     run.open(IDENTITY)
-    run.checkpoints(1).mkdir()
+    run.files.checkpoints(1).mkdir()
     run.finish_stage({"stage": 1, "losses": [0.5]})
     run.close()
-    assert not run.checkpoints(1).exists()
+    assert not run.files.checkpoints(1).exists()
     again = RunFolder(tmp_path / "model")
     again.check(resume=True)
     again.open(IDENTITY)
@@ -100,12 +101,14 @@ def _leave_drafts(*paths: Path) -> None:
 
 def test_drafts_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     run = _interrupted(tmp_path)
-    run.checkpoints(1).mkdir()
-    checkpoints = [run.checkpoints(1) / BEST_WEIGHTS_FILE, run.checkpoints(1) / CHECKPOINT_FOLDER]
-    _leave_drafts(run.path / "run.json", run.negatives(2), run.model(1), run.unfinished_model(2), *checkpoints)
+    run.files.checkpoints(1).mkdir()
+    checkpoints = [run.files.checkpoints(1) / BEST_WEIGHTS_FILE, run.files.checkpoints(1) / CHECKPOINT_FOLDER]
+    _leave_drafts(
+        run.path / "run.json", run.files.negatives(2), run.files.model(1), run.files.unfinished_model(2), *checkpoints
+    )
     assert len(list(run.path.rglob(".*"))) == 6
     RunFolder(tmp_path / "model").open(IDENTITY)
-    assert sorted(entry.name for entry in run.path.rglob("*")) == ["checkpoints-1", "lock", "run.json"]
+    assert sorted(entry.name for entry in run.path.rglob("*")) == ["lock", "run.json"]
 
 
 def test_draft_of_the_first_file_does_not_make_the_folder_foreign(tmp_path: Path) -> None:
@@ -124,15 +127,15 @@ FOREIGN = ("diary.txt", "data.part", ".run.json.part", "stage-1.zip", "checkpoin
 
 def test_files_of_others_survive_a_resumed_and_a_finished_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     run = _interrupted(tmp_path)
-    run.checkpoints(1).mkdir()
+    run.files.checkpoints(1).mkdir()
     for name in FOREIGN:
         (run.path / name).write_text("mine")
     again = RunFolder(tmp_path / "model")
     again.check(resume=True)
     again.open(IDENTITY)
     assert all((run.path / name).read_text() == "mine" for name in FOREIGN)
-    again.model(1).mkdir()
-    (again.checkpoints(1) / CHECKPOINT_FOLDER).mkdir()
+    again.files.model(1).mkdir()
+    (again.files.checkpoints(1) / CHECKPOINT_FOLDER).mkdir()
     again.remove()
     left = sorted(str(entry.relative_to(run.path)) for entry in run.path.rglob("*") if entry.is_file())
     assert left == sorted(FOREIGN)
@@ -146,7 +149,7 @@ def test_removal_that_was_killed_is_completed_and_never_taken_for_a_run(
 ) -> None:
     run = RunFolder(tmp_path / "model")
     run.open(IDENTITY)
-    run.model(1).mkdir()
+    run.files.model(1).mkdir()
     with monkeypatch.context() as patch:
         patch.setattr(shutil, "rmtree", lambda *_, **__: pytest.fail("killed"))
         with pytest.raises(pytest.fail.Exception):
@@ -164,6 +167,16 @@ def test_run_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
     (run.path / "run.json").write_text(json.dumps({"identity": IDENTITY, "stages": []}))
     with pytest.raises(TrainingError, match=r"training of another version of this package; finish it with that"):
         RunFolder(tmp_path / "model").open(IDENTITY)
+
+
+@pytest.mark.parametrize("content", ["{}", "[1]", '{"identity": 1, "stages": []}'])
+def test_run_file_of_something_else_is_left_alone(base_folder: Path, tmp_path: Path, content: str) -> None:
+    (tmp_path / "model.training").mkdir()
+    file = tmp_path / "model.training" / "run.json"
+    file.write_text(content)
+    with pytest.raises(TrainingError, match=r"is damaged|another version"):
+        train_small(base_folder, tmp_path / "model", max_epochs=1, resume=True)
+    assert file.read_text() == content
 
 
 @pytest.mark.parametrize("code", [errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK])
@@ -184,11 +197,11 @@ def test_file_system_without_locks_does_not_stop_a_run(
 def test_folder_is_discarded_only_while_nothing_is_in_it(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "model")
     run.open(IDENTITY)
-    run.model(1).mkdir()
-    (run.model(1) / "config.json").write_text("{}")
+    run.files.model(1).mkdir()
+    (run.files.model(1) / "config.json").write_text("{}")
     run.discard_if_empty()
     assert run.path.exists()
-    shutil.rmtree(run.model(1))
-    run.checkpoints(1).mkdir()
+    shutil.rmtree(run.files.model(1))
+    run.files.checkpoints(1).mkdir()
     run.discard_if_empty()
     assert not run.path.exists()
