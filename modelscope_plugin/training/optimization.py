@@ -77,7 +77,7 @@ class Optimization:
         self._optimizer.zero_grad()
 
     def state_dict(self) -> dict[str, Any]:
-        """The state from which `load_state_dict` goes on."""
+        """The state that `load_state_dict` restores."""
         return {
             "optimizer": self._optimizer.state_dict(),
             "schedule": self._schedule.state_dict(),

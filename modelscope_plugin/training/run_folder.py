@@ -99,17 +99,18 @@ class RunFolder:
         Raises:
             TrainingError: If the earlier run was another one, or one of an earlier version of this package.
         """
+        current = json.loads(json.dumps(identity))
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = self._lock or _lock_folder(self.path)
         self.files.remove_drafts()
         if not self.is_started:
-            self._identity = json.loads(json.dumps(identity))
+            self._identity = current
             self._write()
             return self.stages
         file = self.path / RUN_FILE
         try:
             run = json.loads(file.read_text(encoding="utf-8"))
-            earlier, self.stages, version = run["identity"], run["stages"], run.get("format", 1)
+            version, earlier, self.stages = run.get("format", 1), dict(run["identity"]), list(run["stages"])
         except (ValueError, KeyError, TypeError, AttributeError):
             raise TrainingError(f"{file} is damaged; delete {self.path} and train anew") from None
         if version != _FORMAT:
@@ -117,7 +118,6 @@ class RunFolder:
                 f"{self.path} holds a training of another version of this package; finish it with that version, or "
                 "delete the folder to start anew"
             )
-        current = json.loads(json.dumps(identity))
         different = sorted(differences(earlier, current))
         if different:
             raise TrainingError(

@@ -169,7 +169,7 @@ def test_run_of_an_earlier_version_is_refused(tmp_path: Path) -> None:
         RunFolder(tmp_path / "model").open(IDENTITY)
 
 
-@pytest.mark.parametrize("content", ["{}", "[1]", '{"identity": 1, "stages": []}'])
+@pytest.mark.parametrize("content", ["{}", "[1]", '{"format": 2, "identity": 1, "stages": []}'])
 def test_run_file_of_something_else_is_left_alone(base_folder: Path, tmp_path: Path, content: str) -> None:
     (tmp_path / "model.training").mkdir()
     file = tmp_path / "model.training" / "run.json"
