@@ -118,7 +118,7 @@ def _demo(folder: Path, model: str | None, device: str | None, say: Any) -> dict
 
 def _train(folder: Path, entities: list[Any], device: str | None, say: Any) -> str:
     from modelscope_plugin.config.configuration import default_configuration
-    from modelscope_plugin.config.training_settings import training_settings
+    from modelscope_plugin.config.training_settings import read_training_settings
     from modelscope_plugin.data import entity_text
     from modelscope_plugin.modeling.scratch import write_random_bert
     from modelscope_plugin.training.training import train
@@ -129,7 +129,7 @@ def _train(folder: Path, entities: list[Any], device: str | None, say: Any) -> s
     with tempfile.TemporaryDirectory(prefix="entity-base-") as base:
         texts = [mention.text for mention in mentions] + [entity_text(entity) for entity in entities]
         write_random_bert(Path(base), texts, layers=1)
-        settings = training_settings(default_configuration(), **_SETTINGS)
+        settings = read_training_settings(default_configuration(), **_SETTINGS)
         train(base, lambda: entities, mentions, output, *settings, device=device)
     return str(output)
 

@@ -5,18 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from modelscope_plugin.cli.arguments import (
-    add_command,
-    add_encoding,
-    add_file_encoding,
-    add_json,
-    add_model,
-    add_retrieval,
-    add_source,
-    open_source,
-    positive,
-)
+from modelscope_plugin.cli import arguments
 from modelscope_plugin.cli.output import percent, print_json, print_table, recall_rows
+from modelscope_plugin.config.evaluation_settings import find_ks
+from modelscope_plugin.config.model_settings import PipelineSettings
 from modelscope_plugin.data.readers import read_mentions
 from modelscope_plugin.errors import UsageError
 
@@ -41,14 +33,16 @@ _PARTS = {
 
 def register(commands: Any) -> None:
     """Add the sub-command."""
-    parser = add_command(commands, "evaluate", run, "Measure Recall@k over a whole knowledge base.", _EXAMPLES)
+    parser = arguments.add_command(
+        commands, "evaluate", run, "Measure Recall@k over a whole knowledge base.", _EXAMPLES
+    )
     parser.add_argument("file", metavar="FILE", help="texts with mentions and their entities")
-    add_source(parser)
+    arguments.add_index_or_kb(parser)
     parser.add_argument("--train", metavar="FILE", help="the training mentions: measure entities seen there apart")
     parser.add_argument("--plot", metavar="PNG", help="draw recall over k")
     parser.add_argument(
         "--k",
-        type=positive,
+        type=arguments.parse_positive,
         nargs="+",
         metavar="K",
         help="values of k (default: those of the model's configuration.json)",
@@ -69,16 +63,17 @@ def register(commands: Any) -> None:
         metavar="X",
         help="with --fit-nil: the precision of saying NIL that is wanted (default: the best F1)",
     )
-    add_retrieval(parser, "dense, which measures the model")
+    defaults = {"retrieval": "dense, which measures the model", "nil_threshold": "what was fitted for the index"}
+    arguments.add_setting_options(parser, PipelineSettings, defaults=defaults)
     parser.add_argument(
         "--approximate",
         action="store_true",
         help="search an approximate index the way `link` does; without it every index is searched exactly",
     )
-    add_model(parser, "the model (default: the one that the index names)", required=False)
-    add_encoding(parser)
-    add_file_encoding(parser)
-    add_json(parser, "print the figures as JSON")
+    arguments.add_model(parser, "the model (default: the one that the index names)", required=False)
+    arguments.add_encoding(parser)
+    arguments.add_file_encoding(parser)
+    arguments.add_json(parser, "print the figures as JSON")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -99,14 +94,14 @@ def run(args: argparse.Namespace) -> None:
     seen = None
     if args.train:
         seen = {one for mention in read_mentions(args.train, encoding=args.encoding) for one in mention.entity_ids}
-    encoder, index = open_source(args)
-    from modelscope_plugin.config.evaluation_settings import evaluation_ks
-    from modelscope_plugin.config.training_settings import training_configuration
+    encoder, index = arguments.open_index_or_kb(args)
     from modelscope_plugin.evaluation.evaluation import evaluate
-    from modelscope_plugin.modeling.location import resolve_model
 
-    ks = args.k or evaluation_ks(training_configuration(resolve_model(encoder.name)))
-    retrieval = args.retrieval or "dense"
+    ks = args.k or find_ks(arguments.read_model_configuration(encoder.name))
+    # Not what configuration.json says: that is for linking.
+    dense = {"pipeline": {"retrieval": "dense"}}
+    settings = PipelineSettings.from_configuration(dense, **arguments.get_given_settings(args, PipelineSettings))
+    retrieval = settings.retrieval
     if args.fit_fusion:
         from modelscope_plugin.evaluation.fitting.fusion import fit_fusion
 
@@ -125,7 +120,7 @@ def run(args: argparse.Namespace) -> None:
         seen=seen,
         by_ambiguity=True,
         retrieval=retrieval,
-        nil_threshold=args.nil_threshold,
+        nil_threshold=settings.nil_threshold,
         batch_size=args.batch_size,
         exact=not args.approximate,
     )

@@ -5,30 +5,18 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from modelscope_plugin.cli.arguments import (
-    add_command,
-    add_encoding,
-    add_file_encoding,
-    add_json,
-    add_model,
-    add_processes,
-    loading,
-    positive,
-    read_again,
-    shards_folder,
-    view_settings,
-)
+from modelscope_plugin.cli import arguments
 from modelscope_plugin.cli.output import print_json
 from modelscope_plugin.data.readers import read_entities, read_mentions
+from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.errors import UsageError
 from modelscope_plugin.storage.files import check_output_folder
+from modelscope_plugin.types import StoragePrecision
 
 logger = logging.getLogger(__name__)
 
-# Those of index/tuning.py and index/stored_vectors.py, which import numpy.
-_PRECISIONS = ("float32", "float16", "int8")
 _EXAMPLES = """\
 examples:
   modelscope entity index kb.jsonl --model DIR --out INDEX
@@ -52,7 +40,9 @@ _BUILDING = {
 
 def register(commands: Any) -> None:
     """Add the sub-command."""
-    parser = add_command(commands, "index", run, "Build the index of a knowledge base, or change it.", _EXAMPLES)
+    parser = arguments.add_command(
+        commands, "index", run, "Build the index of a knowledge base, or change it.", _EXAMPLES
+    )
     parser.add_argument(
         "file", nargs="?", metavar="KB", help="knowledge base: JSON lines (CCKS or own form), CSV, TSV; also .gz"
     )
@@ -68,30 +58,25 @@ def register(commands: Any) -> None:
         metavar="FILE",
         help="labelled texts whose mentions become further names of their entities, for retrieval by names",
     )
-    add_model(parser, "the model to encode with (with --add: by default the one of the index)", required=False)
-    parser.add_argument(
-        "--views",
-        dest="max_views",
-        type=positive,
-        metavar="N",
-        help="vectors of an entity at most: itself, and its name with each sentence and fact (default: as in training)",
+    arguments.add_model(
+        parser, "the model to encode with (with --add: by default the one of the index)", required=False
     )
-    parser.add_argument(
-        "--merge-views",
-        dest="merge_rounds",
-        type=int,
-        metavar="ROUNDS",
-        help="merge neighbouring views that are far apart into longer ones, on top, for so many rounds",
-    )
+    defaults = {"max_views": "as in training", "merge_rounds": "that of the model's configuration.json, else 0"}
+    arguments.add_setting_options(parser, ViewSettings, defaults=defaults)
     parser.add_argument(
         "--search",
         metavar="KIND",
         help="how link searches the index: exact, approximate, auto (the default: the faster of the two at its size), "
         "or a kind of FAISS index such as IVF4096,PQ256x4fs or HNSW32,SQ8",
     )
-    parser.add_argument("--precision", choices=_PRECISIONS, help="what the vectors are stored as (default: float32)")
     parser.add_argument(
-        "--truncate-dim", type=positive, metavar="N", help="keep the first N dimensions, of a model trained for it"
+        "--precision", choices=get_args(StoragePrecision), help="what the vectors are stored as (default: float32)"
+    )
+    parser.add_argument(
+        "--truncate-dim",
+        type=arguments.parse_positive,
+        metavar="N",
+        help="keep the first N dimensions, of a model trained for it",
     )
     parser.add_argument(
         "--queries",
@@ -99,10 +84,10 @@ def register(commands: Any) -> None:
         help="texts with mentions, on which approximate search, precision and truncation are measured (default: made "
         "from the entities)",
     )
-    add_encoding(parser)
-    add_processes(parser)
-    add_file_encoding(parser)
-    add_json(parser, "print the result as JSON")
+    arguments.add_encoding(parser)
+    arguments.add_processes(parser)
+    arguments.add_file_encoding(parser)
+    arguments.add_json(parser, "print the result as JSON")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -149,17 +134,20 @@ def _add(args: argparse.Namespace, index: Any) -> Any:
     from modelscope_plugin.retrieval.building import build_index, tune_index
     from modelscope_plugin.retrieval.dense.faiss.tuning import check_choices
 
-    entities = read_again(read_entities, args.file, args.encoding)
+    entities = arguments.make_reader(read_entities, args.file, args.encoding)
     # Reading all of it before the model is loaded gives the total and finds a broken line early.
     total = sum(1 for _ in entities())
     mentions = list(read_mentions(args.queries, encoding=args.encoding)) if args.queries else None
-    options = loading(args)
+    options = arguments.get_loading_options(args)
     options["max_length"] = args.max_length or (index.max_length if index is not None else None)
-    with EncodingJob(args.model or index.model, shards_folder(args.out), processes=args.processes, **options) as job:
+    with EncodingJob(
+        args.model or index.model, arguments.get_shards_folder(args.out), processes=args.processes, **options
+    ) as job:
         views, new = None, index is None
         if new:
             check_choices(args.search or "auto", args.truncate_dim, job.encoder.dimension)
-            views = view_settings(job.encoder.name, max_views=args.max_views, merge_rounds=args.merge_rounds)
+            configuration = arguments.read_model_configuration(job.encoder.name)
+            views = ViewSettings.from_configuration(configuration, **arguments.get_given_settings(args, ViewSettings))
         index = build_index(
             job.encoder, entities(), index=index, views=views, batch_size=args.batch_size, job=job, total=total
         )

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from transformers import set_seed
 
-from modelscope_plugin.config.configuration import default_configuration, merged
+from modelscope_plugin.config.configuration import default_configuration, merge_configurations
 from modelscope_plugin.config.training_settings import MiningSettings, TrainingSettings
 from modelscope_plugin.data.checksum import Checksum
 from modelscope_plugin.data.golds import with_all_golds
@@ -342,8 +342,8 @@ class Stages:
 
     def _save(self, folder: Path, encoder: EntityEncoder) -> None:
         with disk_errors(folder), replace_folder(folder) as draft:
-            sections = merged(self._settings.to_sections(), self._mining.to_sections())
-            configuration = merged(default_configuration(), sections)
+            sections = merge_configurations(self._settings.to_sections(), self._mining.to_sections())
+            configuration = merge_configurations(default_configuration(), sections)
             write_model_folder(draft, encoder.model, encoder.tokenizer, configuration)
 
     def _finish(

@@ -15,7 +15,7 @@ from modelscope_plugin.data.records import Document
 from modelscope_plugin.data.requests import linking_document
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.linking.detection.detectors import Detector
-from modelscope_plugin.linking.linker import DEFAULT_TOP_K, EntityLinker, configured, find_index
+from modelscope_plugin.linking.linker import DEFAULT_TOP_K, EntityLinker, find_index, read_linking_options
 from modelscope_plugin.modelscope_adapter.models import EntityEmbeddingModel
 from modelscope_plugin.modelscope_adapter.pipelines.base import EntityPipeline, read_each
 from modelscope_plugin.modelscope_adapter.registration import registers
@@ -69,7 +69,7 @@ class EntityLinkingPipeline(EntityPipeline):
         if model is None and not opened.model:
             raise InputError("the index does not name its model; give model=FOLDER")
         super().__init__(model=model or opened.model, **kwargs)
-        options = configured(self.encoder.name, retrieval=retrieval, nil_threshold=nil_threshold, detector=detector)
+        options = read_linking_options(self.encoder.name, retrieval, nil_threshold, detector)
         self.linker = EntityLinker(self.encoder, opened, **options)
         self.top_k = top_k
 
