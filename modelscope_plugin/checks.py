@@ -89,6 +89,6 @@ def _bounds(
 ) -> str:
     if least is not None and most is not None:
         return f" between {least} and {most}"
-    bounds = {"of at least": least, "above": above, "of at most": most, "below": below}
+    bounds = {"at least": least, "above": above, "at most": most, "below": below}
     text = " and ".join(f"{words} {bound}" for words, bound in bounds.items() if bound is not None)
-    return f" {text}" if text else ""
+    return f" of {text}" if text.startswith("at ") else text and f" {text}"

@@ -26,6 +26,24 @@ _Read = TypeVar("_Read")
 _METAVARS = {int: "N", float: "X"}
 
 
+def parse_setting(declared: Setting, text: str) -> Any:
+    """Parse and check the value of a setting; ``none`` where it can be null."""
+    if declared.choices or (declared.nullable and text == NONE):
+        return text
+    try:
+        value = declared.kind(text)
+    except ValueError:
+        value = text
+    try:
+        return declared.check(value, "value")
+    except InputError as error:
+        raise argparse.ArgumentTypeError(f"{error}{', or none' if declared.nullable else ''}") from None
+
+
+parse_positive = partial(parse_setting, Setting("", kind=int, least=1))
+"""Parse an integer of at least 1."""
+
+
 def add_command(commands: Any, name: str, run: Any, summary: str, epilog: str | None = None) -> argparse.ArgumentParser:
     """Add a sub-command with its one-line help and its examples."""
     parser: argparse.ArgumentParser = commands.add_parser(
@@ -83,39 +101,30 @@ def read_model_configuration(model: str, config: str | None = None) -> dict[str,
     return read_training_configuration(resolve_model(model), overrides, (ViewSettings,))
 
 
-def add_encoding(parser: argparse.ArgumentParser) -> None:
-    """Add the options of encoding texts."""
-    parser.add_argument(
-        "--batch-size",
-        type=parse_positive,
-        metavar="N",
-        help="texts in one forward pass (default: as many as suit the device and their length)",
-    )
+def add_encoder_options(
+    parser: argparse.ArgumentParser, help: str, *, required: bool = True, processes: bool = False
+) -> None:
+    """Add ``--model``, how it computes, and the encoding of the files that it reads; ``--processes`` if it can."""
+    add_model(parser, help, required=required)
+    # fmt: off
+    parser.add_argument("--batch-size", type=parse_positive, metavar="N",
+        help="texts in one forward pass (default: as many as suit the device and their length)")
     add_setting_options(parser, WindowSettings, defaults={"max_length": "the model's, else 128"})
-    parser.add_argument(
-        "--backend",
-        choices=get_args(BackendName),
-        default="torch",
-        help="what computes: torch, or ONNX Runtime on the CPU in float32 or 8 bits (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--dtype",
-        choices=get_args(DtypeName),
-        default="float32",
-        help="arithmetic of torch; 16 bits are for GPUs (default: %(default)s)",
-    )
+    parser.add_argument("--backend", choices=get_args(BackendName), default="torch",
+        help="what computes: torch, or ONNX Runtime on the CPU in float32 or 8 bits (default: %(default)s)")
+    parser.add_argument("--dtype", choices=get_args(DtypeName), default="float32",
+        help="arithmetic of torch; 16 bits are for GPUs (default: %(default)s)")
     parser.add_argument("--compile", action="store_true", help="use torch.compile, for long jobs on a GPU")
+    if processes:
+        parser.add_argument("--processes", type=parse_positive, default=1, metavar="N",
+            help="processes that encode, one for each GPU or sharing the cores (default: %(default)s)")
+    # fmt: on
+    add_file_encoding(parser)
 
 
-def add_processes(parser: argparse.ArgumentParser) -> None:
-    """Add ``--processes``."""
-    parser.add_argument(
-        "--processes",
-        type=parse_positive,
-        default=1,
-        metavar="N",
-        help="processes that encode, one for each GPU or sharing the cores (default: %(default)s)",
-    )
+def add_file_encoding(parser: argparse.ArgumentParser) -> None:
+    """Add ``--encoding``."""
+    parser.add_argument("--encoding", default="utf-8", help="encoding of the files (default: %(default)s)")
 
 
 def get_shards_folder(output: str) -> Path:
@@ -125,13 +134,8 @@ def get_shards_folder(output: str) -> Path:
 
 
 def get_loading_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Return the keywords of ``EntityEncoder.from_pretrained`` that `add_model` and `add_encoding` parsed."""
+    """Return the keywords of ``EntityEncoder.from_pretrained`` that `add_encoder_options` parsed."""
     return {name: getattr(args, name) for name in ("device", "max_length", "backend", "dtype", "compile")}
-
-
-def add_file_encoding(parser: argparse.ArgumentParser) -> None:
-    """Add ``--encoding``."""
-    parser.add_argument("--encoding", default="utf-8", help="encoding of the files (default: %(default)s)")
 
 
 def add_json(parser: argparse.ArgumentParser, help: str) -> None:
@@ -180,31 +184,6 @@ def add_setting_options(
 def get_given_settings(args: argparse.Namespace, *kinds: type[Settings]) -> dict[str, Any]:
     """Return the settings of these classes by name, None for those that were not given."""
     return {name: getattr(args, name, None) for kind in kinds for name in kind.declarations()}
-
-
-def parse_setting(declared: Setting, text: str) -> Any:
-    """Parse and check the value of a setting; ``none`` where it can be null."""
-    if declared.choices or (declared.nullable and text == NONE):
-        return text
-    try:
-        value = declared.kind(text)
-    except ValueError:
-        value = text
-    try:
-        return declared.check(value, "value")
-    except InputError as error:
-        raise argparse.ArgumentTypeError(f"{error}{', or none' if declared.nullable else ''}") from None
-
-
-def parse_positive(text: str) -> int:
-    """Parse an integer of at least 1."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
-    return value
 
 
 def require_one_of(args: argparse.Namespace, *names: str) -> str:

@@ -33,21 +33,15 @@ def register(commands: Any) -> None:
     parser.add_argument(
         "file", nargs="?", metavar="FILE", help="mentions, or with --side entity a knowledge base; - is standard input"
     )
-    parser.add_argument(
-        "--text",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="a text, with or without a marked mention; can be repeated",
-    )
+    # fmt: off
+    parser.add_argument("--text", action="append", default=[], metavar="TEXT",
+        help="a text, with or without a marked mention; can be repeated")
+    # fmt: on
     parser.add_argument(
         "--side", choices=("mention", "entity"), default="mention", help="which tower encodes (default: %(default)s)"
     )
     parser.add_argument("--out", metavar="FILE.npy", help="write the vectors, float32 (n, dim), to this file")
-    arguments.add_model(parser, "the model to encode with")
-    arguments.add_encoding(parser)
-    arguments.add_processes(parser)
-    arguments.add_file_encoding(parser)
+    arguments.add_encoder_options(parser, "the model to encode with", processes=True)
     arguments.add_json(parser, "print one JSON list of numbers for each text")
 
 

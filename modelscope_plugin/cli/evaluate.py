@@ -40,39 +40,21 @@ def register(commands: Any) -> None:
     arguments.add_index_or_kb(parser)
     parser.add_argument("--train", metavar="FILE", help="the training mentions: measure entities seen there apart")
     parser.add_argument("--plot", metavar="PNG", help="draw recall over k")
-    parser.add_argument(
-        "--k",
-        type=arguments.parse_positive,
-        nargs="+",
-        metavar="K",
-        help="values of k (default: those of the model's configuration.json)",
-    )
-    parser.add_argument(
-        "--fit-fusion",
-        action="store_true",
-        help="fit on these mentions the weights of vectors and names in hybrid retrieval, and keep them in the index",
-    )
-    parser.add_argument(
-        "--fit-nil",
-        action="store_true",
-        help="fit on these mentions, some of them NIL, when a mention has no entity, and keep it in the index",
-    )
-    parser.add_argument(
-        "--nil-precision",
-        type=float,
-        metavar="X",
-        help="with --fit-nil: the precision of saying NIL that is wanted (default: the best F1)",
-    )
+    # fmt: off
+    parser.add_argument("--k", type=arguments.parse_positive, nargs="+", metavar="K",
+        help="values of k (default: those of the model's configuration.json)")
+    parser.add_argument("--fit-fusion", action="store_true",
+        help="fit on these mentions the weights of vectors and names in hybrid retrieval, and keep them in the index")
+    parser.add_argument("--fit-nil", action="store_true",
+        help="fit on these mentions, some of them NIL, when a mention has no entity, and keep it in the index")
+    parser.add_argument("--nil-precision", type=float, metavar="X",
+        help="with --fit-nil: the precision of saying NIL that is wanted (default: the best F1)")
     defaults = {"retrieval": "dense, which measures the model", "nil_threshold": "what was fitted for the index"}
     arguments.add_setting_options(parser, PipelineSettings, defaults=defaults)
-    parser.add_argument(
-        "--approximate",
-        action="store_true",
-        help="search an approximate index the way `link` does; without it every index is searched exactly",
-    )
-    arguments.add_model(parser, "the model (default: the one that the index names)", required=False)
-    arguments.add_encoding(parser)
-    arguments.add_file_encoding(parser)
+    parser.add_argument("--approximate", action="store_true",
+        help="search an approximate index the way `link` does; without it every index is searched exactly")
+    # fmt: on
+    arguments.add_encoder_options(parser, "the model (default: the one that the index names)", required=False)
     arguments.add_json(parser, "print the figures as JSON")
 
 

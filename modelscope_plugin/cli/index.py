@@ -43,50 +43,31 @@ def register(commands: Any) -> None:
     parser = arguments.add_command(
         commands, "index", run, "Build the index of a knowledge base, or change it.", _EXAMPLES
     )
-    parser.add_argument(
-        "file", nargs="?", metavar="KB", help="knowledge base: JSON lines (CCKS or own form), CSV, TSV; also .gz"
-    )
+    # fmt: off
+    parser.add_argument("file", nargs="?", metavar="KB",
+        help="knowledge base: JSON lines (CCKS or own form), CSV, TSV; also .gz")
     parser.add_argument("--out", required=True, metavar="INDEX", help="folder of the index")
-    parser.add_argument(
-        "--add", action="store_true", help="add the entities to the index that is there; same ids are replaced"
-    )
-    parser.add_argument(
-        "--remove", nargs="+", default=[], metavar="ID", help="take entities out of the index that is there"
-    )
-    parser.add_argument(
-        "--learn-names",
-        metavar="FILE",
-        help="labelled texts whose mentions become further names of their entities, for retrieval by names",
-    )
-    arguments.add_model(
-        parser, "the model to encode with (with --add: by default the one of the index)", required=False
-    )
+    parser.add_argument("--add", action="store_true",
+        help="add the entities to the index that is there; same ids are replaced")
+    parser.add_argument("--remove", nargs="+", default=[], metavar="ID",
+        help="take entities out of the index that is there")
+    parser.add_argument("--learn-names", metavar="FILE",
+        help="labelled texts whose mentions become further names of their entities, for retrieval by names")
     defaults = {"max_views": "as in training", "merge_rounds": "that of the model's configuration.json, else 0"}
     arguments.add_setting_options(parser, ViewSettings, defaults=defaults)
-    parser.add_argument(
-        "--search",
-        metavar="KIND",
+    parser.add_argument("--search", metavar="KIND",
         help="how link searches the index: exact, approximate, auto (the default: the faster of the two at its size), "
-        "or a kind of FAISS index such as IVF4096,PQ256x4fs or HNSW32,SQ8",
-    )
-    parser.add_argument(
-        "--precision", choices=get_args(StoragePrecision), help="what the vectors are stored as (default: float32)"
-    )
-    parser.add_argument(
-        "--truncate-dim",
-        type=arguments.parse_positive,
-        metavar="N",
-        help="keep the first N dimensions, of a model trained for it",
-    )
-    parser.add_argument(
-        "--queries",
-        metavar="FILE",
+        "or a kind of FAISS index such as IVF4096,PQ256x4fs or HNSW32,SQ8")
+    parser.add_argument("--precision", choices=get_args(StoragePrecision),
+        help="what the vectors are stored as (default: float32)")
+    parser.add_argument("--truncate-dim", type=arguments.parse_positive, metavar="N",
+        help="keep the first N dimensions, of a model trained for it")
+    parser.add_argument("--queries", metavar="FILE",
         help="texts with mentions, on which approximate search, precision and truncation are measured (default: made "
-        "from the entities)",
-    )
-    arguments.add_encoding(parser)
-    arguments.add_processes(parser)
-    arguments.add_file_encoding(parser)
+        "from the entities)")
+    # fmt: on
+    about = "the model to encode with (with --add: by default the one of the index)"
+    arguments.add_encoder_options(parser, about, required=False, processes=True)
     arguments.add_json(parser, "print the result as JSON")
 
 

@@ -31,25 +31,17 @@ examples:
 def register(commands: Any) -> None:
     """Add the sub-command."""
     parser = arguments.add_command(commands, "link", run, "Link mentions to the entities of an index.", _EXAMPLES)
-    parser.add_argument(
-        "file",
-        nargs="?",
-        metavar="FILE",
-        help="texts with mentions: JSON lines (CCKS or own form), CSV, TSV, marked text; - is standard input",
-    )
+    # fmt: off
+    parser.add_argument("file", nargs="?", metavar="FILE",
+        help="texts with mentions: JSON lines (CCKS or own form), CSV, TSV, marked text; - is standard input")
     parser.add_argument(
         "--text", action="append", default=[], metavar="TEXT", help="a text with a marked mention; can be repeated"
     )
     parser.add_argument(
         "--index", metavar="INDEX", help="folder of the index (default: the one that a published model brings along)"
     )
-    parser.add_argument(
-        "--top-k",
-        type=arguments.parse_positive,
-        default=5,
-        metavar="K",
-        help="candidates per mention (default: %(default)s)",
-    )
+    parser.add_argument("--top-k", type=arguments.parse_positive, default=5, metavar="K",
+        help="candidates per mention (default: %(default)s)")
     arguments.add_setting_options(
         parser,
         PipelineSettings,
@@ -58,15 +50,11 @@ def register(commands: Any) -> None:
             "nil_threshold": "that of the model's configuration.json, else what was fitted for the index",
         },
     )
-    parser.add_argument(
-        "--detect",
-        action="store_true",
-        help="in texts without a mention take the names of the index for mentions (extra: detect)",
-    )
+    parser.add_argument("--detect", action="store_true",
+        help="in texts without a mention take the names of the index for mentions (extra: detect)")
+    # fmt: on
     parser.add_argument("--out", metavar="FILE", help="write JSON lines to this file, whole or not at all")
-    arguments.add_model(parser, "the model (default: the one that the index names)", required=False)
-    arguments.add_encoding(parser)
-    arguments.add_file_encoding(parser)
+    arguments.add_encoder_options(parser, "the model (default: the one that the index names)", required=False)
     arguments.add_json(parser, "print one JSON object for each text")
 
 

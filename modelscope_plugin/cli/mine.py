@@ -29,9 +29,7 @@ def register(commands: Any) -> None:
     arguments.add_index_or_kb(parser)
     parser.add_argument("--out", required=True, metavar="FILE", help="file to write, for train --train")
     arguments.add_setting_options(parser.add_argument_group("mining"), MiningSettings)
-    arguments.add_model(parser, "the model (default: the one that the index names)", required=False)
-    arguments.add_encoding(parser)
-    arguments.add_file_encoding(parser)
+    arguments.add_encoder_options(parser, "the model (default: the one that the index names)", required=False)
     arguments.add_json(parser, "print the report as JSON")
 
 

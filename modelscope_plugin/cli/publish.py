@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from modelscope_plugin.cli.arguments import add_command, add_json
-from modelscope_plugin.cli.export import add_export_options, export_options
+from modelscope_plugin.cli.export import add_export_options, get_export_options
 from modelscope_plugin.cli.output import print_files, print_json
 
 _EXAMPLES = """\
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> None:
         revision=args.revision,
         token=args.token,
         dry_run=args.dry_run,
-        **export_options(args),
+        **get_export_options(args),
     )
     if args.json:
         print_json(result.to_record())

@@ -17,15 +17,7 @@ _PATH = "evaluation.metrics"
 
 
 def check_ks(ks: Iterable[int], name: str = "k") -> list[int]:
-    """Return the values of k in rising order, each once.
-
-    Args:
-        ks: The values.
-        name: What a value is called in an error.
-
-    Raises:
-        InputError: If a value is not a positive integer, or there is none.
-    """
+    """Return the values of k in rising order, each once; InputError unless there are some, all positive integers."""
     values = sorted({check_integer(name, k, least=1) for k in ks})
     if not values:
         raise InputError(f"no value of {name} is given; name at least one positive integer")
@@ -45,8 +37,7 @@ def find_ks(configuration: Mapping[str, Any]) -> list[int]:
         InputError: If the metrics are not a list, or a value of k is not a positive integer.
     """
     metrics = find_value(configuration, _PATH)
-    if metrics is MISSING or metrics is None:
-        metrics = []
+    metrics = [] if metrics is MISSING or metrics is None else metrics
     if not isinstance(metrics, list | tuple | str):
         raise InputTypeError(f'{_PATH}={metrics!r} must be a list such as [{{"type": "entity-recall", "k": [1, 4]}}]')
     for metric in metrics:

@@ -68,11 +68,7 @@ class Setting:
         return self.default if value is MISSING else value
 
     def find(self, configuration: Mapping[str, Any]) -> Any:
-        """Its value in a configuration, not checked; ``MISSING`` where there is none.
-
-        Raises:
-            InputError: If a section that it stands in is not an object.
-        """
+        """Its value in a configuration, not checked; ``MISSING`` where there is none."""
         for path in filter(None, (self.path, self.fallback_path)):
             value = find_value(configuration, path)
             if value is not MISSING and (value is not None or self.nullable):
@@ -80,15 +76,7 @@ class Setting:
         return MISSING
 
     def check(self, value: Any, name: str) -> Any:
-        """Return a value in the type of the setting.
-
-        Args:
-            value: The value.
-            name: What it is called in an error.
-
-        Raises:
-            InputError: If it has another type or is out of its range.
-        """
+        """Return a value in the type of the setting; InputError, which calls it ``name``, if it cannot be used."""
         if value is None and self.nullable:
             return None
         if self.choices:

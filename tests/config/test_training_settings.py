@@ -142,12 +142,16 @@ def test_section_that_is_no_object_is_said(tmp_path: Path) -> None:
 
 
 def test_null_section_changes_nothing() -> None:
-    configuration = merge_configurations(default_configuration(), {"train": {"optimizer": {"options": {"grad_clip": None}}}})
+    configuration = merge_configurations(
+        default_configuration(), {"train": {"optimizer": {"options": {"grad_clip": None}}}}
+    )
     assert read_training_settings(configuration)[0].max_grad_norm == 1.0
 
 
 def test_none_sets_to_null_what_can_be_null() -> None:
-    configuration = merge_configurations(default_configuration(), {"train": {"dropout": 0.1, "mining": {"absolute_margin": 0.2}}})
+    configuration = merge_configurations(
+        default_configuration(), {"train": {"dropout": 0.1, "mining": {"absolute_margin": 0.2}}}
+    )
     settings, mining = read_training_settings(configuration, dropout=NONE, absolute_margin=NONE)
     assert (settings.dropout, mining.absolute_margin) == (None, None)
     settings, mining = read_training_settings(configuration, dropout=None, absolute_margin=None)

@@ -142,7 +142,7 @@ def test_bad_input_raises(pipe: Any, value: Any, error: type[Exception], message
 
 
 def test_bad_top_k_raises(pipe: Any) -> None:
-    with pytest.raises(InputError, match="top_k=-1 must be at least 1"):
+    with pytest.raises(InputError, match="top_k=-1 must be an integer of at least 1"):
         pipe("[ENT_S]大鹏[ENT_E]", top_k=-1)
 
 
