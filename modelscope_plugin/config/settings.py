@@ -40,7 +40,7 @@ class Setting:
         metavar: What the help calls its value.
         zh: Its label on the Chinese model card, ``en`` on the English one; empty where the card does not show it.
         fallback_path: Where its value is looked for next.
-        default: Its value where the shipped configuration.json has none.
+        default: Its default; None for that of the shipped configuration.json.
         kind: ``int``, ``float``, ``bool`` or ``str``, from the annotation of the field.
         choices: The texts that it can be, from the annotation; empty for any.
         nullable: Whether it can be null, from the annotation.
@@ -63,16 +63,19 @@ class Setting:
     nullable: bool = False
 
     def get_default(self) -> Any:
-        """Its value in the shipped configuration.json."""
-        value = find_default(self.path)
-        return self.default if value is MISSING else value
+        """Its value where a configuration has none."""
+        return find_default(self.path) if self.default is None else self.default
 
     def find(self, configuration: Mapping[str, Any]) -> Any:
-        """Its value in a configuration, not checked; ``MISSING`` where there is none."""
+        """Its value in a configuration, checked; ``MISSING`` where there is none.
+
+        Raises:
+            InputError: If it has another type or is out of its range, or a section is not an object.
+        """
         for path in filter(None, (self.path, self.fallback_path)):
             value = find_value(configuration, path)
             if value is not MISSING and (value is not None or self.nullable):
-                return value
+                return self.check(value, path)
         return MISSING
 
     def check(self, value: Any, name: str) -> Any:
@@ -154,7 +157,7 @@ class Settings:
             if change is not None:
                 values[name] = None if one.nullable and change == NONE else change
             elif (value := one.find(configuration)) is not MISSING:
-                values[name] = one.check(value, one.path)
+                values[name] = value
         return cls(**values)
 
     def to_sections(self) -> dict[str, Any]:
@@ -205,8 +208,6 @@ def check_settings(configuration: Mapping[str, Any], path: str | Path, *kinds: t
     """
     for declared in (one for kind in kinds for one in kind.declarations().values()):
         try:
-            value = declared.find(configuration)
-            if value is not MISSING:
-                declared.check(value, declared.path)
+            declared.find(configuration)
         except InputError as error:
             raise ModelFolderError(f"{path}: {error}") from None

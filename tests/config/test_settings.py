@@ -40,7 +40,7 @@ class _Settings(Settings):
     margin: float | None = setting("train.mining.absolute_margin")
     strategy: Literal["random", "top"] = setting("train.mining.sampling_strategy")
     strict: bool = setting("train.symmetric")
-    folder: str = setting("train.work_dir", fallback_path="train.folder", default="x")
+    folder: str = setting("train.work_dir", fallback_path="train.folder")
 
 
 def _write(folder: Path, configuration: Any) -> Path:
