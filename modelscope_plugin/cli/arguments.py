@@ -1,4 +1,4 @@
-"""Arguments that several sub-commands share."""
+"""Options that several sub-commands share, and the options of settings."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _METAVARS = {int: "N", float: "X"}
 
 
 def parse_setting(declared: Setting, text: str) -> Any:
-    """Parse and check the value of a setting; ``none`` where it can be null."""
+    """Parse and check the value of a setting for argparse; ``none`` if the setting can be null."""
     if declared.choices or (declared.nullable and text == NONE):
         return text
     try:
@@ -41,7 +41,7 @@ def parse_setting(declared: Setting, text: str) -> Any:
 
 
 parse_positive = partial(parse_setting, Setting("", kind=int, least=1))
-"""Parse an integer of at least 1."""
+"""Parse an integer of at least 1 for argparse."""
 
 
 def add_command(commands: Any, name: str, run: Any, summary: str, epilog: str | None = None) -> argparse.ArgumentParser:
@@ -54,20 +54,20 @@ def add_command(commands: Any, name: str, run: Any, summary: str, epilog: str | 
 
 
 def add_model(parser: argparse.ArgumentParser, help: str, *, required: bool = True) -> None:
-    """Add ``--model`` and the options that go with loading one."""
+    """Add ``--model`` and ``--device``."""
     parser.add_argument("--model", required=required, metavar="DIR|ID", help=help)
     add_device(parser)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add ``--device``."""
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, gpu ... (default: a GPU where there is one)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, gpu ... (default: a GPU if there is one)")
 
 
 def add_index_or_kb(parser: argparse.ArgumentParser) -> None:
-    """Add ``--index`` and ``--kb``, of which one has to be given."""
+    """Add ``--index`` and ``--kb``; exactly one of them must be given."""
     parser.add_argument("--index", metavar="INDEX", help="folder of the index")
-    parser.add_argument("--kb", metavar="FILE", help="knowledge base, in place of an index")
+    parser.add_argument("--kb", metavar="FILE", help="knowledge base, instead of an index")
 
 
 def open_index_or_kb(args: argparse.Namespace) -> tuple[EntityEncoder, EntityIndex]:
@@ -80,7 +80,7 @@ def open_index_or_kb(args: argparse.Namespace) -> tuple[EntityEncoder, EntityInd
     from modelscope_plugin.retrieval.building import build_index
 
     if source == "index":
-        # No linker: it would refuse a damaged rule that is to be fitted again.
+        # Not with a linker: it refuses an index whose NIL rule is damaged, and this command may fit it again.
         return open_index(args.model, args.index, **get_loading_options(args))
     encoder = EntityEncoder.from_pretrained(args.model, **get_loading_options(args))
     entities = read_entities(args.kb, encoding=args.encoding)
@@ -104,7 +104,7 @@ def read_model_configuration(model: str, config: str | None = None) -> dict[str,
 def add_encoder_options(
     parser: argparse.ArgumentParser, help: str, *, required: bool = True, processes: bool = False
 ) -> None:
-    """Add ``--model``, how it computes, and the encoding of the files that it reads; ``--processes`` if it can."""
+    """Add ``--model``, the options of encoding with it, ``--encoding`` of files and, on request, ``--processes``."""
     add_model(parser, help, required=required)
     # fmt: off
     parser.add_argument("--batch-size", type=parse_positive, metavar="N",
@@ -117,7 +117,7 @@ def add_encoder_options(
     parser.add_argument("--compile", action="store_true", help="use torch.compile, for long jobs on a GPU")
     if processes:
         parser.add_argument("--processes", type=parse_positive, default=1, metavar="N",
-            help="processes that encode, one for each GPU or sharing the cores (default: %(default)s)")
+            help="number of processes that encode, one per GPU, or sharing the CPU cores (default: %(default)s)")
     # fmt: on
     add_file_encoding(parser)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from modelscope_plugin.cli.arguments import add_command, add_json, add_model
-from modelscope_plugin.cli.output import linked_rows, print_json, print_table, recall_rows
+from modelscope_plugin.cli.output import make_linked_rows, make_recall_table, print_json, print_table
 from modelscope_plugin.data import Document, read_entities, read_mentions, sample_file
 from modelscope_plugin.data.names import normalized_name, shared_names
 from modelscope_plugin.errors import InputError
@@ -82,13 +82,13 @@ def _demo(folder: Path, model: str | None, device: str | None, say: Callable[[st
     }
     say(f"\n{len(mentions)} sentences that were not trained on, all {len(entities)} entities as candidates:\n")
     if say is print:
-        print_table(*recall_rows(recall))
+        print_table(*make_recall_table(recall))
     names = shared_names(entities)
     shown = [mention for mention in mentions if normalized_name(mention.surface) in names][:_SHOWN]
     documents = [Document(mention.text, (mention,)) for mention in shown]
     linked = EntityLinker(encoder, index).link_documents(documents, top_k=_CANDIDATES_SHOWN)
     say("\nThe first of them whose name several entities share (* is right):\n")
-    rows = linked_rows(linked, _CANDIDATES_SHOWN)
+    rows = make_linked_rows(linked, _CANDIDATES_SHOWN)
     for row, document, mention in zip(rows, linked, shown, strict=True):
         document["mentions"][0]["entity_id"] = mention.entity_ids[0]
         for rank, candidate in enumerate(document["mentions"][0]["candidates"], 1):

@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> None:
         items = arguments.make_reader(
             read_mentions if args.side == "mention" else read_entities, args.file, args.encoding
         )
-    # Reading all of it before the model is loaded gives the total and finds a broken line early.
+    # Reading the whole file before the model is loaded gives the total and reports a broken line early.
     total = sum(1 for _ in items())
     if not total:
         raise InputError(f"no {args.side} in {args.file}")

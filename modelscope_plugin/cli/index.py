@@ -28,6 +28,7 @@ examples:
 """
 
 
+# Options that only a new index takes, by the name of their argument.
 _BUILDING = {
     "max_views": "--views",
     "merge_rounds": "--merge-views",
@@ -48,11 +49,11 @@ def register(commands: Any) -> None:
         help="knowledge base: JSON lines (CCKS or own form), CSV, TSV; also .gz")
     parser.add_argument("--out", required=True, metavar="INDEX", help="folder of the index")
     parser.add_argument("--add", action="store_true",
-        help="add the entities to the index that is there; same ids are replaced")
+        help="add the entities to an existing index; entities with the same id are replaced")
     parser.add_argument("--remove", nargs="+", default=[], metavar="ID",
-        help="take entities out of the index that is there")
+        help="remove these entities from an existing index")
     parser.add_argument("--learn-names", metavar="FILE",
-        help="labelled texts whose mentions become further names of their entities, for retrieval by names")
+        help="labelled texts; their mentions become additional names of the entities, for retrieval by names")
     defaults = {"max_views": "as in training", "merge_rounds": "that of the model's configuration.json, else 0"}
     arguments.add_setting_options(parser, ViewSettings, defaults=defaults)
     parser.add_argument("--search", metavar="KIND",
@@ -63,8 +64,8 @@ def register(commands: Any) -> None:
     parser.add_argument("--truncate-dim", type=arguments.parse_positive, metavar="N",
         help="keep the first N dimensions, of a model trained for it")
     parser.add_argument("--queries", metavar="FILE",
-        help="texts with mentions, on which approximate search, precision and truncation are measured (default: made "
-        "from the entities)")
+        help="texts with mentions, to measure approximate search, precision and truncation with (default: "
+        "made from the entities)")
     # fmt: on
     about = "the model to encode with (with --add: by default the one of the index)"
     arguments.add_encoder_options(parser, about, required=False, processes=True)
@@ -81,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError("--model is needed to build an index")
     if (args.add or args.file is None) and any(getattr(args, name) is not None for name in _BUILDING):
         options = ", ".join(_BUILDING.values())
-        raise UsageError(f"{options} are for building an index; what is added is made like what is there")
+        raise UsageError(f"{options} are for building an index; added entities are stored like those of the index")
     from modelscope_plugin.retrieval.entity_index import EntityIndex
     from modelscope_plugin.retrieval.manifest import MANIFEST_FILE
 
@@ -90,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
     if index is not None and args.remove:
         index.remove(args.remove)
     if index is None or args.file is not None:
-        index = _add(args, index)
+        index = _build_or_extend(args, index)
     if args.learn_names:
         index.lexicon.learn(read_mentions(args.learn_names, encoding=args.encoding))
         if index.fitted:
@@ -110,13 +111,13 @@ def run(args: argparse.Namespace) -> None:
     print(f"{'trained again, for much of it has changed: ' if renewed else ''}{index.tuning}")
 
 
-def _add(args: argparse.Namespace, index: Any) -> Any:
+def _build_or_extend(args: argparse.Namespace, index: Any) -> Any:
     from modelscope_plugin.encoding.bulk.local import EncodingJob
     from modelscope_plugin.retrieval.building import build_index, tune_index
     from modelscope_plugin.retrieval.dense.faiss.tuning import check_choices
 
     entities = arguments.make_reader(read_entities, args.file, args.encoding)
-    # Reading all of it before the model is loaded gives the total and finds a broken line early.
+    # Reading the whole file before the model is loaded gives the total and reports a broken line early.
     total = sum(1 for _ in entities())
     mentions = list(read_mentions(args.queries, encoding=args.encoding)) if args.queries else None
     options = arguments.get_loading_options(args)

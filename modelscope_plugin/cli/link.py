@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from modelscope_plugin.cli import arguments
-from modelscope_plugin.cli.output import linked_rows, print_json, print_table
+from modelscope_plugin.cli.output import make_linked_rows, print_json, print_table
 from modelscope_plugin.config.model_settings import PipelineSettings
 from modelscope_plugin.data.readers import read_documents
 from modelscope_plugin.data.records import Document
@@ -24,7 +24,7 @@ examples:
   modelscope entity link mentions.jsonl --index INDEX --json > linked.jsonl
   modelscope entity link --index INDEX --detect --text "小品里大鹏很好笑"
   cat marked.txt | modelscope entity link - --index INDEX
-  modelscope entity link --model owner/name --text "…"   (a published model that brings an index along)
+  modelscope entity link --model owner/name --text "…"   (a published model that contains an index)
 """
 
 
@@ -34,26 +34,20 @@ def register(commands: Any) -> None:
     # fmt: off
     parser.add_argument("file", nargs="?", metavar="FILE",
         help="texts with mentions: JSON lines (CCKS or own form), CSV, TSV, marked text; - is standard input")
-    parser.add_argument(
-        "--text", action="append", default=[], metavar="TEXT", help="a text with a marked mention; can be repeated"
-    )
-    parser.add_argument(
-        "--index", metavar="INDEX", help="folder of the index (default: the one that a published model brings along)"
-    )
+    parser.add_argument("--text", action="append", default=[], metavar="TEXT",
+        help="a text with a marked mention; can be repeated")
+    parser.add_argument("--index", metavar="INDEX", help="folder of the index (default: the one of a published model)")
     parser.add_argument("--top-k", type=arguments.parse_positive, default=5, metavar="K",
         help="candidates per mention (default: %(default)s)")
-    arguments.add_setting_options(
-        parser,
-        PipelineSettings,
-        defaults={
-            "retrieval": "the model's configuration.json says it; hybrid where it does not",
-            "nil_threshold": "that of the model's configuration.json, else what was fitted for the index",
-        },
-    )
+    defaults = {
+        "retrieval": "that of the model's configuration.json, else hybrid",
+        "nil_threshold": "that of the model's configuration.json, else what was fitted for the index",
+    }
+    arguments.add_setting_options(parser, PipelineSettings, defaults=defaults)
     parser.add_argument("--detect", action="store_true",
-        help="in texts without a mention take the names of the index for mentions (extra: detect)")
+        help="in texts without a mention, take names from the index as mentions (extra: detect)")
     # fmt: on
-    parser.add_argument("--out", metavar="FILE", help="write JSON lines to this file, whole or not at all")
+    parser.add_argument("--out", metavar="FILE", help="write JSON lines to this file, complete or not at all")
     arguments.add_encoder_options(parser, "the model (default: the one that the index names)", required=False)
     arguments.add_json(parser, "print one JSON object for each text")
 
@@ -90,7 +84,7 @@ def run(args: argparse.Namespace) -> None:
     elif args.json:
         _print_lines(results)
     else:
-        rows = linked_rows(list(results), args.top_k)
+        rows = make_linked_rows(list(results), args.top_k)
         print_table(rows, ["mention", *(str(rank) for rank in range(1, args.top_k + 1))])
 
 

@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from modelscope_plugin.cli import arguments
-from modelscope_plugin.cli.output import print_json, print_table, recall_rows
+from modelscope_plugin.cli.output import make_recall_table, print_json, print_table
 from modelscope_plugin.config.evaluation_settings import find_ks
 from modelscope_plugin.config.model_settings import ModelSettings, WindowSettings
 from modelscope_plugin.config.settings import Settings
@@ -32,10 +32,10 @@ def register(commands: Any) -> None:
     parser = arguments.add_command(commands, "train", run, "Train a dual encoder, in one stage or more.", _EXAMPLES)
     parser.add_argument("--model", required=True, metavar="DIR|ID", help="any BERT-family checkpoint to start from")
     parser.add_argument("--kb", required=True, metavar="FILE", help="knowledge base")
-    parser.add_argument("--train", metavar="FILE", help="texts with mentions and their entities, or what mine wrote")
-    parser.add_argument("--dev", metavar="FILE", help="the same, to measure recall on and choose the best model by")
+    parser.add_argument("--train", metavar="FILE", help="texts with mentions and their entities, or the output of mine")
+    parser.add_argument("--dev", metavar="FILE", help="the same, to measure recall and choose the best model")
     parser.add_argument("--out", required=True, metavar="DIR", help="model folder to write")
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run of the same command")
+    parser.add_argument("--resume", action="store_true", help="resume an interrupted run of the same command")
     parser.add_argument("--config", metavar="FILE", help="a configuration.json with settings")
     parser.add_argument("--tensorboard", metavar="DIR", help="write loss, rate and recall for TensorBoard")
     parser.add_argument("--k", type=arguments.parse_positive, nargs="+", metavar="K", help="values of k to measure")
@@ -87,5 +87,5 @@ def run(args: argparse.Namespace) -> None:
         if stage.recall:
             rows[f"dev, stage {stage.stage}"] = stage.recall
     if rows:
-        print_table(*recall_rows(rows))
+        print_table(*make_recall_table(rows))
     print(f"the model is in {args.out}")

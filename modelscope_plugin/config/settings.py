@@ -24,7 +24,7 @@ from modelscope_plugin.config.configuration import (
 from modelscope_plugin.errors import InputError, InputTypeError, ModelFolderError
 
 NONE = "none"
-"""A change that sets a setting to null, where it can be null; None changes nothing."""
+"""A change that sets a setting to null if it can be null; None changes nothing."""
 
 _S = TypeVar("_S", bound="Settings")
 
