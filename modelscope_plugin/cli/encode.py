@@ -9,18 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelscope_plugin.cli.arguments import (
-    add_command,
-    add_encoding,
-    add_file_encoding,
-    add_json,
-    add_model,
-    add_processes,
-    loading,
-    one_of,
-    read_again,
-    shards_folder,
-)
+from modelscope_plugin.cli import arguments
 from modelscope_plugin.cli.output import print_json
 from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.errors import InputError, UsageError
@@ -40,46 +29,42 @@ examples:
 
 def register(commands: Any) -> None:
     """Add the sub-command."""
-    parser = add_command(commands, "encode", run, "Encode mentions or entities.", _EXAMPLES)
+    parser = arguments.add_command(commands, "encode", run, "Encode mentions or entities.", _EXAMPLES)
     parser.add_argument(
         "file", nargs="?", metavar="FILE", help="mentions, or with --side entity a knowledge base; - is standard input"
     )
-    parser.add_argument(
-        "--text",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="a text, with or without a marked mention; can be repeated",
-    )
+    # fmt: off
+    parser.add_argument("--text", action="append", default=[], metavar="TEXT",
+        help="a text, with or without a marked mention; can be repeated")
+    # fmt: on
     parser.add_argument(
         "--side", choices=("mention", "entity"), default="mention", help="which tower encodes (default: %(default)s)"
     )
     parser.add_argument("--out", metavar="FILE.npy", help="write the vectors, float32 (n, dim), to this file")
-    add_model(parser, "the model to encode with")
-    add_encoding(parser)
-    add_processes(parser)
-    add_file_encoding(parser)
-    add_json(parser, "print one JSON list of numbers for each text")
+    arguments.add_encoder_options(parser, "the model to encode with", processes=True)
+    arguments.add_json(parser, "print one JSON list of numbers for each text")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
-    source = one_of(args, "file", "text")
+    source = arguments.require_one_of(args, "file", "text")
     if not args.out and not args.json:
         raise UsageError("say where the vectors go: --out FILE.npy or --json")
     if source == "text":
         items: Callable[[], Iterable[Any]] = lambda: args.text  # noqa: E731
     else:
-        items = read_again(read_mentions if args.side == "mention" else read_entities, args.file, args.encoding)
-    # Reading all of it before the model is loaded gives the total and finds a broken line early.
+        items = arguments.make_reader(
+            read_mentions if args.side == "mention" else read_entities, args.file, args.encoding
+        )
+    # Reading the whole file before the model is loaded gives the total and reports a broken line early.
     total = sum(1 for _ in items())
     if not total:
         raise InputError(f"no {args.side} in {args.file}")
     from modelscope_plugin.encoding.bulk.local import EncodingJob
 
     with tempfile.TemporaryDirectory() as scratch:
-        shards = shards_folder(args.out) if args.out else Path(scratch)
-        with EncodingJob(args.model, shards, processes=args.processes, **loading(args)) as job:
+        shards = arguments.get_shards_folder(args.out) if args.out else Path(scratch)
+        with EncodingJob(args.model, shards, processes=args.processes, **arguments.get_loading_options(args)) as job:
             _encode(args, job, items(), total)
         job.remove()
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from modelscope_plugin.checks import check_integer, check_number
+from modelscope_plugin.config.settings import Settings, setting, setting_of
+from modelscope_plugin.config.training_settings import TrainingSettings
 from modelscope_plugin.data.entity_text import MAX_CHARACTERS, entity_text
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.errors import InputError
@@ -27,9 +27,9 @@ _LONG_FACT = 200
 _LONG_NAME = 64
 
 
-@dataclass(frozen=True, slots=True)
-class ViewSettings:
-    """As how many texts an entity is written.
+@dataclass(frozen=True)
+class ViewSettings(Settings):
+    """As how many texts an entity is written; read from a configuration, as many as in training.
 
     Attributes:
         max_views: Views of an entity at most, the whole among them, before merging; 1 for the whole alone. An
@@ -41,30 +41,17 @@ class ViewSettings:
         InputError: If a value is out of its range, or there is nothing to merge.
     """
 
-    max_views: int = 1
-    merge_rounds: int = 0
-    merge_share: float = 0.4
+    max_views: int = setting_of(TrainingSettings, "views", option="--views")
+    merge_rounds: int = setting(
+        "index.merge_rounds",
+        least=0,
+        option="--merge-views",
+        metavar="ROUNDS",
+        help="merge neighbouring views that are far apart into longer ones, on top, for so many rounds",
+    )
+    merge_share: float = setting("index.merge_share", above=0, most=1, option=None)
 
-    @classmethod
-    def from_configuration(cls, configuration: Mapping[str, Any], **changes: Any) -> ViewSettings:
-        """Read the settings from a whole configuration.json: as many views as in training, merged as ``index`` says.
-
-        Args:
-            configuration: The configuration.
-            **changes: Settings by name that go before it; None changes nothing.
-        """
-        train, index = (configuration.get(name) or {} for name in ("train", "index"))
-        values = {
-            "max_views": train.get("views"),
-            **{name: index.get(name) for name in ("merge_rounds", "merge_share")},
-        }
-        values |= {name: value for name, value in changes.items() if value is not None}
-        return cls(**{name: value for name, value in values.items() if value is not None})
-
-    def __post_init__(self) -> None:
-        for name, low in (("max_views", 1), ("merge_rounds", 0)):
-            check_integer(name, getattr(self, name), least=low)
-        check_number("merge_share", self.merge_share, above=0, most=1)
+    def _check_combination(self) -> None:
         if self.merge_rounds and self.max_views < 3:
             raise InputError(
                 f"merge_rounds={self.merge_rounds} needs max_views of at least 3: the whole and two neighbours"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from modelscope_plugin.config.configuration import default_configuration, merged, read_configuration
+from modelscope_plugin.config.model_settings import PipelineSettings
+from modelscope_plugin.config.settings import read_settings
 from modelscope_plugin.data.markers import parse_marked_text
 from modelscope_plugin.data.records import Document, Mention
 from modelscope_plugin.encoding.encoder import EntityEncoder
@@ -52,9 +54,7 @@ class EntityLinker:
         index.check_model(encoder.fingerprint, encoder.name)
         self.encoder = encoder
         self.index = index
-        if retrieval is None:
-            retrieval = default_configuration()["pipeline"]["retrieval"]
-        self.retriever = Retriever(index, retrieval)
+        self.retriever = Retriever(index, PipelineSettings().retrieval if retrieval is None else retrieval)
         self.nil_rule = NilRule.of_index(index, self.retriever.retrieval, nil_threshold)
         self.detector = make_detector(detector, index)
 
@@ -90,7 +90,7 @@ class EntityLinker:
         """
         encoder, entity_index = load_model_and_index(model, index, **loading)
         folder = resolve_model(encoder.name, loading.get("revision"))
-        options = read_linking_options(folder, retrieval=retrieval, nil_threshold=nil_threshold, detector=detector)
+        options = read_linking_options(folder, retrieval, nil_threshold, detector)
         return cls(encoder, entity_index, **options)
 
     def link(
@@ -215,18 +215,26 @@ def find_index_folder(model: str | Path | None, revision: str | None = None) -> 
     return folder / INDEX_FOLDER
 
 
-def read_linking_options(model: str | Path, **given: Any) -> dict[str, Any]:
-    """Complete the options of linking from the ``pipeline`` section of a model's configuration.json.
+def read_linking_options(
+    model: str | Path, retrieval: str | None, nil_threshold: float | None, detector: DetectorLike | None
+) -> dict[str, Any]:
+    """Read how to link from the ``pipeline`` section of a model's configuration.json.
 
     Args:
-        model: The model folder; what its configuration.json does not say is taken from the shipped one.
-        **given: ``retrieval``, ``nil_threshold`` and ``detector``; None where the configuration decides.
+        model: The model folder.
+        retrieval: Overrides the configuration, like the next two; None where it decides.
+        nil_threshold: As for `EntityLinker`.
+        detector: As for `EntityLinker`.
 
     Returns:
-        The same options, complete.
+        The three as keywords of `EntityLinker`.
+
+    Raises:
+        ModelFolderError: If the configuration holds a value that cannot be used.
+        InputError: If the retrieval is unknown or the threshold is out of its range.
     """
-    section = merged(default_configuration(), read_configuration(model))["pipeline"]
-    return {name: section[name] if value is None else value for name, value in given.items()}
+    settings = read_settings(PipelineSettings, model, retrieval=retrieval, nil_threshold=nil_threshold)
+    return asdict(settings) | ({} if detector is None else {"detector": detector})
 
 
 def _surface(mention: str | Mention) -> str:

@@ -10,9 +10,10 @@ from pathlib import Path
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from modelscope_plugin.config.configuration import read_configuration
+from modelscope_plugin.config.model_settings import WindowSettings
+from modelscope_plugin.config.settings import read_settings
 from modelscope_plugin.errors import ModelFolderError
-from modelscope_plugin.modeling.tokenization import DEFAULT_MAX_LENGTH, EntityTokenizer
+from modelscope_plugin.modeling.tokenization import EntityTokenizer
 
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
 
@@ -28,7 +29,7 @@ def load_entity_tokenizer(folder: str | Path, max_length: int | None = None) -> 
         The tokenizer.
 
     Raises:
-        ModelFolderError: If there is no vocabulary or it cannot be read.
+        ModelFolderError: If there is no vocabulary or it cannot be read, or configuration.json has a bad value.
         InputError: If ``max_length`` leaves no room for a mention.
     """
     return entity_tokenizer(load_tokenizer(folder), folder, max_length)
@@ -38,9 +39,8 @@ def entity_tokenizer(
     tokenizer: PreTrainedTokenizerBase, folder: str | Path, max_length: int | None = None
 ) -> EntityTokenizer:
     """As `load_entity_tokenizer`, with a tokenizer that is loaded already."""
-    settings = read_configuration(folder).get("preprocessor") or {}
-    length = max_length or settings.get("max_length") or settings.get("sequence_length") or DEFAULT_MAX_LENGTH
-    return EntityTokenizer(tokenizer, length, settings.get("boq") or "", settings.get("bod") or "")
+    window = read_settings(WindowSettings, folder, max_length=max_length)
+    return EntityTokenizer(tokenizer, window.max_length, window.mention_prefix, window.entity_prefix)
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:

@@ -15,7 +15,8 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from modelscope_plugin.config.configuration import read_configuration
+from modelscope_plugin.config.model_settings import ModelSettings
+from modelscope_plugin.config.settings import read_settings
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.checkpoint import load_tower
 from modelscope_plugin.modeling.checkpoint_files import quiet_transformers
@@ -141,16 +142,14 @@ class DualEncoder(nn.Module):
             The model, in float32 and evaluation mode.
 
         Raises:
-            ModelFolderError: If a file is missing or damaged.
+            ModelFolderError: If a file is missing or damaged, or configuration.json holds a value that cannot be used.
+            InputError: If a setting is unknown or out of its range.
         """
         folder = Path(folder)
-        configured = read_configuration(folder).get("model") or {}
-        configured = {key: configured[key] for key in ("emb_pooler_type", "normalize", "towers") if key in configured}
-        chosen = configured | {key: value for key, value in settings.items() if value is not None}
+        configured = read_settings(ModelSettings, folder, **settings)
         mention_tower = load_tower(folder)
-        second = folder / ENTITY_TOWER_FOLDER
-        entity_tower = load_tower(second) if chosen.pop("towers", 1) == 2 else None
-        return cls(mention_tower, entity_tower, **chosen).eval()
+        entity_tower = load_tower(folder / ENTITY_TOWER_FOLDER) if configured.towers == 2 else None
+        return cls(mention_tower, entity_tower, configured.emb_pooler_type, configured.normalize).eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the weights as safetensors, with their config.json, into a folder."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from modelscope_plugin.config.configuration import CONFIGURATION_FILE, default_configuration, merged
+from modelscope_plugin.config.configuration import CONFIGURATION_FILE, default_configuration, merge_configurations
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
 from modelscope_plugin.storage.files import write_json
@@ -43,4 +43,4 @@ def write_model_folder(
         },
     }
     base = default_configuration() if configuration is None else configuration
-    write_json(folder / CONFIGURATION_FILE, merged(base, own))
+    write_json(folder / CONFIGURATION_FILE, merge_configurations(base, own))

@@ -19,6 +19,7 @@ from modelscope.utils.constant import Fields
 
 from modelscope_plugin.config.configuration import read_configuration
 from modelscope_plugin.config.metainfo import Tasks
+from modelscope_plugin.config.model_settings import find_model_type
 from modelscope_plugin.modelscope_adapter.models import EntityEmbeddingModel
 from modelscope_plugin.modelscope_adapter.pipelines.sentence_embedding import EntityEmbeddingPipeline
 from modelscope_plugin.modelscope_adapter.preprocessors import EntityEmbeddingPreprocessor
@@ -31,7 +32,7 @@ def _is_bert(model: Any) -> bool:
     if isinstance(model, EntityEmbeddingModel):
         return True
     folder = getattr(model, "model_dir", model)
-    return (read_configuration(folder).get("model") or {}).get("type") == _BERT if isinstance(folder, str) else False
+    return isinstance(folder, str) and find_model_type(read_configuration(folder), folder) == _BERT
 
 
 def _has_builtin_model() -> bool:

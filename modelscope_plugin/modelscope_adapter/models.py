@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from modelscope_plugin.config.configuration import read_configuration
 from modelscope_plugin.config.metainfo import Models, Tasks
+from modelscope_plugin.config.model_settings import find_model_type
 from modelscope_plugin.modeling.checkpoint_files import load_entity_tokenizer
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.model_folder import write_model_folder
@@ -81,6 +82,6 @@ class EntityEmbeddingModel(TorchModel):
         configuration = read_configuration(self._folder)
         # The code that a standalone folder carries is not copied.
         configuration.pop("allow_remote", None)
-        is_ours = (configuration.get("model") or {}).get("type") == Models.entity_embedding
+        is_ours = find_model_type(configuration, self._folder) == Models.entity_embedding
         tokenizer = load_entity_tokenizer(self._folder)
         write_model_folder(Path(target_folder), self.dual_encoder, tokenizer, configuration if is_ours else None)

@@ -10,10 +10,14 @@ from modelscope.trainers.base import BaseTrainer
 from modelscope.trainers.builder import TRAINERS
 from modelscope.utils.config import Config
 
-from modelscope_plugin.config.configuration import default_configuration_file, merged
-from modelscope_plugin.config.evaluation_settings import evaluation_ks
+from modelscope_plugin.config.configuration import default_configuration_file
+from modelscope_plugin.config.evaluation_settings import find_ks
 from modelscope_plugin.config.metainfo import Trainers
-from modelscope_plugin.config.training_settings import training_configuration, training_settings
+from modelscope_plugin.config.training_settings import (
+    RunSettings,
+    read_training_configuration,
+    read_training_settings,
+)
 from modelscope_plugin.data.parsing import parse_document, parse_entity
 from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.data.records import Entity, Mention
@@ -79,14 +83,13 @@ class EntityEmbeddingTrainer(BaseTrainer):
             raise InputTypeError(f"model must be a folder or a hub id, not {type(model).__name__}")
         super().__init__(str(default_configuration_file()))
         self._model, self._model_revision = model, model_revision
-        configuration = training_configuration(resolve_model(model, model_revision))
-        if cfg_file is not None:
-            configuration = merged(configuration, Config.from_file(str(cfg_file)).to_dict())
-        self.cfg = Config(configuration)
+        files = {} if cfg_file is None else {Path(cfg_file): Config.from_file(str(cfg_file)).to_dict()}
+        folder = resolve_model(model, model_revision)
+        self.cfg = Config(read_training_configuration(folder, files, (ViewSettings,)))
         if cfg_modify_fn is not None:
             self.cfg = cfg_modify_fn(self.cfg) or self.cfg
-        self.settings, self.mining = training_settings(self.cfg.to_dict(), seed=seed, max_epochs=max_epochs)
-        self.output_dir = Path(work_dir or self.cfg.train.work_dir) / OUTPUT_FOLDER
+        self.settings, self.mining = read_training_settings(self.cfg.to_dict(), seed=seed, max_epochs=max_epochs)
+        self.output_dir = Path(work_dir or RunSettings.from_configuration(self.cfg.to_dict()).work_dir) / OUTPUT_FOLDER
         self.device = device
         # Read twice, for training and for evaluation, so a one-time iterator is kept as a list.
         self._knowledge_base = knowledge_base if isinstance(knowledge_base, str | Path) else list(knowledge_base)
@@ -125,7 +128,7 @@ class EntityEmbeddingTrainer(BaseTrainer):
             self.settings,
             self.mining,
             eval_mentions=None if self._eval_dataset is None else _iterate_mentions(self._eval_dataset),
-            ks=evaluation_ks(self.cfg.to_dict()),
+            ks=find_ks(self.cfg.to_dict()),
             device=self.device,
             revision=self._model_revision,
             resume=resume,
@@ -159,7 +162,7 @@ class EntityEmbeddingTrainer(BaseTrainer):
             encoder,
             index,
             _iterate_mentions(self._eval_dataset),
-            ks=evaluation_ks(configuration),
+            ks=find_ks(configuration),
             seen={one for mention in trained for one in mention.entity_ids},
             by_ambiguity=True,
         ).to_record()

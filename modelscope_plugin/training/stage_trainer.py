@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from modelscope_plugin.config.configuration import default_configuration, merged
+from modelscope_plugin.config.configuration import default_configuration, merge_configurations
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.modeling.model_folder import write_model_folder
 from modelscope_plugin.storage.files import replace_folder
@@ -72,8 +72,8 @@ class StageTrainer:
 
     def _save_model(self, folder: Path, encoder: EntityEncoder) -> None:
         with disk_errors(folder), replace_folder(folder) as draft:
-            sections = merged(self._context.settings.to_sections(), self._context.mining.to_sections())
-            configuration = merged(default_configuration(), sections)
+            sections = merge_configurations(self._context.settings.to_sections(), self._context.mining.to_sections())
+            configuration = merge_configurations(default_configuration(), sections)
             write_model_folder(draft, encoder.model, encoder.tokenizer, configuration)
 
     def _finish(

@@ -207,7 +207,7 @@ def test_mine_then_train_with_what_it_wrote(
 def test_setting_that_can_be_null_takes_a_number_or_none(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["train", "--model", "m", "--kb", "k", "--out", "o", "--dropout", "half"])
-    assert "'half' is neither a number nor none" in capsys.readouterr().err
+    assert "value='half' must be a number of at least 0 and below 1, or none" in capsys.readouterr().err
 
 
 def test_mine_does_not_write_over_what_it_reads(

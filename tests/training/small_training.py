@@ -10,7 +10,7 @@ from conftest import ENTITIES, MENTIONS, write_entities, write_mentions
 from safetensors.torch import load_file
 
 from modelscope_plugin.config.configuration import default_configuration
-from modelscope_plugin.config.training_settings import training_settings
+from modelscope_plugin.config.training_settings import read_training_settings
 from modelscope_plugin.data import Mention
 from modelscope_plugin.training.results import TrainingResult
 from modelscope_plugin.training.training import train
@@ -27,7 +27,7 @@ def train_small(model: Path, output: Path, mentions: list[Mention] = MENTIONS, *
         "emb_pooler_type": "avg",
         "temperature": 8.0,
     } | changes
-    settings = training_settings(default_configuration(), **changes)
+    settings = read_training_settings(default_configuration(), **changes)
     return train(model, lambda: ENTITIES, mentions, output, *settings, device="cpu", **options)
 
 

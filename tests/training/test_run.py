@@ -14,7 +14,7 @@ from conftest import ENTITIES, MENTIONS
 from small_training import train_small, weights_of
 
 from modelscope_plugin.config.configuration import default_configuration
-from modelscope_plugin.config.training_settings import training_settings
+from modelscope_plugin.config.training_settings import read_training_settings
 from modelscope_plugin.data import Entity, Mention
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import TrainingError
@@ -63,7 +63,7 @@ def test_stages_run_apart_are_those_run_together(base_folder: Path, tmp_path: Pa
     assert together.best.stage == 2
     train_small(base_folder, tmp_path / "one", max_epochs=2)
     one = EntityEncoder.from_pretrained(tmp_path / "one", device="cpu")
-    _, mining = training_settings(default_configuration())
+    _, mining = read_training_settings(default_configuration())
     mined = mine_negatives(one, build_index(one, ENTITIES), MENTIONS, mining)
     train_small(tmp_path / "one", tmp_path / "two", mined.mentions, max_epochs=2)
     apart = EntityEncoder.from_pretrained(tmp_path / "two", device="cpu")
@@ -99,7 +99,7 @@ def test_own_negatives_stay_beside_mined_ones(
 def test_any_text_and_any_id_goes_through_both_stages(base_folder: Path, tmp_path: Path) -> None:
     entities = [*ENTITIES, Entity("NIL_x", "苹果"), Entity(" spaced ", "苹果")]
     mentions = [*MENTIONS, Mention("[ENT_S] 苹果", 8, 10, ("NIL_x",)), Mention("苹果", 0, 2, (" spaced ",))]
-    settings = training_settings(default_configuration(), stages=2, max_epochs=1, batch_size=4)
+    settings = read_training_settings(default_configuration(), stages=2, max_epochs=1, batch_size=4)
     result = train(base_folder, lambda: entities, mentions, tmp_path / "out", *settings, device="cpu")
     assert result.stages[1].mining is not None
     assert result.stages[1].mining["mentions"] == 8

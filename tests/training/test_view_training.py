@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelscope_plugin.config.configuration import default_configuration
-from modelscope_plugin.config.training_settings import training_settings
+from modelscope_plugin.config.training_settings import read_training_settings
 from modelscope_plugin.data import Entity
 from modelscope_plugin.data.views import ViewSettings, entity_views
 from modelscope_plugin.encoding import EntityEncoder
@@ -162,7 +162,9 @@ def test_shares_of_several_workers_add_up_to_the_gradient_of_one(
 
 def test_mined_negatives_and_gold_scores_are_those_of_the_best_views(trained: EntityEncoder) -> None:
     index = build_index(trained, LONGER, views=ViewSettings(9))
-    _, mining = training_settings(default_configuration(), sampling_strategy="top", num_negatives=3, name_negatives=1)
+    _, mining = read_training_settings(
+        default_configuration(), sampling_strategy="top", num_negatives=3, name_negatives=1
+    )
     mined = mine_negatives(trained, index, MENTIONS, mining)
     best = {e.id: trained.encode_document(entity_views(e, 9)) for e in LONGER}
     for mention, chosen, gold_score in zip(mined.mentions, mined.found, mined.gold_scores, strict=True):
@@ -178,7 +180,7 @@ def test_mined_negatives_and_gold_scores_are_those_of_the_best_views(trained: En
 
 
 def _train(base: Path, output: Path, **changes: Any) -> Any:
-    settings = training_settings(
+    settings = read_training_settings(
         default_configuration(), batch_size=6, learning_rate=2e-3, emb_pooler_type="avg", temperature=8.0, **changes
     )
     return train(base, lambda: LONGER, MENTIONS, output, *settings, device="cpu", eval_mentions=MENTIONS, ks=[1])

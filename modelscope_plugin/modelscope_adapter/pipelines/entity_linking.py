@@ -71,9 +71,7 @@ class EntityLinkingPipeline(EntityPipeline):
         if model is None and not entity_index.model:
             raise InputError("the index does not name its model; give model=FOLDER")
         super().__init__(model=model or entity_index.model, **kwargs)
-        options = read_linking_options(
-            self.encoder.name, retrieval=retrieval, nil_threshold=nil_threshold, detector=detector
-        )
+        options = read_linking_options(self.encoder.name, retrieval, nil_threshold, detector)
         self.linker = EntityLinker(self.encoder, entity_index, **options)
         self.top_k = DEFAULT_TOP_K if top_k is None else top_k
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from modelscope_plugin.config.training_settings import MiningSettings, TrainingSettings
 from modelscope_plugin.publishing.card.parts import CardFacts, Say, table
 
 
@@ -140,34 +141,12 @@ def _stages(record: Mapping[str, Any], say: Say) -> str:
 
 def _settings(record: Mapping[str, Any], say: Say) -> str:
     """The hyper-parameters, each under the name that it has in this package."""
-    names = {
-        "batch_size": say("每个进程的批大小", "batch size of one process"),
-        "mini_batch_size": say("梯度缓存的小批（0 为不用）", "mini-batch of gradient caching (0 for none)"),
-        "gradient_accumulation_steps": say("梯度累积", "gradient accumulation"),
-        "lr_scheduler_type": say("学习率调度（AdamW）", "schedule of the learning rate (AdamW)"),
-        "warmup_ratio": say("预热比例", "share of warm-up"),
-        "weight_decay": say("权重衰减", "weight decay"),
-        "max_grad_norm": say("梯度裁剪", "gradient clipping"),
-        "temperature": say("温度", "temperature"),
-        "symmetric": say("双向损失", "loss in both directions"),
-        "dropout": "dropout",
-        "mixed_precision": say("混合精度", "mixed precision"),
-        "max_length": say("窗口 token 数", "tokens of a window"),
-        "views": say("每个实体的向量数（至多）", "vectors of an entity, at most"),
-        "seed": say("随机种子", "seed"),
-    }
+    names = TrainingSettings.card_labels(say("zh", "en"))
     settings = record["settings"]
     rows = [(text, f"`{name}`", settings[name]) for name, text in names.items() if settings.get(name) is not None]
     rows += [(say("进程数", "processes"), "", record["processes"])] if "processes" in record else []
     if len(record["stages"]) > 1:
-        names = {
-            "num_negatives": say("挖掘：每个指称保留", "mining: kept for a mention"),
-            "range_min": say("挖掘：跳过的名次", "mining: ranks passed over"),
-            "range_max": say("挖掘：最后的名次", "mining: last rank"),
-            "sampling_strategy": say("挖掘：取法", "mining: strategy"),
-            "absolute_margin": say("挖掘：分差", "mining: margin"),
-            "name_negatives": say("挖掘：同名实体优先", "mining: entities of the same name first"),
-        }
+        names = MiningSettings.card_labels(say("zh", "en"))
         mining = record.get("mining") or {}
         rows += [(text, f"`{name}`", mining[name]) for name, text in names.items() if mining.get(name) is not None]
     versions = record.get("versions") or {}

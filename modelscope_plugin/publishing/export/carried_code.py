@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import modelscope_plugin
-from modelscope_plugin.config.configuration import shipped_file
+from modelscope_plugin.config.configuration import find_shipped_file
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.version import __version__
 
@@ -61,7 +61,7 @@ def carried_code() -> dict[str, str]:
             waiting += imported
     digest = hashlib.sha256("".join(found[path] for path in sorted(found)).encode()).hexdigest()
     found["__init__.py"] = _INIT.format(digest=digest)
-    found["LICENSE"] = shipped_file("LICENSE").read_text(encoding="utf-8")
+    found["LICENSE"] = find_shipped_file("LICENSE").read_text(encoding="utf-8")
     return {f"{CODE_FOLDER}/{path}": found[path] for path in sorted(found)}
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from modelscope_plugin.config.configuration import default_configuration, merged, read_configuration_file
-from modelscope_plugin.config.evaluation_settings import evaluation_ks
+from modelscope_plugin.config.configuration import default_configuration, merge_configurations, read_configuration_file
+from modelscope_plugin.config.evaluation_settings import find_ks
 from modelscope_plugin.config.metainfo import Metrics
-from modelscope_plugin.config.training_settings import training_configuration, training_settings
+from modelscope_plugin.config.training_settings import read_training_configuration, read_training_settings
 from modelscope_plugin.encoding.backends.onnx_export import check_onnx, export_onnx
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError
@@ -238,13 +238,13 @@ def _configuration(source: Path, standalone: bool) -> dict[str, Any]:
 
     Only settings that this package knows: a folder of the machine, such as ``train.work_dir``, stays behind.
     """
-    configuration = training_configuration(source)
-    settings, mining = training_settings(configuration)
-    metric = {"type": Metrics.entity_recall, "k": list(evaluation_ks(configuration))}
-    train = merged(settings.to_sections(), mining.to_sections())["train"]
+    configuration = read_training_configuration(source)
+    settings, mining = read_training_settings(configuration)
+    metric = {"type": Metrics.entity_recall, "k": find_ks(configuration)}
+    train = merge_configurations(settings.to_sections(), mining.to_sections())["train"]
     sections = {"train": train, "evaluation": {"metrics": [metric]}}
     # ModelScope's own key: the folder's Python files are imported, if the reader trusts them.
-    return merged(default_configuration(), sections | ({"allow_remote": True} if standalone else {}))
+    return merge_configurations(default_configuration(), sections | ({"allow_remote": True} if standalone else {}))
 
 
 def _holds(folder: Path, other: Path) -> bool:

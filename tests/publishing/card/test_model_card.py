@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from modelscope_plugin.config.configuration import default_configuration
-from modelscope_plugin.config.training_settings import training_settings
+from modelscope_plugin.config.training_settings import read_training_settings
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.publishing.card.model_card import model_card
 from modelscope_plugin.publishing.card.parts import CardFacts
@@ -41,7 +41,7 @@ def _stage(stage: int, **changes: Any) -> dict[str, Any]:
 
 
 def _record(**changes: Any) -> dict[str, Any]:
-    settings, mining = training_settings(default_configuration(), stages=2, learning_rate=3e-5, batch_size=17)
+    settings, mining = read_training_settings(default_configuration(), stages=2, learning_rate=3e-5, batch_size=17)
     evaluation = {"recall@1": 0.5, "recall@16": 0.875, "mrr": 0.6, "mentions": 8, "entities": 321, "nil_mentions": 3}
     evaluation |= {"unseen_mentions": 4, "unseen_recall@1": 0.25, "unseen_recall@16": 0.75}
     mined = {"mentions": 11, "negatives": 99}

@@ -22,7 +22,7 @@ from sentence_transformers import SentenceTransformer
 
 from modelscope_plugin.cli.main import main
 from modelscope_plugin.config.configuration import default_configuration
-from modelscope_plugin.config.training_settings import training_settings
+from modelscope_plugin.config.training_settings import read_training_settings
 from modelscope_plugin.data.markers import mark_mention
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import InputError, MissingFileError, ModelFolderError
@@ -40,7 +40,7 @@ MARKED = [mark_mention(mention) for mention in MENTIONS]
 def trained_folder(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that was trained in two stages and measured."""
     folder = tmp_path_factory.mktemp("trained") / "model"
-    settings = training_settings(default_configuration(), max_epochs=2, batch_size=3, stages=2, random_negatives=2)
+    settings = read_training_settings(default_configuration(), max_epochs=2, batch_size=3, stages=2, random_negatives=2)
     train(base_folder, lambda: ENTITIES, MENTIONS, folder, *settings, eval_mentions=MENTIONS, ks=[1, 2], device="cpu")
     return folder
 
