@@ -13,7 +13,7 @@ from modelscope_plugin.modeling.location import is_hub_id
 from modelscope_plugin.publishing.check.check import check_folder
 from modelscope_plugin.publishing.export.export import export_model, license_of
 from modelscope_plugin.publishing.export.export_record import EXPORT_FILE, ExportRecord, file_sizes, read_export
-from modelscope_plugin.publishing.upload.file_states import read_states
+from modelscope_plugin.publishing.upload.file_states import read_file_states
 from modelscope_plugin.publishing.upload.upload import check_upload, upload_folder
 
 
@@ -115,7 +115,7 @@ def publish_model(
 def _publish(folder: Path, source: Path, record: ExportRecord, target: dict[str, Any], dry_run: bool) -> PublishResult:
     """Check and upload an exported folder."""
     # What goes up is what was checked: a file that changes from now on stops the upload.
-    states = read_states(folder, [*record.files, EXPORT_FILE])
+    states = read_file_states(folder, [*record.files, EXPORT_FILE])
     checked = check_folder(folder, record, EntityEncoder.from_pretrained(source, device="cpu"))
     if dry_run:
         return PublishResult(record.name, "", file_sizes(folder), [], checked)
