@@ -16,7 +16,7 @@ from hub_stand_in import PRIVATE, PUBLIC, SIGNATURE, Hub, Repository, Request, s
 
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import HubError, InputError, MissingFileError, ModelFolderError
-from modelscope_plugin.publishing.export.export import export_model
+from modelscope_plugin.publishing.export.export_model import export_model
 from modelscope_plugin.publishing.upload.file_states import read_file_states
 from modelscope_plugin.publishing.upload.upload import check_upload, upload_folder
 
