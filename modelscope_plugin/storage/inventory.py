@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modelscope_plugin.errors import ModelFolderError
-from modelscope_plugin.storage.digests import BLOCK_SIZE
+from modelscope_plugin.storage.digests import file_sha256
 
 
 @dataclass(frozen=True)
@@ -49,12 +48,8 @@ def read_file_state(path: Path) -> FileState:
         OSError: If the file cannot be read.
         ModelFolderError: If it changes while it is read.
     """
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        status = os.fstat(stream.fileno())
-        while block := stream.read(BLOCK_SIZE):
-            digest.update(block)
-    state = FileState(status.st_size, digest.hexdigest(), status.st_mtime_ns, status.st_ino)
+    status = os.stat(path)
+    state = FileState(status.st_size, file_sha256(path), status.st_mtime_ns, status.st_ino)
     if not state.is_current(path):
         raise ModelFolderError(f"{path} changed while it was read; wait until nothing writes to the folder")
     return state

@@ -76,7 +76,7 @@ def check_folder(folder: Path, record: ExportRecord, source: EntityEncoder) -> d
         raise FolderCheckError(f"{CARD_FILE} is not UTF-8; save it as UTF-8") from None
     facts = _read_snippet_facts(folder, record, source)
     snippets = render_snippets(facts)
-    mentions, entities = _samples(source.tokenizer)
+    mentions, entities = _choose_samples(source.tokenizer)
     expected = np.concatenate([source.encode_query(mentions), source.encode_document(entities)])
     job = {"folder": str(folder.resolve()), "standalone": record.standalone, "mentions": mentions, "entities": entities}
     with tempfile.TemporaryDirectory(prefix="modelscope_plugin.check.") as work:
@@ -118,7 +118,7 @@ def _list_ways(folder: Path, facts: SnippetFacts, source: EntityEncoder) -> list
     return ways + [way for way, one in _ONNX.items() if onnx_file(folder, source.model, "mention", one).is_file()]
 
 
-def _samples(tokenizer: EntityTokenizer) -> tuple[list[str], list[str]]:
+def _choose_samples(tokenizer: EntityTokenizer) -> tuple[list[str], list[str]]:
     """Texts that fit into the window, so that every way sees all of them."""
     wide = EntityTokenizer(tokenizer.tokenizer, _WIDE, tokenizer.mention_prefix, tokenizer.entity_prefix)
     sides = ((_MENTIONS, wide.mention_ids(_MENTIONS)), (_ENTITIES, wide.entity_ids(_ENTITIES)))

@@ -20,7 +20,7 @@ from modelscope_plugin.publishing.card.facts import CardFacts
 from modelscope_plugin.publishing.card.head import read_license
 from modelscope_plugin.publishing.card.records import read_figures, read_training_record, read_views
 from modelscope_plugin.publishing.card.render import Language, render_card
-from modelscope_plugin.publishing.export.carried_code import carried_code, check_folder_name
+from modelscope_plugin.publishing.export.carried_code import check_folder_name, collect_code
 from modelscope_plugin.publishing.export.export_record import CARD_FILE, check_replaceable, write_export_record
 from modelscope_plugin.publishing.export.sentence_transformers_files import (
     has_same_tokens,
@@ -170,7 +170,7 @@ def export_with_options(model: str | Path, output: str | Path, options: ExportOp
                 write_json(draft / file, record)
         if index is not None:
             index.save(draft / INDEX_FOLDER)
-        for path, text in carried_code().items() if options.standalone else ():
+        for path, text in collect_code().items() if options.standalone else ():
             (draft / path).parent.mkdir(parents=True, exist_ok=True)
             (draft / path).write_text(text, encoding="utf-8")
         (draft / CARD_FILE).write_text(render_card(facts, options.language), encoding="utf-8")
