@@ -38,37 +38,6 @@ class SnippetFacts:
         return is_hub_id(self.name)
 
 
-@dataclass(frozen=True)
-class Recall:
-    """The table of recall and what has to be said about it.
-
-    Attributes:
-        ks: The values of k.
-        rows: For each group of mentions its prefix, how many there are, and recall at each k, in percent.
-        entities: Size of the knowledge base, where it is known.
-        mrr: Mean reciprocal rank within the largest k, in percent.
-        retrieval: ``dense``, ``lexical`` or ``hybrid``.
-        unknown_gold: Mentions whose entity is not in the knowledge base, counted as missed.
-        nil: Mentions left out as NIL.
-        unlabelled: Mentions left out for want of a label.
-        is_of_training: Whether the figures are those at the end of training, on the dev set.
-        chose_weights: Whether the same figures decided which weights were kept.
-        is_training_set: Whether the dev set is the training set.
-    """
-
-    ks: list[int]
-    rows: list[tuple[str, int, list[float]]]
-    entities: int | None
-    mrr: float | None
-    retrieval: str
-    unknown_gold: int
-    nil: int
-    unlabelled: int
-    is_of_training: bool
-    chose_weights: bool
-    is_training_set: bool
-
-
 @dataclass(frozen=True, kw_only=True)
 class CardFacts(SnippetFacts):
     """What is known about a model; a card says nothing else.
@@ -113,38 +82,42 @@ class CardFacts(SnippetFacts):
     @property
     def is_collapsed(self) -> bool:
         """Whether training learned nothing."""
-        return bool(_section(self.training, "collapsed"))
+        return bool((self.training or {}).get("collapsed"))
 
     @property
-    def recall(self) -> Recall | None:
-        """The figures handed over, else those on held-out mentions at the end of training; None without any."""
-        figures = self.measured or _section(self.training, "evaluation") or {}
+    def recall(self) -> dict[str, Any] | None:
+        """The table of recall, in percent, and what has to be said about it; None without figures.
+
+        The figures are those handed over, else those on the dev set at the end of training. ``rows`` has for each
+        group of mentions its prefix, how many there are, and recall at each of ``ks``. ``chose_weights`` tells that
+        the same figures decided which weights were kept, ``is_training_set`` that the dev set is the training set.
+        """
+        record = self.training or {}
+        figures = self.measured or record.get("evaluation") or {}
         ks = sorted(int(name.removeprefix("recall@")) for name in figures if name.startswith("recall@"))
         if not ks:
             return None
-        training = None if self.measured else self.training
-        rows = [
-            (group, figures[f"{group}mentions"], [100 * figures[f"{group}recall@{k}"] for k in ks])
-            for group in GROUPS
-            if figures.get(f"{group}mentions") is not None and all(f"{group}recall@{k}" in figures for k in ks)
-        ]
-        mrr = figures.get("mrr")
-        data = _section(training, "data") or {}
+        is_of_training = not self.measured
+        data = record.get("data") or {}
         trained, measured = ((data.get(name) or {}).get("checksum") for name in ("train", "eval"))
-        several = training is not None and len(training["stages"]) > 1
-        return Recall(
-            ks=ks,
-            rows=rows,
-            entities=figures.get("entities"),
-            mrr=None if mrr is None else 100 * mrr,
-            retrieval=figures.get("retrieval") or "dense",
-            unknown_gold=figures.get("unknown_gold") or 0,
-            nil=figures.get("nil_mentions") or 0,
-            unlabelled=figures.get("unlabelled_mentions") or 0,
-            is_of_training=training is not None,
-            chose_weights=several or bool((_section(training, "settings") or {}).get("eval_steps")),
-            is_training_set=trained is not None and trained == measured,
-        )
+        decided = len(record.get("stages") or []) > 1 or (record.get("settings") or {}).get("eval_steps")
+        return {
+            "ks": ks,
+            "rows": [
+                (group, figures[f"{group}mentions"], [100 * figures[f"{group}recall@{k}"] for k in ks])
+                for group in GROUPS
+                if figures.get(f"{group}mentions") is not None and all(f"{group}recall@{k}" in figures for k in ks)
+            ],
+            "entities": figures.get("entities"),
+            "mrr": None if figures.get("mrr") is None else 100 * figures["mrr"],
+            "retrieval": figures.get("retrieval") or "dense",
+            "unknown_gold": figures.get("unknown_gold"),
+            "nil": figures.get("nil_mentions") or 0,
+            "unlabelled": figures.get("unlabelled_mentions") or 0,
+            "is_of_training": is_of_training,
+            "chose_weights": is_of_training and bool(decided),
+            "is_training_set": is_of_training and trained is not None and trained == measured,
+        }
 
     @property
     def stages(self) -> list[dict[str, Any]]:
@@ -186,12 +159,13 @@ class CardFacts(SnippetFacts):
     @property
     def versions(self) -> dict[str, str]:
         """Versions of the libraries that the model was trained with."""
-        return _section(self.training, "versions") or {}
+        return (self.training or {}).get("versions") or {}
 
     @property
     def data(self) -> dict[str, int]:
         """How much data there was, by what was counted; its names are not recorded."""
-        data = _section(self.training, "data") or {}
+        record = self.training or {}
+        data = record.get("data") or {}
         train = data.get("train") or {}
         counts = {
             "entities": (data.get("knowledge_base") or {}).get("count"),
@@ -200,11 +174,7 @@ class CardFacts(SnippetFacts):
             "nil": train.get("nil") or None,
             "unlabelled": train.get("unlabelled") or None,
             "unknown": train.get("unknown") or None,
-            "kb_mentions": (_section(self.training, "settings") or {}).get("kb_mentions") or None,
+            "kb_mentions": (record.get("settings") or {}).get("kb_mentions") or None,
             "dev": (data.get("eval") or {}).get("count"),
         }
         return {name: count for name, count in counts.items() if count is not None}
-
-
-def _section(record: Mapping[str, Any] | None, name: str) -> Any:
-    return None if record is None else record.get(name)
