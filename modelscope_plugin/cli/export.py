@@ -61,7 +61,7 @@ def get_export_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
-    from modelscope_plugin.publishing.export.export import export_model
+    from modelscope_plugin.publishing.export.export_model import export_model
 
     result = export_model(args.model, args.out, name=args.name, **get_export_options(args))
     if args.json:

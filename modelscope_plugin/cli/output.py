@@ -15,7 +15,7 @@ def print_json(value: Any) -> None:
 def print_files(files: Mapping[str, int]) -> None:
     """Print sizes in bytes and paths."""
     for path, size in files.items():
-        print(f"{size:>13,}  {path}")
+        print(f"{size:>13,}  {_join_lines(path)}")
 
 
 def print_table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> None:

@@ -12,9 +12,9 @@ from modelscope_plugin.cli.output import print_files, print_json
 _EXAMPLES = """\
 FOLDER is a model, which is exported first, or a folder that "export" wrote with --name owner/name, which is
 uploaded as it is. Before anything is uploaded, the folder is opened in every way that its card promises and must
-give the vectors of the model, and the Python code of the card is run. Files outside the folder, training data,
-checkpoints and logs are never uploaded. The check runs the code and the card of the folder: publish folders of
-others only if you trust them.
+give the vectors of the model, and the Python snippets of the card are run. Files outside the folder, training
+data, checkpoints and logs are never uploaded. The check runs the code that a standalone folder carries: publish
+exported folders of others only if you trust them. Nothing that is written in README.md is run.
 
 The token is taken from --token, from MODELSCOPE_API_TOKEN, or from "modelscope login".
 
@@ -41,6 +41,7 @@ def register(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
     from modelscope_plugin.publishing.publish import publish_model
+    from modelscope_plugin.publishing.text import printable
 
     result = publish_model(
         args.folder,
@@ -58,6 +59,6 @@ def run(args: argparse.Namespace) -> None:
     for way, difference in result.checked.items():
         print(f"checked: {way}, vectors differ by {difference:.1g} at most")
     for path in result.deleted:
-        print(f"deleted: {path}, of an earlier export")
+        print(f"deleted: {printable(path)}, of an earlier export")
     total = f"{len(result.files)} files, {sum(result.files.values()):,} bytes"
     print(f"{result.url}: {total}" if result.url else f"would go up to {result.repo_id}: {total}")

@@ -48,18 +48,18 @@ class TrainingSettings(Settings):
         zh="每个进程的批大小", en="batch size of one process")
     mini_batch_size: int = setting("train.mini_batch_size", least=0,
         help="texts encoded at once: gradient caching for large batches in little memory; 0 for the whole batch",
-        zh="梯度缓存的小批（0 为不用）", en="mini-batch of gradient caching (0 for none)")
+        zh="梯度缓存的小批大小（0 表示不用）", en="mini-batch of gradient caching (0 for none)")
     gradient_accumulation_steps: int = setting("train.optimizer.options.cumulative_iters", least=1,
         help="batches to one step; unlike --mini-batch-size it does not enlarge the pool of negatives",
-        zh="梯度累积", en="gradient accumulation")
+        zh="梯度累积步数", en="gradient accumulation steps")
     learning_rate: float = setting("train.optimizer.lr", above=0, metavar="RATE", help="peak learning rate of AdamW")
     stage_two_learning_rate: float = setting("train.stage_two.lr", least=0, metavar="RATE",
         help="the same for later stages; 0 for the same rate")
     lr_scheduler_type: Schedule = setting("train.lr_scheduler.type", metavar="NAME",
         help="linear, cosine, constant_with_warmup ...",
-        zh="学习率调度（AdamW）", en="schedule of the learning rate (AdamW)")
+        zh="学习率调度（AdamW）", en="learning rate schedule (AdamW)")
     warmup_ratio: float = setting("train.lr_scheduler.warmup_ratio", least=0, most=1, metavar="SHARE",
-        help="share of the steps in which the rate rises from 0", zh="预热比例", en="share of warm-up")
+        help="share of the steps in which the rate rises from 0", zh="预热比例", en="share of warm-up steps")
     weight_decay: float = setting("train.optimizer.weight_decay", least=0,
         help="weight decay of AdamW, not on biases and layer norms", zh="权重衰减", en="weight decay")
     max_grad_norm: float = setting("train.optimizer.options.grad_clip.max_norm", least=0,
@@ -130,20 +130,20 @@ class MiningSettings(Settings):
 
     # fmt: off
     num_negatives: int = setting("train.mining.num_negatives", least=1, help="hard negatives to keep for a mention",
-        zh="挖掘：每个指称保留", en="mining: kept for a mention")
+        zh="难负例挖掘：每个指称保留的个数", en="mining: negatives kept for a mention")
     range_min: int = setting("train.mining.range_min", least=0,
         help="how many of the best-ranked entities to pass over; gold entities have no rank",
-        zh="挖掘：跳过的名次", en="mining: ranks passed over")
+        zh="难负例挖掘：跳过的名次", en="mining: ranks skipped")
     range_max: int = setting("train.mining.range_max", least=1,
-        help="the last rank to look at", zh="挖掘：最后的名次", en="mining: last rank")
+        help="the last rank to look at", zh="难负例挖掘：最后的名次", en="mining: last rank")
     sampling_strategy: Literal["random", "top"] = setting("train.mining.sampling_strategy",
-        help="draw from the range, or take its best", zh="挖掘：取法", en="mining: strategy")
+        help="draw from the range, or take its best", zh="难负例挖掘：抽样方式", en="mining: sampling strategy")
     absolute_margin: float | None = setting("train.mining.absolute_margin", least=0,
         help="leave out what scores higher than the best gold entity minus X; none for no limit",
-        zh="挖掘：分差", en="mining: margin")
+        zh="难负例挖掘：分差", en="mining: margin")
     name_negatives: int = setting("train.mining.name_negatives", least=0,
         help="entities of the same name as the mention or a gold entity to take before all others",
-        zh="挖掘：同名实体优先", en="mining: entities of the same name first")
+        zh="难负例挖掘：优先选取的同名实体数", en="mining: entities of the same name, taken first")
     seed: int = setting_of(TrainingSettings, "seed", help="seed of the draw", zh="", en="")
     # fmt: on
 

@@ -50,6 +50,17 @@ _MODULES = {
 
 _Class = TypeVar("_Class", bound=type)
 
+
+class _ModuleName(str):
+    """The name of a module of this package, which gives the package for a suffix of any version.
+
+    The code in standalone folders of version 0.1 looks for the package by taking its own module paths off this name.
+    """
+
+    def removesuffix(self, _suffix: str, /) -> str:
+        return _PACKAGE
+
+
 logger = logging.getLogger(__name__)
 
 
@@ -134,4 +145,4 @@ def _entries(import_utils: ModuleType) -> dict[tuple[str, str, str], dict[str, A
 
 
 def _entry(module: str) -> dict[str, Any]:
-    return {"filepath": "", "imports": [], "module": f"{_PACKAGE}.{module}"}
+    return {"filepath": "", "imports": [], "module": _ModuleName(f"{_PACKAGE}.{module}")}

@@ -239,7 +239,7 @@ def test_evaluate_says_before_measuring_that_it_cannot_draw(
 ) -> None:
     picture = tmp_path / "recall.jpeg"
     assert main(["evaluate", str(mentions_file), "--index", str(index_folder), "--plot", str(picture)]) == 1
-    assert "give it a name that ends in .png" in capsys.readouterr().err
+    assert "give a name that ends in .png" in capsys.readouterr().err
 
 
 def test_evaluate_takes_k_from_the_model(

@@ -23,6 +23,16 @@ def test_import_brings_in_neither_modelscope_nor_torch() -> None:
     assert _run(code).strip() == "[]"
 
 
+def test_folder_of_version_0_1_finds_the_package_by_its_own_paths() -> None:
+    code = """
+import modelscope_plugin
+from modelscope.utils.import_utils import LazyImportModule
+entry = LazyImportModule.get_ast_index()["index"]["PIPELINES", "sentence-embedding", "entity-embedding"]
+print(entry["module"].removesuffix(".pipelines.entity_embedding_pipeline"))
+"""
+    assert _run(code).split()[-1] == "modelscope_plugin"
+
+
 def test_data_room_needs_no_torch() -> None:
     code = "import sys, modelscope_plugin.data; print([m for m in ('modelscope', 'torch') if m in sys.modules])"
     assert _run(code).strip() == "[]"

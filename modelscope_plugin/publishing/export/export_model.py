@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from modelscope_plugin.config.configuration import default_configuration, merge_configurations, read_configuration_file
+from modelscope_plugin.checks import check_choice
+from modelscope_plugin.config.configuration import default_configuration, merge_configurations
 from modelscope_plugin.config.evaluation_settings import find_ks
 from modelscope_plugin.config.metainfo import Metrics
 from modelscope_plugin.config.training_settings import read_training_configuration, read_training_settings
@@ -15,22 +16,39 @@ from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.location import is_hub_id, resolve_model
 from modelscope_plugin.modeling.model_folder import INDEX_FOLDER, write_model_folder
-from modelscope_plugin.publishing.card.model_card import model_card
-from modelscope_plugin.publishing.card.parts import CardFacts, speaker
-from modelscope_plugin.publishing.export.carried_code import carried_code, check_folder_name
-from modelscope_plugin.publishing.export.export_record import CARD_FILE, EXPORT_FILE, file_sizes, write_export_record
+from modelscope_plugin.publishing.card.facts import CardFacts
+from modelscope_plugin.publishing.card.head import read_license
+from modelscope_plugin.publishing.card.records import read_figures, read_training_record, read_views
+from modelscope_plugin.publishing.card.render import Language, render_card
+from modelscope_plugin.publishing.export.carried_code import check_folder_name, collect_code
+from modelscope_plugin.publishing.export.export_record import CARD_FILE, check_replaceable, write_export_record
 from modelscope_plugin.publishing.export.sentence_transformers_files import (
     has_same_tokens,
     write_sentence_transformers_files,
 )
-from modelscope_plugin.publishing.export.training_record import published_record
+from modelscope_plugin.publishing.text import is_line
 from modelscope_plugin.retrieval.entity_index import EntityIndex
-from modelscope_plugin.storage.files import check_output_folder, replace_folder, write_json
+from modelscope_plugin.storage.files import replace_folder, write_json
+from modelscope_plugin.storage.inventory import list_files
 from modelscope_plugin.training.record import RECORD_FILE
 from modelscope_plugin.types import OnnxPrecision
 
 EVALUATION_FILE = "evaluation.json"
 """The figures in the card that were not measured in training."""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What decides an exported folder, beside the model; see `export_model`."""
+
+    standalone: bool = False
+    index: str | Path | None = None
+    onnx: bool = False
+    evaluation: str | Path | None = None
+    language: str = "zh"
+    license: str | None = None
+    name: str | None = None
+    revision: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,16 +77,7 @@ class ExportResult:
 
     def to_record(self) -> dict[str, Any]:
         """The result as a JSON object."""
-        return {
-            "folder": str(self.folder),
-            "name": self.name,
-            "fingerprint": self.fingerprint,
-            "standalone": self.standalone,
-            "sentence_transformers": self.sentence_transformers,
-            "trained": self.trained,
-            "evaluated": self.evaluated,
-            "files": self.files,
-        }
+        return asdict(self) | {"folder": str(self.folder)}
 
 
 def export_model(
@@ -115,125 +124,104 @@ def export_model(
         MissingFileError: If there is no such model or index.
         ModelFolderError: If a file of it is missing or damaged.
     """
-    speaker(language)
-    if onnx:
+    options = ExportOptions(standalone, index, onnx, evaluation, language, license, name, revision)
+    return export_with_options(model, output, options)
+
+
+def export_with_options(model: str | Path, output: str | Path, options: ExportOptions) -> ExportResult:
+    """Write a model as a folder to publish; see `export_model`."""
+    check_choice("language", options.language, get_args(Language))
+    if options.onnx:
         check_onnx()
-    source, output = resolve_model(model, revision), Path(output)
-    if _holds(output, source):
+    source, output = resolve_model(model, options.revision), Path(output)
+    if _is_inside(source, output):
         raise InputError(f"{output} holds the model that is exported; name another folder")
-    check_output_folder(output, EXPORT_FILE)
-    if standalone:
+    check_replaceable(output)
+    if options.standalone:
         check_folder_name(output.resolve().name)
-    title = _line("name", output.resolve().name if name is None else name)
-    if "/" in title and not is_hub_id(title):
-        raise InputError(f"name={title!r} is no hub id such as owner/name; a name of another kind has no slash")
-    terms = license_of(source) if license is None else _line("license", license)
-    record = published_record(source)
+    name = _check_line("name", output.resolve().name if options.name is None else options.name)
+    if "/" in name and not is_hub_id(name):
+        raise InputError(f"name={name!r} is not a hub id such as owner/name; any other name has no slash")
+    given = options.license
+    terms = read_license(source / CARD_FILE) if given is None else _check_line("license", given)
+    training = read_training_record(source)
     encoder = EntityEncoder.from_pretrained(source, device="cpu")
-    opened = None if index is None else _index(Path(index), encoder, output, title)
-    measured = None if evaluation is None else _measured(Path(evaluation), encoder)
-    facts = _facts(encoder, title, terms, record, measured, standalone, onnx, opened)
-    configuration = _configuration(source, standalone)
+    index = None if options.index is None else _open_index(Path(options.index), encoder, output, name)
+    measured = None if options.evaluation is None else read_figures(Path(options.evaluation), encoder.fingerprint)
+    facts = CardFacts(
+        **_describe_model(encoder),
+        name=name,
+        license=terms,
+        standalone=options.standalone,
+        onnx=options.onnx,
+        indexed=0 if index is None else len(index),
+        views=read_views(training),
+        training=training,
+        measured=measured,
+    )
     with replace_folder(output) as draft:
-        write_model_folder(draft, encoder.model, encoder.tokenizer, configuration)
-        for precision in get_args(OnnxPrecision) if onnx else ():
+        write_model_folder(draft, encoder.model, encoder.tokenizer, _make_configuration(source, options.standalone))
+        for precision in get_args(OnnxPrecision) if options.onnx else ():
             export_onnx(encoder.model, draft, precision)
         if facts.sentence_transformers:
             write_sentence_transformers_files(draft, encoder)
-        if record is not None:
-            write_json(draft / RECORD_FILE, record)
-        if measured is not None:
-            write_json(draft / EVALUATION_FILE, measured)
-        if opened is not None:
-            opened.save(draft / INDEX_FOLDER)
-        for path, text in carried_code().items() if standalone else ():
+        for file, record in ((RECORD_FILE, training), (EVALUATION_FILE, measured)):
+            if record is not None:
+                write_json(draft / file, record)
+        if index is not None:
+            index.save(draft / INDEX_FOLDER)
+        for path, text in collect_code().items() if options.standalone else ():
             (draft / path).parent.mkdir(parents=True, exist_ok=True)
             (draft / path).write_text(text, encoding="utf-8")
-        (draft / CARD_FILE).write_text(model_card(facts, language), encoding="utf-8")
-        write_export_record(draft, title, terms, encoder.fingerprint, standalone)
-        files = file_sizes(draft)
+        (draft / CARD_FILE).write_text(render_card(facts, options.language), encoding="utf-8")
+        write_export_record(draft, name, terms, encoder.fingerprint, options.standalone)
+        files = list_files(draft)
+        # Again: what came into the folder meanwhile would go with it.
+        check_replaceable(output)
     return ExportResult(
         folder=output,
-        name=title,
+        name=name,
         fingerprint=encoder.fingerprint,
         files=files,
-        standalone=standalone,
+        standalone=options.standalone,
         sentence_transformers=facts.sentence_transformers,
-        trained=record is not None,
-        evaluated=bool(facts.evaluation),
+        trained=training is not None,
+        evaluated=facts.recall is not None,
     )
 
 
-def _facts(
-    encoder: EntityEncoder,
-    name: str,
-    license: str | None,
-    record: dict[str, Any] | None,
-    measured: dict[str, Any] | None,
-    standalone: bool,
-    onnx: bool,
-    index: EntityIndex | None,
-) -> CardFacts:
+def _describe_model(encoder: EntityEncoder) -> dict[str, Any]:
+    """The facts that the model itself tells."""
     model, tokenizer = encoder.model, encoder.tokenizer
     config = model.mention_tower.config
-    return CardFacts(
-        name=name,
-        license=license,
-        architecture=str(config.model_type),
-        layers=int(config.num_hidden_layers),
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        dimension=model.dimension,
-        max_length=tokenizer.max_length,
-        emb_pooler_type=model.emb_pooler_type,
-        normalize=model.normalize,
-        towers=model.towers,
-        mention_prefix=tokenizer.mention_prefix,
-        entity_prefix=tokenizer.entity_prefix,
-        has_markers=tokenizer.has_markers,
-        sentence_transformers=has_same_tokens(encoder),
-        standalone=standalone,
-        onnx=onnx,
-        indexed=0 if index is None else len(index),
-        training=record,
-        measured=measured,
-    )
+    return {
+        "architecture": str(config.model_type),
+        "layers": int(config.num_hidden_layers),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "dimension": model.dimension,
+        "max_length": tokenizer.max_length,
+        "emb_pooler_type": model.emb_pooler_type,
+        "normalize": model.normalize,
+        "towers": model.towers,
+        "mention_prefix": tokenizer.mention_prefix,
+        "entity_prefix": tokenizer.entity_prefix,
+        "has_markers": tokenizer.has_markers,
+        "sentence_transformers": has_same_tokens(encoder),
+    }
 
 
-def _index(folder: Path, encoder: EntityEncoder, output: Path, title: str) -> EntityIndex:
-    """The index of a knowledge base, made one of the published model."""
-    if _holds(output, folder):
+def _open_index(folder: Path, encoder: EntityEncoder, output: Path, name: str) -> EntityIndex:
+    """Open the index of a knowledge base and make it one of the published model."""
+    if _is_inside(folder, output):
         raise InputError(f"{output} holds the index that is exported with it; name another folder")
     index = EntityIndex.load(folder)
     index.check_model(encoder.fingerprint)
-    # It stands inside its model's folder, wherever that will be; a name is of use only where the hub knows it.
-    index.model = title if is_hub_id(title) else ""
+    # It will be inside its model's folder, wherever that is; a name helps only where the hub knows it.
+    index.model = name if is_hub_id(name) else ""
     return index
 
 
-def license_of(source: Path) -> str | None:
-    """What the model's own card names as its licence."""
-    import yaml
-
-    try:
-        card = (source / CARD_FILE).read_text(encoding="utf-8")
-        named = yaml.safe_load(card.split("---\n", 2)[1])["license"]
-    except (OSError, ValueError, IndexError, KeyError, TypeError, yaml.YAMLError):
-        return None
-    return named if isinstance(named, str) and named.isprintable() else None
-
-
-def _measured(file: Path, encoder: EntityEncoder) -> dict[str, Any]:
-    """The figures that were measured of the model, and no others."""
-    figures = read_configuration_file(file)
-    if figures.get("fingerprint") != encoder.fingerprint:
-        raise InputError(f"{file} was not measured with this model; run modelscope entity evaluate --json with it")
-    counts = ("mentions", "entities")
-    if not any(key.startswith("recall@") for key in figures) or not all(key in figures for key in counts):
-        raise InputError(f"{file} holds no recall; it has to be what modelscope entity evaluate --json prints")
-    return figures
-
-
-def _configuration(source: Path, standalone: bool) -> dict[str, Any]:
+def _make_configuration(source: Path, standalone: bool) -> dict[str, Any]:
     """The shipped configuration.json with how the model was trained and is evaluated.
 
     Only settings that this package knows: a folder of the machine, such as ``train.work_dir``, stays behind.
@@ -247,15 +235,14 @@ def _configuration(source: Path, standalone: bool) -> dict[str, Any]:
     return merge_configurations(default_configuration(), sections | ({"allow_remote": True} if standalone else {}))
 
 
-def _holds(folder: Path, other: Path) -> bool:
-    """Whether ``other`` is ``folder`` or lies in it."""
-    folder, other = folder.resolve(), other.resolve()
-    return folder == other or folder in other.parents
+def _is_inside(path: Path, folder: Path) -> bool:
+    """True where ``path`` is ``folder`` or below it."""
+    return path.resolve().is_relative_to(folder.resolve())
 
 
-def _line(what: str, text: str) -> str:
-    """A text that stands in one line of the card."""
+def _check_line(name: str, text: str) -> str:
+    """A text that is put into one line of the card, without white space around it."""
     line = text.strip()
-    if not line or not line.isprintable():
-        raise InputError(f"{what}={text!r} must be one line of text")
+    if not is_line(line):
+        raise InputError(f"{name}={text!r} must be one line of text, at most 200 characters long")
     return line

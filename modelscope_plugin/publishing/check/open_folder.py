@@ -1,4 +1,4 @@
-"""One way of opening a published folder, as a process of its own: vectors of texts, then the Python of the card.
+"""One way of opening a published folder, as a process of its own: vectors of texts, then snippets of Python.
 
 This file is run by its path and not as a module: where a standalone folder is opened, the package is not to be found.
 """
@@ -75,10 +75,10 @@ def _main(way: str, job_file: str, vectors_file: str, outcome_file: str) -> None
     outcome = DONE
     try:
         np.save(vectors_file, WAYS[way](job))
-        for number, block in job["blocks"]:
-            step = f"Python block {number} of the card"
-            exec(compile(block, step, "exec"), {"__name__": "__main__"})
-    except BaseException as error:  # a block that ends the process has not run to its end
+        for name, code in job["snippets"].items():
+            step = f"the {name} snippet of the card"
+            exec(compile(code, step, "exec"), {"__name__": "__main__"})
+    except BaseException as error:  # a snippet that ends the process has not run to its end
         traceback.print_exc()
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         outcome = f"{step} failed ({type(error).__name__}: {reason})"
@@ -86,6 +86,6 @@ def _main(way: str, job_file: str, vectors_file: str, outcome_file: str) -> None
 
 
 if __name__ == "__main__":
-    # The folder of this file is no place to import from.
-    sys.path[:] = [place for place in sys.path if place != str(Path(__file__).parent)]
+    # The folder of this file must not be imported from.
+    sys.path[:] = [path for path in sys.path if path != str(Path(__file__).parent)]
     _main(*sys.argv[1:])
