@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from modelscope_plugin.errors import MissingFileError
+from modelscope_plugin.storage.files import recover_folder
 
 _HUB_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -29,6 +30,7 @@ def resolve_model(model: str | Path, revision: str | None = None) -> Path:
         MissingFileError: If ``model`` is neither, or the hub does not give it.
     """
     path = Path(model)
+    recover_folder(path)
     if path.is_dir():
         return path
     # A Path, or a name that begins with a folder that is there, is a folder that is not: nothing to ask the hub for.

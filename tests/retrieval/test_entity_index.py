@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -601,3 +602,10 @@ def test_load_refuses_a_newer_version(saved: Path) -> None:
     (saved / "manifest.json").write_text(json.dumps(manifest | {"version": 3}), encoding="utf-8")
     with pytest.raises(IndexFolderError, match="is of version 3, this package reads version 2"):
         EntityIndex.load(saved)
+
+
+def test_load_brings_back_an_index_that_a_killed_process_was_about_to_replace(
+    index_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(index_folder, tmp_path / ".index.0123abcd.earlier")
+    assert len(EntityIndex.load(tmp_path / "index")) == len(ENTITIES)
