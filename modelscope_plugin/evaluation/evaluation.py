@@ -10,7 +10,7 @@ from modelscope_plugin.config.evaluation_settings import DEFAULT_KS, check_ks
 from modelscope_plugin.data.golds import with_all_golds
 from modelscope_plugin.data.names import normalized_name, shared_names
 from modelscope_plugin.data.records import Mention
-from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.evaluation.nil import NilFigures, judge_rankings
 from modelscope_plugin.evaluation.recall import first_hit, mean_reciprocal_rank, recall_at_k
@@ -93,7 +93,7 @@ class Evaluation:
 
 
 def evaluate(
-    encoder: EntityEncoder,
+    encoder: Encoder,
     index: EntityIndex,
     mentions: Iterable[Mention],
     *,

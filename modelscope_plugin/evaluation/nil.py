@@ -9,7 +9,7 @@ from typing import Any
 
 from modelscope_plugin.data.golds import with_all_golds
 from modelscope_plugin.data.records import Mention
-from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.linking.nil import NilRule, fit_nil_rule, ranking_features
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 from modelscope_plugin.retrieval.retriever import Ranking, Retriever
@@ -90,7 +90,7 @@ def judge_rankings(
 
 
 def fit_nil(
-    encoder: EntityEncoder,
+    encoder: Encoder,
     index: EntityIndex,
     mentions: Iterable[Mention],
     *,

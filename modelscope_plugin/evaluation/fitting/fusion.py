@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from modelscope_plugin.data.golds import with_all_golds
 from modelscope_plugin.data.records import Mention
-from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 from modelscope_plugin.retrieval.fusion import Fusion
@@ -20,7 +20,7 @@ _RIDGE = 1e-3
 
 
 def fit_fusion(
-    encoder: EntityEncoder,
+    encoder: Encoder,
     index: EntityIndex,
     mentions: Iterable[Mention],
     *,
