@@ -17,7 +17,7 @@ from modelscope_plugin.cli.arguments import (
     open_source,
 )
 from modelscope_plugin.cli.output import print_json
-from modelscope_plugin.data.golds import with_all_golds
+from modelscope_plugin.data.golds import merge_golds
 from modelscope_plugin.data.readers import read_mentions
 from modelscope_plugin.storage.files import check_output_file
 
@@ -47,7 +47,7 @@ def register(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
     check_output_file(args.out, *(path for path in (args.file, args.kb) if path))
-    mentions = with_all_golds(read_mentions(args.file, encoding=args.encoding))
+    mentions = merge_golds(read_mentions(args.file, encoding=args.encoding))
     encoder, index = open_source(args)
     from modelscope_plugin.config.training_settings import MiningSettings, training_configuration
     from modelscope_plugin.modeling.location import resolve_model

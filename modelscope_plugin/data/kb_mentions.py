@@ -1,4 +1,4 @@
-"""Training mentions made from a knowledge base itself, where labelled texts are few or none."""
+"""Training mentions made from a knowledge base, for use without labelled texts or with few."""
 
 from __future__ import annotations
 

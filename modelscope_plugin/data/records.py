@@ -1,4 +1,4 @@
-"""The two things that are linked, an entity and a mention, as plain typed records."""
+"""Entities, mentions and texts with mentions, as plain typed records."""
 
 from __future__ import annotations
 
@@ -97,19 +97,19 @@ class Mention:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text with all its mentions, as it stands in a file.
+    """A text with all its mentions, one record of a file.
 
     Attributes:
         text: The whole text, without markers.
         mentions: Its mentions, in file order; their ``text`` is this text.
         text_id: Id of the text, where it has one.
-        bare: Whether it is said to have no mention, so that none is to be looked for.
+        has_no_mentions: True if the text is known to have no mention, so that no detector is asked.
     """
 
     text: str
     mentions: tuple[Mention, ...]
     text_id: str = ""
-    bare: bool = False
+    has_no_mentions: bool = False
 
 
 def excerpt(text: str, length: int = 24) -> str:

@@ -1,4 +1,4 @@
-"""What callers hand to the pipelines, made uniform: texts, marked texts, dicts with offsets."""
+"""Parses the inputs of the pipelines: texts, marked texts, dicts with offsets."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class EmbeddingRequest:
     candidates: list[str]
 
 
-def embedding_request(
+def parse_embedding_request(
     value: Any, source_key: str = SOURCE_KEY, candidates_key: str = CANDIDATES_KEY
 ) -> EmbeddingRequest:
     """Read the input of the sentence-embedding pipeline.
@@ -57,19 +57,21 @@ def embedding_request(
         sources, candidates = _items(value[source_key]), _items(value.get(candidates_key))
     else:
         sources, candidates = _items(value), []
-    for place, text in enumerate(candidates):
+    for position, text in enumerate(candidates):
         if not isinstance(text, str):
-            raise InputTypeError(f"{candidates_key}[{place}] must be a text, not {type(text).__name__}")
-    return EmbeddingRequest([_source(item, f"{source_key}[{place}]") for place, item in enumerate(sources)], candidates)
+            raise InputTypeError(f"{candidates_key}[{position}] must be a text, not {type(text).__name__}")
+    return EmbeddingRequest(
+        [_parse_source(item, f"{source_key}[{row}]") for row, item in enumerate(sources)], candidates
+    )
 
 
-def linking_document(value: Any, *, unmarked: bool = False) -> Document:
+def parse_linking_document(value: Any, *, unmarked: bool = False) -> Document:
     """Read one input of the entity-linking pipeline.
 
     Args:
         value: A text with a marked mention, a `Mention`, a `Document`, or a dict with ``text`` and one or many
             mentions, in the forms that `modelscope_plugin.data.parsing.parse_document` reads.
-        unmarked: Whether a text without any mention will do.
+        unmarked: Whether a text without any mention is accepted.
 
     Returns:
         The text and its mentions.
@@ -113,10 +115,10 @@ def _items(value: Any) -> list[Any]:
     raise InputTypeError(f"a text or a list of texts is needed, not {type(value).__name__}")
 
 
-def _source(item: Any, place: str) -> SourceText:
+def _parse_source(item: Any, name: str) -> SourceText:
     try:
         if isinstance(item, Mapping):
-            document = linking_document(item)
+            document = parse_linking_document(item)
             if len(document.mentions) != 1:
                 raise InputError(f"{len(document.mentions)} mentions in one source; give one item for each")
             return document.mentions[0]
@@ -125,7 +127,7 @@ def _source(item: Any, place: str) -> SourceText:
         if isinstance(item, Mention):
             return item
     except InputTypeError as error:
-        raise InputTypeError(f"{place}: {error}") from None
+        raise InputTypeError(f"{name}: {error}") from None
     except InputError as error:
-        raise InputError(f"{place}: {error}") from None
-    raise InputTypeError(f"{place} must be a text, a Mention or a dict with offsets, not {type(item).__name__}")
+        raise InputError(f"{name}: {error}") from None
+    raise InputTypeError(f"{name} must be a text, a Mention or a dict with offsets, not {type(item).__name__}")

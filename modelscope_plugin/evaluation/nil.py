@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modelscope_plugin.data.golds import with_all_golds
+from modelscope_plugin.data.golds import merge_golds
 from modelscope_plugin.data.records import Mention
 from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.linking.nil import NilRule, fit_nil_rule, ranking_features
@@ -118,7 +118,7 @@ def fit_nil(
         InputError: If there are not both kinds of mentions, or the precision is reached nowhere.
     """
     index.check_model(encoder.fingerprint, encoder.name)
-    given = [mention for mention in with_all_golds(mentions) if mention.entity_ids or mention.nil is not None]
+    given = [mention for mention in merge_golds(mentions) if mention.entity_ids or mention.nil is not None]
     retriever = Retriever(index, retrieval)
     vectors = None
     if retriever.needs_vectors:

@@ -10,7 +10,7 @@ from modelscope.preprocessors.builder import PREPROCESSORS
 from modelscope.utils.constant import Fields, ModeKeys
 
 from modelscope_plugin.config.metainfo import Preprocessors
-from modelscope_plugin.data.requests import CANDIDATES_KEY, SOURCE_KEY, EmbeddingRequest, embedding_request
+from modelscope_plugin.data.requests import CANDIDATES_KEY, SOURCE_KEY, EmbeddingRequest, parse_embedding_request
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.checkpoint_files import load_entity_tokenizer
 from modelscope_plugin.modelscope_adapter.registration import registers
@@ -61,14 +61,14 @@ class EntityEmbeddingPreprocessor(Preprocessor):
             self.tokenizer.entity_prefix = bod
 
     def request(self, data: Any) -> EmbeddingRequest:
-        """Read the input of the pipeline; see `embedding_request`."""
-        return embedding_request(data, self.first_sequence, self.second_sequence)
+        """Read the input of the pipeline; see `parse_embedding_request`."""
+        return parse_embedding_request(data, self.first_sequence, self.second_sequence)
 
     def __call__(self, data: Any, **kwargs: Any) -> dict[str, dict[str, torch.Tensor] | None]:
         """Tokenise source sentences and the sentences to compare.
 
         Args:
-            data: As for `embedding_request`.
+            data: As for `parse_embedding_request`.
             **kwargs: Accepted for the sake of callers of the built-in preprocessor, and not used: padding
                 goes to the longest text, truncation to the window.
 

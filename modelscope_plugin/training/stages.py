@@ -20,7 +20,7 @@ from transformers import set_seed
 from modelscope_plugin.config.configuration import default_configuration, merged
 from modelscope_plugin.config.training_settings import MiningSettings, TrainingSettings
 from modelscope_plugin.data.checksum import Checksum
-from modelscope_plugin.data.golds import with_all_golds
+from modelscope_plugin.data.golds import merge_golds
 from modelscope_plugin.data.kb_mentions import mentions_of_entity
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.data.views import ViewSettings
@@ -120,10 +120,10 @@ class Stages:
         settings, folder = self._settings, self._folder
         self._workers.on_main(lambda: folder.check(resume))
         encoder = self._prepared(self._base)
-        given = with_all_golds(mentions)
+        given = merge_golds(mentions)
         self._golds = {one for mention in given for one in mention.entity_ids}
         if settings.kb_mentions:
-            given += with_all_golds(
+            given += merge_golds(
                 mention
                 for entity in self._entities()
                 for mention in mentions_of_entity(entity, settings.kb_mentions, settings.seed)

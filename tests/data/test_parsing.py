@@ -301,4 +301,4 @@ def test_parse_document_refuses_negatives_that_are_no_ids(negatives: Any) -> Non
     ],
 )
 def test_empty_list_says_that_there_is_no_mention(spans: dict[str, object], bare: bool) -> None:
-    assert parse_document({"text": "大鹏很好笑"} | spans).bare is bare
+    assert parse_document({"text": "大鹏很好笑"} | spans).has_no_mentions is bare

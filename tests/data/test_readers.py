@@ -109,10 +109,14 @@ def test_read_entities_reads_gb18030(tmp_path: Path) -> None:
     assert list(read_entities(path, encoding="gb18030")) == [Entity("1", "黄山")]
 
 
-def test_read_entities_reads_a_table_with_a_long_description(tmp_path: Path) -> None:
-    description = "很长的介绍" * 40_000
-    path = text_file(tmp_path / "kb.csv", "id,name,description", f"1,黄山,{description}")
-    assert next(read_entities(path)).description == description
+def test_read_entities_names_the_line_of_a_field_that_is_too_long(tmp_path: Path) -> None:
+    limit = csv.field_size_limit()
+    path = text_file(tmp_path / "kb.csv", "id,name", f"1,{'山' * limit}", f"2,{'山' * (limit + 1)}")
+    entities = read_entities(path)
+    assert len(next(entities).name) == limit
+    with pytest.raises(DataFileError, match=rf"kb\.csv:3: broken row .*more than {limit:,} characters"):
+        next(entities)
+    assert csv.field_size_limit() == limit
 
 
 @pytest.mark.parametrize("header", ["id,name,facts", "subject_id,subject,data"])

@@ -79,7 +79,7 @@ def with_detected(document: Document, detector: Detector) -> Document:
         InputError: If a span lies outside the text.
         InputTypeError: If the detector gives something else.
     """
-    if document.mentions or document.bare or not document.text.strip():
+    if document.mentions or document.has_no_mentions or not document.text.strip():
         return document
     spans = [_span(span) for span in _listed(detector(document.text))]
     kept: list[tuple[int, int]] = []

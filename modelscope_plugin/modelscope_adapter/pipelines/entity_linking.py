@@ -12,7 +12,7 @@ from modelscope.pipelines.builder import PIPELINES
 
 from modelscope_plugin.config.metainfo import Pipelines, Tasks
 from modelscope_plugin.data.records import Document
-from modelscope_plugin.data.requests import linking_document
+from modelscope_plugin.data.requests import parse_linking_document
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.linking.detection.detectors import Detector
 from modelscope_plugin.linking.linker import DEFAULT_TOP_K, EntityLinker, configured, find_index
@@ -76,7 +76,7 @@ class EntityLinkingPipeline(EntityPipeline):
     def preprocess(self, inputs: list[Any]) -> list[Document]:
         """Read a list of inputs."""
         unmarked = self.linker.detector is not None
-        return read_each(inputs, partial(linking_document, unmarked=unmarked))
+        return read_each(inputs, partial(parse_linking_document, unmarked=unmarked))
 
     def forward(
         self, inputs: list[Document], *, batch_size: int | None, top_k: int | None = None
