@@ -29,7 +29,7 @@ from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.evaluation.evaluation import evaluate, score_rankings
 from modelscope_plugin.evaluation.name_matching import NameMatcher
 from modelscope_plugin.modeling.model_folder import write_model_folder
-from modelscope_plugin.modeling.scratch import write_random_bert
+from modelscope_plugin.modeling.random_model import write_random_bert
 from modelscope_plugin.modeling.tokenization import declare_markers
 from modelscope_plugin.retrieval import EntityIndex
 

@@ -20,7 +20,7 @@ from hypothesis import settings
 from modelscope_plugin.config.configuration import default_configuration
 from modelscope_plugin.data import Entity, Mention
 from modelscope_plugin.encoding import EntityEncoder
-from modelscope_plugin.modeling.scratch import write_random_bert
+from modelscope_plugin.modeling.random_model import write_random_bert
 from modelscope_plugin.retrieval import EntityIndex
 from modelscope_plugin.retrieval.building import build_index
 

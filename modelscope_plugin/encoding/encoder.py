@@ -86,7 +86,7 @@ class EntityEncoder:
                 first use and kept in the model folder.
             dtype: Arithmetic of the torch backend: ``float32``, or ``float16`` or ``bfloat16`` for GPUs.
             compile: Whether the torch backend uses ``torch.compile``, which pays for long jobs on a GPU.
-            **settings: ``emb_pooler_type`` and ``normalize``, in place of what configuration.json says.
+            **settings: ``emb_pooler_type`` and ``normalize``, instead of what configuration.json says.
 
         Returns:
             The encoder, ready to encode.

@@ -1,4 +1,4 @@
-"""The folder of a trained model: weights, tokenizer, configuration.json."""
+"""Writes the folder of a trained model: weights, tokenizer, configuration.json."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from modelscope_plugin.modeling.tokenization import EntityTokenizer
 from modelscope_plugin.storage.files import update_folder, write_json
 
 INDEX_FOLDER = "index"
-"""Sub-folder of a published model with a ready index of a knowledge base."""
+"""Sub-folder of a published model with the index of a knowledge base."""
 
 
 def write_model_folder(
@@ -21,15 +21,14 @@ def write_model_folder(
     tokenizer: EntityTokenizer,
     configuration: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a folder that goes straight into ``pipeline(Tasks.sentence_embedding, ...)``.
+    """Write a model folder that ``pipeline(Tasks.sentence_embedding, ...)`` opens.
 
     Args:
         folder: The folder; files in it are replaced one by one. Use
             `modelscope_plugin.storage.files.replace_folder` to replace a folder as a whole.
         model: The dual encoder.
         tokenizer: Its tokenizer with window and prefixes.
-        configuration: What configuration.json says beside the model and the window; by default what the shipped one
-            does.
+        configuration: Content of configuration.json apart from model and window; by default that of the shipped one.
     """
     prefixes = {"boq": tokenizer.mention_prefix, "bod": tokenizer.entity_prefix}
     own = {

@@ -188,9 +188,9 @@ def _make_draft(path: Path) -> Iterator[Path]:
                 with suppress(OSError):  # a file system without locks; no draft is taken for stale there
                     # Shared, because a network file system gives a reader no other lock.
                     fcntl.flock(descriptor, fcntl.LOCK_SH)
-                # Before it was locked, another process may have taken it for stale.
-                if not draft.exists():
-                    continue
+            # Before it was locked, another process may have taken it for stale.
+            if not draft.exists():
+                continue
             try:
                 yield draft
             finally:

@@ -175,7 +175,7 @@ def _read_shard(file: Path, shape: tuple[int, int]) -> Vectors | None:
         vectors: Vectors = np.load(file)
         if vectors.shape == shape and vectors.dtype == np.float32 and np.isfinite(vectors).all():
             return vectors
-        reason = f"{vectors.dtype} of shape {vectors.shape}, or NaN or infinity, in place of float32 of shape {shape}"
+        reason = f"{vectors.dtype} of shape {vectors.shape}, or NaN or infinity, instead of float32 of shape {shape}"
     except Exception as error:  # of damaged bytes numpy raises whatever its parser does
         reason = str(error)
     logger.warning("%s is damaged (%s); it is encoded again", file, reason)

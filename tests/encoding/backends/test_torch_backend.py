@@ -12,7 +12,7 @@ from modelscope_plugin.data import entity_text
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.encoding.backends import torch_backend
 from modelscope_plugin.encoding.backends.packed_linear import PackedLinear, can_pack, pack_linears
-from modelscope_plugin.modeling.scratch import write_random_bert
+from modelscope_plugin.modeling.random_model import write_random_bert
 
 
 @pytest.fixture
