@@ -62,7 +62,7 @@ def parse_marked_text(text: str) -> Mention | None:
 
 
 def _join(left: str, right: str) -> str:
-    """What stands between two pieces once the marker between them is gone."""
+    """Return what separates two pieces once the marker between them is removed: a space or nothing."""
     spaced = left[-1:].isspace() or right[:1].isspace()
     last, first = left.rstrip()[-1:], right.lstrip()[:1]
     return " " if spaced and (_is_spaced_script(last) or last in _STOPS) and _is_spaced_script(first) else ""

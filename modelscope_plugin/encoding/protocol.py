@@ -1,4 +1,4 @@
-"""What retrieval, linking and evaluation need of an encoder."""
+"""The encoder that retrieval, linking, evaluation and training call: one small protocol."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Encoder(Protocol):
 
     @property
     def name(self) -> str:
-        """Where the model came from, a folder or a hub id; an index remembers it."""
+        """Folder or hub id of the model; an index remembers it."""
 
     @property
     def fingerprint(self) -> str:
-        """Digest of all that decides the vectors; vectors of equal fingerprints can be compared."""
+        """Digest of the model; only vectors of equal fingerprints can be compared."""
 
     @property
     def dimension(self) -> int:
@@ -35,16 +35,7 @@ class Encoder(Protocol):
         batch_size: int | None = None,
         show_progress_bar: bool | None = False,
     ) -> Vectors:
-        """Encode mentions: `Mention` objects, texts with a marked mention, or plain texts.
-
-        Args:
-            mentions: The mentions.
-            batch_size: Texts in one forward pass; by default as many as suit the device and their length.
-            show_progress_bar: True, False, or None for a bar on a terminal only.
-
-        Returns:
-            Vectors (n, dim), rows in input order.
-        """
+        """Encode mentions into vectors (n, dim), rows in input order; see `EntityEncoder.encode_query`."""
 
     def encode_document(
         self,
@@ -53,4 +44,4 @@ class Encoder(Protocol):
         batch_size: int | None = None,
         show_progress_bar: bool | None = False,
     ) -> Vectors:
-        """Encode entities: `Entity` objects or entity texts; arguments and result as for `encode_query`."""
+        """Encode entities into vectors (n, dim), rows in input order; see `EntityEncoder.encode_document`."""

@@ -63,7 +63,7 @@ class EntityTokenizer:
 
     @property
     def has_markers(self) -> bool:
-        """Whether both markers are in the vocabulary."""
+        """True if both markers are in the vocabulary."""
         vocabulary = self.tokenizer.get_vocab()
         return MENTION_START in vocabulary and MENTION_END in vocabulary
 

@@ -388,3 +388,18 @@ def test_update_folder_replaces_files_of_the_same_name_and_keeps_the_others(fold
     assert sorted(os.listdir(folder / "inner")) == ["kept.txt", "new.txt"]
     assert (folder / "old.txt").read_text() == "new"
     assert (folder / "inner" / "new.txt").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def test_a_draft_that_another_process_takes_for_stale_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mkdir: Callable[..., None] = os.mkdir
+
+    def make_and_remove(path: Path, *mode: int) -> None:
+        mkdir(path, *mode)  # raises for the parent, which exists
+        monkeypatch.setattr(os, "mkdir", mkdir)
+        remove_stale_drafts(tmp_path / "a.json")
+
+    monkeypatch.setattr(os, "mkdir", make_and_remove)
+    write_json(tmp_path / "a.json", 1)
+    assert os.listdir(tmp_path) == ["a.json"]

@@ -1,4 +1,4 @@
-"""What computes vectors from token ids: one small protocol."""
+"""Computation of vectors from token ids: one small protocol."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def _is_shard(path: Path) -> bool:
 
 
 def _key(item: Item) -> Any:
-    """What of an item decides its vector."""
+    """Return the part of an item that decides its vector."""
     if isinstance(item, Mention):
         return item.text, item.start, item.end
     return entity_text(item) if isinstance(item, Entity) else item

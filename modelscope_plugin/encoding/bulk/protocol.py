@@ -1,4 +1,4 @@
-"""What encodes a whole knowledge base: one small protocol, behind which each engine is a file in this folder."""
+"""Encoding of many texts in resumable shards: one small protocol; each engine is a file in this folder."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.types import Side, Vectors
 
 Item: TypeAlias = str | Mention | Entity
-"""What is encoded."""
+"""A text, mention or entity to encode."""
 
 
 class Shard(NamedTuple):
