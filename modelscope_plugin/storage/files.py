@@ -118,7 +118,7 @@ def remove_stale_drafts(path: Path) -> None:
 
 
 def draft_target(path: Path) -> Path | None:
-    """The path that a draft is written for; None if ``path`` does not have the name of a draft."""
+    """Return the path that a draft is written for; None if ``path`` does not have the name of a draft."""
     match = _SIBLING.fullmatch(path.name)
     return path.with_name(match["target"]) if match and match["kind"] == _DRAFT else None
 
@@ -217,17 +217,22 @@ def _finish(draft: Path) -> None:
     permissions = draft.stat().st_mode & 0o777
     for folder, _, names in os.walk(draft, topdown=False):
         for path in (os.path.join(folder, name) for name in names):
-            mode = os.lstat(path).st_mode
-            if stat.S_ISREG(mode):
+            if stat.S_ISREG(os.lstat(path).st_mode):
                 # Some libraries write through temporary files that only their owner can read.
-                os.chmod(path, stat.S_IMODE(mode) | permissions & 0o666)
+                _add_permissions(path, permissions & 0o666)
                 descriptor = os.open(path, os.O_RDWR)
                 try:
                     os.fsync(descriptor)
                 finally:
                     os.close(descriptor)
-        os.chmod(folder, stat.S_IMODE(os.stat(folder).st_mode) | permissions)
+        _add_permissions(folder, permissions)
         _flush_folder(Path(folder))
+
+
+def _add_permissions(path: str, permissions: int) -> None:
+    mode = stat.S_IMODE(os.stat(path).st_mode)
+    if permissions & ~mode:  # not every file system can change them
+        os.chmod(path, mode | permissions)
 
 
 def _flush_folder(path: Path) -> None:
@@ -276,7 +281,7 @@ def _new_sibling(path: Path, kind: str) -> Path:
 
 
 def _siblings(path: Path, kind: str) -> list[Path]:
-    """The drafts of a path, or its earlier folders."""
+    """List the drafts of a path, or the folders that were renamed aside for it."""
     with os.scandir(path.parent) as entries:
         matches = ((entry, _SIBLING.fullmatch(entry.name)) for entry in entries)
         return [
