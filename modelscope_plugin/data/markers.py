@@ -52,7 +52,7 @@ def parse_marked_text(text: str) -> Mention | None:
     left, _, rest = text.partition(MENTION_START)
     surface, found, right = rest.partition(MENTION_END)
     if not found:
-        raise InputError(f"{MENTION_END} stands before {MENTION_START} in {excerpt(text)}; put {MENTION_START} first")
+        raise InputError(f"{MENTION_END} is before {MENTION_START} in {excerpt(text)}; put {MENTION_START} first")
     if not surface.strip():
         raise InputError(f"nothing between {MENTION_START} and {MENTION_END} in {excerpt(text)}; a mention needs text")
     before, after = _join(left, surface), _join(surface, right)

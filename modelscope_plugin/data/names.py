@@ -25,7 +25,7 @@ def normalized_name(name: str) -> str:
     for _ in range(2):
         name = unicodedata.normalize("NFKC", name).casefold()
     name = unicodedata.normalize("NFKC", name)
-    # What stood apart, an accent from its letter for one, can belong together once what was between is gone.
+    # Removing what was between two characters can bring together an accent and its letter, for example.
     return unicodedata.normalize("NFKC", name.translate(_character_table())) or "".join(name.split())
 
 

@@ -110,8 +110,8 @@ def _span(text: str, span: Mapping[str, Any]) -> tuple[int, int]:
         )
     if surface is not None and text[start:end] != surface:
         raise InputError(
-            f"mention {surface!r} does not stand at offset {start} of {excerpt(text)}, "
-            f"{text[start : start + len(surface)]!r} does; offsets count characters from 0"
+            f"mention {surface!r} is not at offset {start} of {excerpt(text)}, where "
+            f"{text[start : start + len(surface)]!r} is; offsets count characters from 0"
         )
     return start, end
 

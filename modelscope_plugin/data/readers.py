@@ -38,7 +38,7 @@ def read_entities(path: str | Path, *, encoding: str = "utf-8") -> Iterator[Enti
         The entities in file order.
 
     Raises:
-        DataFileError: If a line is broken, an id is missing or stands twice, or there is no entity.
+        DataFileError: If a line is broken, an id is missing or occurs twice, or there is no entity.
         MissingFileError: If there is no such file.
     """
     seen: dict[str, int] = {}
@@ -46,7 +46,7 @@ def read_entities(path: str | Path, *, encoding: str = "utf-8") -> Iterator[Enti
     for number, entity in _parse_records(path, encoding, parse_entity, missing):
         first = seen.setdefault(entity.id, number)
         if first != number:
-            raise DataFileError(f"{path}:{number}: id {entity.id!r} stands already in line {first}; ids must be unique")
+            raise DataFileError(f"{path}:{number}: id {entity.id!r} is already in line {first}; ids must be unique")
         yield entity
 
 

@@ -22,7 +22,7 @@ class Entity:
         facts: (predicate, object) pairs.
 
     Raises:
-        InputTypeError: If id, name or description is no string, or aliases or types are one string.
+        InputTypeError: If id, name or description is not a string, or aliases or types are one string.
     """
 
     id: str
@@ -64,7 +64,7 @@ class Mention:
         negatives: Hard negatives for training: ids of entities that look right and are not.
 
     Raises:
-        InputTypeError: If the text is no string or an offset no integer.
+        InputTypeError: If the text is not a string or an offset not an integer.
         InputError: If the offsets lie outside the text or the span holds nothing but white space.
     """
 

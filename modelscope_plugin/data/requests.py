@@ -38,7 +38,7 @@ def parse_embedding_request(
     Args:
         value: A dict with source sentences and, optionally, sentences to compare; each a list, or one
             item. Sources are texts (with markers or without), `Mention` objects or dicts with a text and
-            offsets. A bare text or mention stands for a dict with that one source.
+            offsets. A text or mention alone is read as a dict with that one source.
         source_key: Key of the source sentences.
         candidates_key: Key of the sentences to compare.
 
@@ -78,7 +78,7 @@ def parse_linking_document(value: Any, *, unmarked: bool = False) -> Document:
 
     Raises:
         InputTypeError: If the input has the wrong type.
-        InputError: If there is no mention in a bare text, or offsets or markers are not usable.
+        InputError: If there is no mention in a text without offsets, or offsets or markers are not usable.
     """
     if isinstance(value, Document):
         return value

@@ -24,7 +24,7 @@ from modelscope_plugin.modeling.pooling import check_pooler_type, needs_all_stat
 from modelscope_plugin.types import Side
 
 ENTITY_TOWER_FOLDER = "entity_tower"
-"""Sub-folder of a model folder with the second tower; the mention tower stands at the top."""
+"""Sub-folder of a model folder with the second tower; the mention tower is in the model folder itself."""
 
 
 class DualEncoder(nn.Module):
