@@ -68,6 +68,7 @@ setup(
         "numpy>=2.0.2",
         "scipy>=1.15",
         "safetensors>=0.4.3",
+        "filelock>=3.30",
         "opencc>=1.4",
         "tqdm>=4.66.3",
         "pyyaml>=6",
@@ -82,6 +83,7 @@ setup(
         "tensorboard": [TENSORBOARD],
         "test": [
             "pytest>=8",
+            "pytest-xdist>=3.5",
             "hypothesis>=6.100",
             AHO_CORASICK,
             LANGCHAIN,

@@ -50,12 +50,12 @@ def open_source(args: argparse.Namespace) -> tuple[EntityEncoder, EntityIndex]:
     if source == "kb" and args.model is None:
         raise UsageError("--model is needed with --kb")
     from modelscope_plugin.encoding.encoder import EntityEncoder
-    from modelscope_plugin.linking.linker import open_index
+    from modelscope_plugin.linking.linker import load_model_and_index
     from modelscope_plugin.retrieval.building import build_index
 
     if source == "index":
         # No linker: it would refuse a damaged rule that is to be fitted again.
-        return open_index(args.model, args.index, **loading(args))
+        return load_model_and_index(args.model, args.index, **loading(args))
     encoder = EntityEncoder.from_pretrained(args.model, **loading(args))
     entities = read_entities(args.kb, encoding=args.encoding)
     return encoder, build_index(encoder, entities, views=view_settings(encoder.name), batch_size=args.batch_size)

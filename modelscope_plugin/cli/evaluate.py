@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> None:
 
         fit_fusion(encoder, index, mentions, batch_size=args.batch_size)
     if args.fit_nil:
-        from modelscope_plugin.evaluation.nil import fit_nil
+        from modelscope_plugin.evaluation.fitting.nil import fit_nil
 
         fit_nil(encoder, index, mentions, retrieval=retrieval, precision=args.nil_precision, batch_size=args.batch_size)
     if args.fit_fusion or args.fit_nil:

@@ -1,13 +1,13 @@
-"""Parses the inputs of the pipelines: texts, marked texts, dicts with offsets."""
+"""Reads the inputs of the two pipelines: texts, marked texts, dicts with offsets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from modelscope_plugin.data.markers import parse_marked_text
-from modelscope_plugin.data.parsing import parse_document
+from modelscope_plugin.data.parsing import parse_document, to_python
 from modelscope_plugin.data.records import Document, Mention, excerpt
 from modelscope_plugin.errors import InputError, InputTypeError
 
@@ -15,6 +15,8 @@ SOURCE_KEY = "source_sentence"
 CANDIDATES_KEY = "sentences_to_compare"
 
 SourceText: TypeAlias = str | Mention
+
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -37,8 +39,8 @@ def parse_embedding_request(
 
     Args:
         value: A dict with source sentences and, optionally, sentences to compare; each a list, or one
-            item. Sources are texts (with markers or without), `Mention` objects or dicts with a text and
-            offsets. A text or mention alone is read as a dict with that one source.
+            item; a numpy array is a list. Sources are texts (with markers or without), `Mention` objects or dicts
+            with a text and offsets. A bare text or mention stands for a dict with that one source.
         source_key: Key of the source sentences.
         candidates_key: Key of the sentences to compare.
 
@@ -54,14 +56,14 @@ def parse_embedding_request(
         if unknown or source_key not in value:
             reason = f"unknown key {unknown[0]!r}" if unknown else f"no {source_key!r}"
             raise InputTypeError(f"{reason} in the input; it takes {source_key!r} and {candidates_key!r}")
-        sources, candidates = _items(value[source_key]), _items(value.get(candidates_key))
+        sources, candidates = _as_list(value[source_key]), _as_list(value.get(candidates_key))
     else:
-        sources, candidates = _items(value), []
+        sources, candidates = _as_list(value), []
     for position, text in enumerate(candidates):
         if not isinstance(text, str):
             raise InputTypeError(f"{candidates_key}[{position}] must be a text, not {type(text).__name__}")
     return EmbeddingRequest(
-        [_parse_source(item, f"{source_key}[{row}]") for row, item in enumerate(sources)], candidates
+        [_parse_source(item, f"{source_key}[{position}]") for position, item in enumerate(sources)], candidates
     )
 
 
@@ -71,15 +73,16 @@ def parse_linking_document(value: Any, *, unmarked: bool = False) -> Document:
     Args:
         value: A text with a marked mention, a `Mention`, a `Document`, or a dict with ``text`` and one or many
             mentions, in the forms that `modelscope_plugin.data.parsing.parse_document` reads.
-        unmarked: Whether a text without any mention is accepted.
+        unmarked: Whether a text may have no mention.
 
     Returns:
         The text and its mentions.
 
     Raises:
         InputTypeError: If the input has the wrong type.
-        InputError: If there is no mention in a text without offsets, or offsets or markers are not usable.
+        InputError: If there is no mention in a bare text, or offsets or markers are not usable.
     """
+    value = to_python(value)
     if isinstance(value, Document):
         return value
     if isinstance(value, Mention):
@@ -103,19 +106,43 @@ def parse_linking_document(value: Any, *, unmarked: bool = False) -> Document:
     raise InputTypeError(f"a text or a dict is needed, not {type(value).__name__}")
 
 
-def _items(value: Any) -> list[Any]:
+def read_inputs(inputs: list[Any], read: Callable[[Any], _Read]) -> list[_Read]:
+    """Read a list of inputs of a pipeline.
+
+    Args:
+        inputs: The inputs.
+        read: Reads one of them; raises `InputError` if it cannot be used.
+
+    Returns:
+        What was read, in input order.
+
+    Raises:
+        InputError: If an input cannot be used; one of several is named by its position.
+    """
+    results = []
+    for position, value in enumerate(inputs):
+        try:
+            results.append(read(value))
+        except InputError as error:
+            if len(inputs) == 1:
+                raise
+            raise type(error)(f"input {position}: {error}") from None
+    return results
+
+
+def _as_list(value: Any) -> list[Any]:
+    """Return a list as it is, one item as a list of one, None as an empty list."""
+    value = to_python(value)
     if value is None:
         return []
     if isinstance(value, str | Mention | Mapping):
         return [value]
-    if hasattr(value, "tolist"):  # a numpy array
-        value = value.tolist()
-    if isinstance(value, Sequence):
-        return list(value)
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        return [to_python(item) for item in value]
     raise InputTypeError(f"a text or a list of texts is needed, not {type(value).__name__}")
 
 
-def _parse_source(item: Any, name: str) -> SourceText:
+def _parse_source(item: Any, key: str) -> SourceText:
     try:
         if isinstance(item, Mapping):
             document = parse_linking_document(item)
@@ -126,8 +153,6 @@ def _parse_source(item: Any, name: str) -> SourceText:
             return parse_marked_text(item) or item
         if isinstance(item, Mention):
             return item
-    except InputTypeError as error:
-        raise InputTypeError(f"{name}: {error}") from None
     except InputError as error:
-        raise InputError(f"{name}: {error}") from None
-    raise InputTypeError(f"{name} must be a text, a Mention or a dict with offsets, not {type(item).__name__}")
+        raise type(error)(f"{key}: {error}") from None
+    raise InputTypeError(f"{key} must be a text, a Mention or a dict with offsets, not {type(item).__name__}")

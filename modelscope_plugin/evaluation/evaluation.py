@@ -13,7 +13,7 @@ from modelscope_plugin.data.records import Mention
 from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.evaluation.nil import NilFigures, judge_rankings
-from modelscope_plugin.evaluation.recall import first_hit, mean_reciprocal_rank, recall_at_k
+from modelscope_plugin.evaluation.recall import find_first_hit, mean_reciprocal_rank, recall_at_k
 from modelscope_plugin.linking.nil import NilRule
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 from modelscope_plugin.retrieval.retriever import Retriever
@@ -186,7 +186,9 @@ def score_rankings(
     """
     ks = check_ks(ks)
     known = set(entity_ids)
-    hits = [first_hit(found[: max(ks)], mention.entity_ids) for found, mention in zip(rankings, mentions, strict=True)]
+    hits = [
+        find_first_hit(found[: max(ks)], mention.entity_ids) for found, mention in zip(rankings, mentions, strict=True)
+    ]
     parts = {"single_gold": [len(mention.entity_ids) == 1 for mention in mentions]}
     if seen is not None:
         met = set(seen)

@@ -118,9 +118,9 @@ def remove_stale_drafts(path: Path) -> None:
 
 
 def draft_target(path: Path) -> Path | None:
-    """Return the path that a draft is written for; None if ``path`` does not have the name of a draft."""
+    """Return the path that a draft, or a folder renamed aside, belongs to; None if ``path`` has no such name."""
     match = _SIBLING.fullmatch(path.name)
-    return path.with_name(match["target"]) if match and match["kind"] == _DRAFT else None
+    return path.with_name(match["target"]) if match else None
 
 
 def check_output_folder(path: Path, record: str) -> None:

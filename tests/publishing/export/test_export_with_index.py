@@ -74,5 +74,5 @@ def test_output_that_holds_the_index_is_refused(model_folder: Path, published: P
 
 
 def test_model_without_an_index_says_what_is_missing(model_folder: Path) -> None:
-    with pytest.raises(InputError, match=r"no index, and .* brings none along; give index=FOLDER"):
+    with pytest.raises(InputError, match=r"no index is given, and there is none in .*; give index=FOLDER"):
         EntityLinker.from_pretrained(model_folder)

@@ -22,17 +22,17 @@ from modelscope_plugin.errors import InputError, PluginError
 
 _T = TypeVar("_T")
 
-# The others wait while the first process mines and evaluates, which takes hours for a large knowledge base.
-_PATIENCE = timedelta(days=2)
+# The others wait while the main process mines and evaluates, which takes hours for a large knowledge base.
+_TIMEOUT = timedelta(days=2)
 
 
-class Workers:
+class ProcessGroup:
     """This process among those that train together.
 
     Args:
-        rank: Which of them this process is.
-        size: How many there are.
-        device: Where this process computes.
+        rank: The number of this process, from 0; process 0 is the main one.
+        size: How many processes there are.
+        device: The device on which this process computes.
     """
 
     def __init__(self, rank: int, size: int, device: torch.device) -> None:
@@ -51,18 +51,18 @@ class Workers:
             logger.log(level, message, *values)
 
     def share(self, total: int) -> range:
-        """The places of ``total`` texts that this process encodes; every n-th, so that lengths spread evenly."""
+        """Positions of the texts that this process encodes; every n-th, so that lengths spread evenly."""
         return range(self.rank, total, self.size)
 
-    def gather(self, vectors: torch.Tensor, total: int) -> torch.Tensor:
-        """Put the shares of all processes together.
+    def gather_vectors(self, vectors: torch.Tensor, total: int) -> torch.Tensor:
+        """Put the vectors of all processes together.
 
         Args:
-            vectors: What this process has, float32 (len(share), dim), without a graph.
+            vectors: Those of this process's `share`, float32 (len(share), dim), without a graph.
             total: How many there are in all.
 
         Returns:
-            All vectors (total, dim), in the order of the places.
+            All vectors (total, dim), in the order of the texts.
         """
         if self.size == 1:
             return vectors
@@ -89,14 +89,15 @@ class Workers:
         for gradient, summed in zip(gradients, parts, strict=True):
             gradient.copy_(summed.view_as(gradient))
 
-    def on_main(self, action: Callable[[], _T]) -> _T:
-        """Let the main process do something, and give its result, or its error, to all.
+    def run_on_main(self, action: Callable[[], _T]) -> _T:
+        """Run an action on the main process alone, and give its result, or its error, to all.
 
         Args:
-            action: What to do; it raises nothing but a `PluginError` where all processes are to go on together.
+            action: What to run. A `PluginError` is raised on every process; any other error on the main process
+                alone, while the others wait until they are stopped.
 
         Returns:
-            What the action gave.
+            The result of the action, which has to be picklable.
         """
         if self.size == 1:
             return action()
@@ -112,8 +113,12 @@ class Workers:
         result: _T = outcome[0]
         return result
 
-    def collect(self, value: _T) -> list[_T]:
-        """What every process has as ``value``, by rank, on every process."""
+    def wait(self) -> None:
+        """Wait until every process has come to this point."""
+        self.run_on_main(lambda: None)
+
+    def gather_objects(self, value: _T) -> list[_T]:
+        """Give every process the values of all, by rank."""
         if self.size == 1:
             return [value]
         values: list[_T] = [value] * self.size
@@ -122,7 +127,7 @@ class Workers:
 
 
 @contextmanager
-def joined_workers(device: str | None) -> Iterator[Workers]:
+def join_process_group(device: str | None) -> Iterator[ProcessGroup]:
     """Join the processes that ``torchrun`` has started, if it has.
 
     Args:
@@ -136,25 +141,25 @@ def joined_workers(device: str | None) -> Iterator[Workers]:
     """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     if size == 1:
-        place = choose_device(device)
-        if place.type == "cuda" and place.index:
-            torch.cuda.set_device(place)
-        yield Workers(0, 1, place)
+        own = choose_device(device)
+        if own.type == "cuda" and own.index:
+            torch.cuda.set_device(own)
+        yield ProcessGroup(0, 1, own)
         return
-    place = choose_device(device.partition(":")[0] if device else None)
-    if place.type == "cuda":
+    own = choose_device(device.partition(":")[0] if device else None)
+    if own.type == "cuda":
         local = int(os.environ.get("LOCAL_RANK", "0"))
         if local >= torch.cuda.device_count():
             raise InputError(
                 f"{size} processes, but process {local} finds {torch.cuda.device_count()} GPUs; start one per GPU"
             )
-        place = torch.device("cuda", local)
-        torch.cuda.set_device(place)
-    joined = distributed.is_initialized()
-    if not joined:
-        distributed.init_process_group("nccl" if place.type == "cuda" else "gloo", timeout=_PATIENCE)
+        own = torch.device("cuda", local)
+        torch.cuda.set_device(own)
+    has_joined = distributed.is_initialized()
+    if not has_joined:
+        distributed.init_process_group("nccl" if own.type == "cuda" else "gloo", timeout=_TIMEOUT)
     try:
-        yield Workers(rank, size, place)
+        yield ProcessGroup(rank, size, own)
     finally:
-        if not joined:
+        if not has_joined:
             distributed.destroy_process_group()

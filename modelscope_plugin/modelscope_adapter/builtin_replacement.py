@@ -1,10 +1,10 @@
-"""Stands in for ModelScope's built-in BERT sentence embedding where that cannot run.
+"""Replaces ModelScope's built-in BERT sentence embedding if that cannot be imported.
 
 With transformers 5 the built-in BERT model cannot be imported, so folders whose configuration.json says
 ``bert`` and ``sentence-embedding`` do not load. ModelScope imports this module when it looks for one of these
-names. Where the built-in model can be imported, it stays. Where it cannot, BERT folders get this package's
-model, preprocessor and pipeline; folders of other models (the names ``sentence-embedding`` of pipeline and
-preprocessor are shared) keep the built-in ones.
+names. If the built-in model can be imported, nothing is replaced. Otherwise BERT folders get this package's
+model, preprocessor and pipeline; folders of other models, which share the name ``sentence-embedding`` of pipeline and
+preprocessor, keep the built-in ones.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ def _is_bert(model: Any) -> bool:
     return (read_configuration(folder).get("model") or {}).get("type") == _BERT if isinstance(folder, str) else False
 
 
-def _builtin_model_runs() -> bool:
+def _has_builtin_model() -> bool:
     try:
         importlib.import_module("modelscope.models.nlp.bert.sentence_embedding")
     except (ImportError, AttributeError):
@@ -42,7 +42,7 @@ def _builtin_model_runs() -> bool:
     return True
 
 
-def _stand_in() -> None:
+def _replace_builtin() -> None:
     # Importing the built-in modules registers them; then each name gets a choice by model.
     from modelscope.pipelines.nlp.sentence_embedding_pipeline import SentenceEmbeddingPipeline
     from modelscope.preprocessors.nlp.sentence_embedding_preprocessor import SentenceEmbeddingTransformersPreprocessor
@@ -68,8 +68,8 @@ def _stand_in() -> None:
     PREPROCESSORS.register_module(Fields.nlp, module_name=_NAME, module_cls=PreprocessorByModel, force=True)
 
 
-if _builtin_model_runs():
+if _has_builtin_model():
     importlib.import_module("modelscope.pipelines.nlp.sentence_embedding_pipeline")
     importlib.import_module("modelscope.preprocessors.nlp.sentence_embedding_preprocessor")
 else:
-    _stand_in()
+    _replace_builtin()
