@@ -22,7 +22,7 @@ import torch
 from common import write_results
 
 from modelscope_plugin.encoding import EntityEncoder
-from modelscope_plugin.modeling.scratch import write_random_bert
+from modelscope_plugin.modeling.random_model import write_random_bert
 from modelscope_plugin.training.batches import Batch
 from modelscope_plugin.training.gradients import GradientComputer
 from modelscope_plugin.training.losses import contrastive_loss

@@ -1,4 +1,4 @@
-"""Checks of single values, each with an error that names the value and what would be right."""
+"""Checks of single values, whose errors name the value and what would be right."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_integer(name: str, value: Any, *, least: int | None = None, most: int 
         most: The largest value allowed.
 
     Raises:
-        InputTypeError: If it is no integer; True and False are none.
+        InputTypeError: If it is not an integer; True and False are not.
         InputError: If it is out of its range.
     """
     try:
@@ -54,7 +54,7 @@ def check_number(
         below: What the value must be smaller than.
 
     Raises:
-        InputTypeError: If it is no number; True and False are none.
+        InputTypeError: If it is not a number; True and False are not.
         InputError: If it is not finite or out of its range.
     """
     try:
@@ -76,7 +76,7 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
     """Return a value that is one of the choices.
 
     Raises:
-        InputError: If it is none of them; the error lists them.
+        InputError: If it is not one of them; the error lists them.
     """
     known = tuple(choices)
     if not isinstance(value, str) or value not in known:

@@ -67,7 +67,7 @@ def write_mentions(path: Path, mentions: list[Mention] = MENTIONS) -> Path:
 @pytest.fixture(scope="session")
 def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of random weights whose vocabulary has the markers; no configuration.json."""
-    from modelscope_plugin.modeling.scratch import write_random_bert
+    from modelscope_plugin.modeling.random_model import write_random_bert
 
     folder = tmp_path_factory.mktemp("base")
     texts = [m.text for m in MENTIONS] + [VOCABULARY_TEXT]

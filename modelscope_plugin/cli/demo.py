@@ -102,7 +102,7 @@ def _train(folder: Path, entities: list[Any], device: str | None, say: Callable[
     from modelscope_plugin.config.configuration import default_configuration
     from modelscope_plugin.config.training_settings import read_training_settings
     from modelscope_plugin.data import entity_text
-    from modelscope_plugin.modeling.scratch import write_random_bert
+    from modelscope_plugin.modeling.random_model import write_random_bert
     from modelscope_plugin.training.training import train
 
     mentions = list(read_mentions(sample_file("train")))

@@ -17,7 +17,7 @@ from modelscope_plugin.progress import progress_bar
 from modelscope_plugin.storage.files import replace_file
 
 if TYPE_CHECKING:
-    from modelscope_plugin.encoding.bulk.local import EncodingJob
+    from modelscope_plugin.encoding.bulk.protocol import BulkEncoder
 
 _EXAMPLES = """\
 examples:
@@ -60,19 +60,20 @@ def run(args: argparse.Namespace) -> None:
     total = sum(1 for _ in items())
     if not total:
         raise InputError(f"no {args.side} in {args.file}")
-    from modelscope_plugin.encoding.bulk.local import EncodingJob
+    from modelscope_plugin.encoding.bulk.local import LocalBulkEncoder
 
     with tempfile.TemporaryDirectory() as scratch:
         shards = arguments.get_shards_folder(args.out) if args.out else Path(scratch)
-        with EncodingJob(args.model, shards, processes=args.processes, **arguments.get_loading_options(args)) as job:
-            _encode(args, job, items(), total)
-        job.remove()
+        options = arguments.get_loading_options(args)
+        with LocalBulkEncoder(args.model, shards, processes=args.processes, **options) as bulk_encoder:
+            _encode(args, bulk_encoder, items(), total)
+        bulk_encoder.remove_shards()
 
 
-def _encode(args: argparse.Namespace, job: EncodingJob, items: Iterable[Any], total: int) -> None:
+def _encode(args: argparse.Namespace, bulk_encoder: BulkEncoder, items: Iterable[Any], total: int) -> None:
     from numpy.lib.format import open_memmap
 
-    shape = (total, job.encoder.dimension)
+    shape = (total, bulk_encoder.encoder.dimension)
     done = found = 0
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(progress_bar(total, "Encoding", args.side))
@@ -80,14 +81,14 @@ def _encode(args: argparse.Namespace, job: EncodingJob, items: Iterable[Any], to
         if args.out:
             draft = stack.enter_context(replace_file(Path(args.out)))
             vectors = open_memmap(draft, mode="w+", dtype="float32", shape=shape)
-        for shard in job.shards(args.side, items, batch_size=args.batch_size):
+        for shard in bulk_encoder.encode_shards(args.side, items, batch_size=args.batch_size):
             if vectors is not None:
                 vectors[done : done + len(shard.items)] = shard.vectors
             if args.json:
                 for vector in shard.vectors:
                     print_json(vector.tolist())
             done += len(shard.items)
-            found += len(shard.items) if shard.was_there else 0
+            found += len(shard.items) if shard.is_reused else 0
             bar.update(len(shard.items))
         if vectors is not None:
             vectors.flush()

@@ -112,7 +112,7 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _build_or_extend(args: argparse.Namespace, index: Any) -> Any:
-    from modelscope_plugin.encoding.bulk.local import EncodingJob
+    from modelscope_plugin.encoding.bulk.local import LocalBulkEncoder
     from modelscope_plugin.retrieval.building import build_index, tune_index
     from modelscope_plugin.retrieval.dense.faiss.tuning import check_choices
 
@@ -122,21 +122,27 @@ def _build_or_extend(args: argparse.Namespace, index: Any) -> Any:
     mentions = list(read_mentions(args.queries, encoding=args.encoding)) if args.queries else None
     options = arguments.get_loading_options(args)
     options["max_length"] = args.max_length or (index.max_length if index is not None else None)
-    with EncodingJob(
-        args.model or index.model, arguments.get_shards_folder(args.out), processes=args.processes, **options
-    ) as job:
+    model, shards = args.model or index.model, arguments.get_shards_folder(args.out)
+    with LocalBulkEncoder(model, shards, processes=args.processes, **options) as bulk_encoder:
+        encoder = bulk_encoder.encoder
         views, new = None, index is None
         if new:
-            check_choices(args.search or "auto", args.truncate_dim, job.encoder.dimension)
-            configuration = arguments.read_model_configuration(job.encoder.name)
+            check_choices(args.search or "auto", args.truncate_dim, encoder.dimension)
+            configuration = arguments.read_model_configuration(encoder.name)
             views = ViewSettings.from_configuration(configuration, **arguments.get_given_settings(args, ViewSettings))
         index = build_index(
-            job.encoder, entities(), index=index, views=views, batch_size=args.batch_size, job=job, total=total
+            encoder,
+            entities(),
+            index=index,
+            views=views,
+            batch_size=args.batch_size,
+            bulk_encoder=bulk_encoder,
+            total=total,
         )
         if new:
             chosen = {name: getattr(args, name) for name in ("search", "precision", "truncate_dim")}
             chosen = {name: value for name, value in chosen.items() if value is not None}
-            tune_index(job.encoder, index, mentions, batch_size=args.batch_size, **chosen)
+            tune_index(encoder, index, mentions, batch_size=args.batch_size, **chosen)
         index.save(args.out)
-        job.remove()
+        bulk_encoder.remove_shards()
     return index

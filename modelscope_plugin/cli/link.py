@@ -58,9 +58,9 @@ def run(args: argparse.Namespace) -> None:
         args.file = "-"
     source = arguments.require_one_of(args, "file", "text")
     if source == "text":
-        from modelscope_plugin.data.requests import linking_document
+        from modelscope_plugin.data.requests import parse_linking_document
 
-        documents: Iterable[Document] = [linking_document(text, unmarked=args.detect) for text in args.text]
+        documents: Iterable[Document] = [parse_linking_document(text, unmarked=args.detect) for text in args.text]
     else:
         documents = read_documents(args.file, encoding=args.encoding, unmarked=args.detect)
     from modelscope_plugin.linking.linker import EntityLinker

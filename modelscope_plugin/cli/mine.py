@@ -9,7 +9,7 @@ from typing import Any
 from modelscope_plugin.cli import arguments
 from modelscope_plugin.cli.output import print_json
 from modelscope_plugin.config.training_settings import MiningSettings
-from modelscope_plugin.data.golds import with_all_golds
+from modelscope_plugin.data.golds import merge_golds
 from modelscope_plugin.data.readers import read_mentions
 from modelscope_plugin.storage.files import check_output_file
 
@@ -36,7 +36,7 @@ def register(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
     check_output_file(args.out, *(path for path in (args.file, args.kb) if path))
-    mentions = with_all_golds(read_mentions(args.file, encoding=args.encoding))
+    mentions = merge_golds(read_mentions(args.file, encoding=args.encoding))
     encoder, index = arguments.open_index_or_kb(args)
     from modelscope_plugin.training.mining import mine_negatives, write_negatives
 

@@ -1,4 +1,4 @@
-"""One record of a file, already a dict, to entities and mentions: the CCKS forms and our own."""
+"""Parses one record of a file, a dict, as an entity or as a text: the CCKS forms and our own."""
 
 from __future__ import annotations
 
@@ -55,11 +55,11 @@ def parse_document(record: Mapping[str, Any]) -> Document:
             (a list of ``start``, ``end`` and optionally ``mention``, ``entity_ids`` or ``entity_id``), or these
             fields beside the text for one mention, or markers in the text. ``NIL`` and ``NIL_Type`` as an
             entity id say that the knowledge base lacks the entity. ``negatives`` beside them are hard
-            negatives: ids, or objects with an ``id``. Spans that stand several times are merged into one
+            negatives: ids, or objects with an ``id``. Spans that occur several times are merged into one
             mention with several gold entities.
 
     Returns:
-        The text and its mentions; an empty list of them says that there is none (`Document.bare`).
+        The text and its mentions; an empty list of them says that there is none (`Document.has_no_mentions`).
 
     Raises:
         InputError: If the text is missing, or offsets do not fit the text or the mention.
@@ -91,7 +91,7 @@ def parse_document(record: Mapping[str, Any]) -> Document:
             negatives = known.negatives + negatives
         negatives = tuple(one for one in dict.fromkeys(negatives) if one not in ids)
         merged[start, end] = Mention(text, start, end, ids, None if ids else nil, text_id, negatives)
-    return Document(text, tuple(merged.values()), text_id, bare=not merged)
+    return Document(text, tuple(merged.values()), text_id, has_no_mentions=not merged)
 
 
 def _span(text: str, span: Mapping[str, Any]) -> tuple[int, int]:
@@ -110,8 +110,8 @@ def _span(text: str, span: Mapping[str, Any]) -> tuple[int, int]:
         )
     if surface is not None and text[start:end] != surface:
         raise InputError(
-            f"mention {surface!r} does not stand at offset {start} of {excerpt(text)}, "
-            f"{text[start : start + len(surface)]!r} does; offsets count characters from 0"
+            f"mention {surface!r} is not at offset {start} of {excerpt(text)}, where "
+            f"{text[start : start + len(surface)]!r} is; offsets count characters from 0"
         )
     return start, end
 

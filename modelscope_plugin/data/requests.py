@@ -32,7 +32,7 @@ class EmbeddingRequest:
     candidates: list[str]
 
 
-def embedding_request(
+def parse_embedding_request(
     value: Any, source_key: str = SOURCE_KEY, candidates_key: str = CANDIDATES_KEY
 ) -> EmbeddingRequest:
     """Read the input of the sentence-embedding pipeline.
@@ -63,11 +63,11 @@ def embedding_request(
         if not isinstance(text, str):
             raise InputTypeError(f"{candidates_key}[{position}] must be a text, not {type(text).__name__}")
     return EmbeddingRequest(
-        [_read_source(item, f"{source_key}[{position}]") for position, item in enumerate(sources)], candidates
+        [_parse_source(item, f"{source_key}[{position}]") for position, item in enumerate(sources)], candidates
     )
 
 
-def linking_document(value: Any, *, unmarked: bool = False) -> Document:
+def parse_linking_document(value: Any, *, unmarked: bool = False) -> Document:
     """Read one input of the entity-linking pipeline.
 
     Args:
@@ -142,10 +142,10 @@ def _as_list(value: Any) -> list[Any]:
     raise InputTypeError(f"a text or a list of texts is needed, not {type(value).__name__}")
 
 
-def _read_source(item: Any, key: str) -> SourceText:
+def _parse_source(item: Any, key: str) -> SourceText:
     try:
         if isinstance(item, Mapping):
-            document = linking_document(item)
+            document = parse_linking_document(item)
             if len(document.mentions) != 1:
                 raise InputError(f"{len(document.mentions)} mentions in one source; give one item for each")
             return document.mentions[0]

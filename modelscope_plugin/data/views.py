@@ -1,4 +1,4 @@
-"""An entity written as several texts, its views (Ma et al. 2021, MuVER): the whole, and its name with each part."""
+"""Views of an entity (Ma et al. 2021, MuVER): the whole entity, and its name with each part, as texts."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _LONG_NAME = 64
 
 @dataclass(frozen=True)
 class ViewSettings(Settings):
-    """As how many texts an entity is written; read from a configuration, as many as in training.
+    """The number of texts that an entity is written as; read from a configuration, as many as in training.
 
     Attributes:
         max_views: Views of an entity at most, the whole among them, before merging; 1 for the whole alone. An
@@ -60,7 +60,7 @@ class ViewSettings(Settings):
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What an entity's views are made of.
+    """The parts of an entity that its views are made of.
 
     Attributes:
         texts: Its sentences and facts in order, or runs of them; at most ``max_views - 1``, none of them empty.
@@ -87,8 +87,8 @@ def entity_views(entity: Entity, max_views: int) -> list[str]:
 
 
 def view_spans(parts: int) -> list[tuple[int, int]]:
-    """The views of an entity with so many parts, as spans of them; the first is the whole."""
-    return [WHOLE, *((place, place + 1) for place in range(parts))]
+    """Return the views of an entity with ``parts`` parts as spans of them; the first is the whole entity."""
+    return [WHOLE, *((part, part + 1) for part in range(parts))]
 
 
 def view_text(entity: Entity, parts: Sequence[str], span: tuple[int, int]) -> str:
@@ -104,7 +104,7 @@ def view_text(entity: Entity, parts: Sequence[str], span: tuple[int, int]) -> st
     """
     if span == WHOLE:
         return entity_text(entity)
-    return f"{entity.name.strip()[:_LONG_NAME]}; {_joined(parts[slice(*span)])}"[:MAX_CHARACTERS]
+    return f"{entity.name.strip()[:_LONG_NAME]}; {_join(parts[slice(*span)])}"[:MAX_CHARACTERS]
 
 
 def entity_parts(entity: Entity, max_views: int) -> Parts:
@@ -124,10 +124,10 @@ def entity_parts(entity: Entity, max_views: int) -> Parts:
     length = 0
     for part in _parts(entity, limit):
         if length >= limit:
-            return Parts(_grouped(parts, most), True)
+            return Parts(_group(parts, most), True)
         parts.append(part)
         length += len(part) + 2
-    return Parts(_grouped(parts, most), False)
+    return Parts(_group(parts, most), False)
 
 
 def _parts(entity: Entity, limit: int) -> Iterator[str]:
@@ -148,13 +148,13 @@ def _sentences(text: str) -> Iterator[str]:
         start = end
 
 
-def _grouped(parts: list[str], most: int) -> tuple[str, ...]:
-    """At most so many runs of neighbouring parts, of numbers that differ by one at most."""
+def _group(parts: list[str], most: int) -> tuple[str, ...]:
+    """Join neighbouring parts into at most ``most`` runs, whose numbers of parts differ by at most one."""
     groups = min(most, len(parts))
     return tuple(
-        _joined(parts[len(parts) * place // groups : len(parts) * (place + 1) // groups]) for place in range(groups)
+        _join(parts[len(parts) * group // groups : len(parts) * (group + 1) // groups]) for group in range(groups)
     )
 
 
-def _joined(parts: Sequence[str]) -> str:
+def _join(parts: Sequence[str]) -> str:
     return "".join(part + (" " if part.endswith(_ENDS) else "； ") for part in parts[:-1]) + "".join(parts[-1:])

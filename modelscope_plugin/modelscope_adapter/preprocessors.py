@@ -11,7 +11,7 @@ from modelscope.utils.constant import Fields, ModeKeys
 
 from modelscope_plugin.checks import check_integer
 from modelscope_plugin.config.metainfo import Preprocessors
-from modelscope_plugin.data.requests import CANDIDATES_KEY, SOURCE_KEY, EmbeddingRequest, embedding_request
+from modelscope_plugin.data.requests import CANDIDATES_KEY, SOURCE_KEY, EmbeddingRequest, parse_embedding_request
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.checkpoint_files import load_entity_tokenizer
 from modelscope_plugin.modelscope_adapter.registration import register_class
@@ -65,14 +65,14 @@ class EntityEmbeddingPreprocessor(Preprocessor):
             self.tokenizer.entity_prefix = bod
 
     def read_request(self, data: Any) -> EmbeddingRequest:
-        """Read the input of the pipeline; see `embedding_request`."""
-        return embedding_request(data, self.first_sequence, self.second_sequence)
+        """Read the input of the pipeline; see `parse_embedding_request`."""
+        return parse_embedding_request(data, self.first_sequence, self.second_sequence)
 
     def __call__(self, data: Any, **kwargs: Any) -> dict[str, dict[str, torch.Tensor] | None]:
         """Tokenise source sentences and the sentences to compare.
 
         Args:
-            data: As for `embedding_request`.
+            data: As for `parse_embedding_request`.
             **kwargs: Accepted because the built-in preprocessor takes more; not used: texts are padded to the longest
                 and truncated to the window.
 

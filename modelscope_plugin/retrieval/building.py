@@ -12,8 +12,9 @@ import numpy as np
 from modelscope_plugin.data.kb_mentions import mentions_of_entity
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.data.views import ViewSettings
-from modelscope_plugin.encoding.bulk.local import EncodingJob
-from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.encoding.bulk.protocol import BulkEncoder
+from modelscope_plugin.encoding.encoder import iterate_documents
+from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.errors import IndexMismatchError
 from modelscope_plugin.progress import progress_bar
 from modelscope_plugin.retrieval.dense.faiss.tuning import Tuning, chosen_kind
@@ -26,13 +27,13 @@ _QUERIES = 1000
 
 
 def build_index(
-    encoder: EntityEncoder,
+    encoder: Encoder,
     entities: Iterable[Entity],
     *,
     index: EntityIndex | None = None,
     views: ViewSettings | None = None,
     batch_size: int | None = None,
-    job: EncodingJob | None = None,
+    bulk_encoder: BulkEncoder | None = None,
     total: int | None = None,
     show_progress_bar: bool | None = None,
 ) -> EntityIndex:
@@ -44,8 +45,7 @@ def build_index(
         index: The index to add to; by default a new one.
         views: How many vectors an entity gets; by default as many as in ``index``, in a new one each one.
         batch_size: Texts in one forward pass; by default as many as suit the device.
-        job: Encodes in shards that survive an interruption, by several processes where it has them; its model is
-            that of ``encoder``.
+        bulk_encoder: Encodes in shards that survive an interruption; its model is that of ``encoder``.
         total: Number of entities where it is known, for the progress bar.
         show_progress_bar: True, False, or None for a bar on a terminal only.
 
@@ -55,7 +55,7 @@ def build_index(
     Raises:
         IndexMismatchError: If ``index`` was built with another model, another window or other views.
     """
-    max_length = encoder.tokenizer.max_length
+    max_length = encoder.max_length
     if index is None:
         index = EntityIndex(encoder.dimension, encoder.fingerprint, encoder.name, max_length, views)
     index.check_model(encoder.fingerprint, encoder.name)
@@ -71,7 +71,8 @@ def build_index(
     index.model = encoder.name or index.model
     with progress_bar(total, "Indexing", "entity", show_progress_bar) as bar:
         if settings.max_views > 1:
-            encode = partial(encoder.encode_document if job is None else partial(_encoded, job), batch_size=batch_size)
+            encode_texts = encoder.encode_document if bulk_encoder is None else partial(_encode_texts, bulk_encoder)
+            encode = partial(encode_texts, batch_size=batch_size)
             started, count = time.monotonic(), 0
             for chunk, vectors, places in iterate_views(entities, settings, encode):
                 index.add(chunk, vectors, places)
@@ -79,23 +80,24 @@ def build_index(
                 bar.update(len(chunk))
             index.seconds_per_view = (time.monotonic() - started) / count if count else None
             return index
-        if job is None:
-            chunks = encoder.iterate_documents(entities, batch_size=batch_size)
+        if bulk_encoder is None:
+            chunks = iterate_documents(encoder, entities, batch_size=batch_size)
         else:
-            chunks = ((shard.items, shard.vectors) for shard in job.shards("entity", entities, batch_size=batch_size))
+            shards = bulk_encoder.encode_shards("entity", entities, batch_size=batch_size)
+            chunks = ((shard.items, shard.vectors) for shard in shards)
         for chunk, vectors in chunks:
             index.add(chunk, vectors)
             bar.update(len(chunk))
     return index
 
 
-def _encoded(job: EncodingJob, texts: Sequence[str], *, batch_size: int | None) -> Vectors:
-    shards = [shard.vectors for shard in job.shards("entity", texts, batch_size=batch_size)]
+def _encode_texts(bulk_encoder: BulkEncoder, texts: Sequence[str], *, batch_size: int | None) -> Vectors:
+    shards = [shard.vectors for shard in bulk_encoder.encode_shards("entity", texts, batch_size=batch_size)]
     return np.concatenate(shards)
 
 
 def tune_index(
-    encoder: EntityEncoder,
+    encoder: Encoder,
     index: EntityIndex,
     mentions: Iterable[Mention] | None = None,
     *,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from modelscope_plugin.checks import check_integer
-from modelscope_plugin.data.identity import unique_ids
+from modelscope_plugin.data.identity import check_unique_ids
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.errors import IndexMismatchError, InputError, NotFiniteError
@@ -114,7 +114,7 @@ class EntityIndex:
             raise InputError(f"{count} {kind} and {len(vectors)} vectors; each needs one")
         if views is not None:
             check_views(views, len(entities))
-        new = [entity.id for entity in unique_ids(entities)]
+        new = [entity.id for entity in check_unique_ids(entities)]
         # First what may refuse the vectors; rows that are there already keep their places.
         self._vectors.index.add(self._vectors.cut(vectors))
         self._lexicon.release()

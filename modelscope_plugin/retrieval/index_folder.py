@@ -14,6 +14,7 @@ from modelscope_plugin.retrieval.dense.views.table import VIEW_FILES, ViewTable
 from modelscope_plugin.retrieval.knowledge_base.entity_store import STORE_FILES, StoredEntities, write_entities
 from modelscope_plugin.retrieval.lexical.lexicon import LEXICON_FILES, Lexicon
 from modelscope_plugin.retrieval.manifest import MANIFEST_FILE, Manifest, check_files, read_manifest, write_manifest
+from modelscope_plugin.storage.files import recover_folder
 
 _FILES = (VECTORS_FILE, *STORE_FILES)
 _OPTIONAL_FILES = (*TUNING_FILES, *LEXICON_FILES, *VIEW_FILES)
@@ -67,6 +68,7 @@ def read_parts(folder: Path, *, verify: bool) -> IndexParts:
         MissingFileError: If there is no index in the folder.
         IndexFolderError: If a file of it is missing or damaged, or was written by a newer version.
     """
+    recover_folder(folder)
     manifest = read_manifest(folder, _FILES, _OPTIONAL_FILES)
     check_files(folder, manifest, unread=() if verify else _LARGE_FILES)
     try:

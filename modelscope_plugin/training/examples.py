@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from modelscope_plugin.data.identity import unique_ids
+from modelscope_plugin.data.identity import check_unique_ids
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.data.views import entity_views
 from modelscope_plugin.errors import TrainingError
@@ -132,7 +132,7 @@ class Examples(Sequence[Example]):
         wanted = golds.union(*(mention.negatives for mention in labelled))
         found: dict[str, int] = {}
         self.entities = EntityTokens(tokenizer, views)
-        stream = (entity for entity in unique_ids(entities) if whole or entity.id in wanted)
+        stream = (entity for entity in check_unique_ids(entities) if whole or entity.id in wanted)
         while chunk := list(islice(stream, max(1, _CHUNK // views))):
             rows = self.entities.add(chunk)
             found |= {entity.id: row for entity, row in zip(chunk, rows, strict=True) if entity.id in wanted}

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelscope_plugin.storage.files import draft_target, recover_folder
 from modelscope_plugin.training.training_state import BEST_WEIGHTS_FILE, CHECKPOINT_FOLDER
 
 RUN_FILE, LOCK_FILE = "run.json", "lock"
@@ -59,7 +60,10 @@ class RunFiles:
         return next((name for name in names if name != LOCK_FILE and not _DRAFT.fullmatch(name)), None)
 
     def remove_drafts(self) -> None:
-        """Remove what a killed process was about to write."""
+        """Remove what a killed process was about to write, and bring back what it was about to replace."""
+        for entry in self._find(_DRAFT):
+            if target := draft_target(entry):
+                recover_folder(target)
         self._remove(self._find(_DRAFT))
 
     def remove_checkpoints(self, stage: int) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelscope_plugin.data.checksum import Checksum
-from modelscope_plugin.data.golds import with_all_golds
+from modelscope_plugin.data.golds import merge_golds
 from modelscope_plugin.data.kb_mentions import mentions_of_entity
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.errors import InputError
@@ -48,10 +48,10 @@ def read_training_data(
         TrainingError: If no mention is usable, or the knowledge base lacks an entity.
     """
     settings = context.settings
-    given = with_all_golds(mentions)
+    given = merge_golds(mentions)
     gold_ids = {one for mention in given for one in mention.entity_ids}
     if settings.kb_mentions:
-        given += with_all_golds(
+        given += merge_golds(
             mention
             for entity in context.read_entities()
             for mention in mentions_of_entity(entity, settings.kb_mentions, settings.seed)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from modelscope_plugin.data.parsing import parse_document, parse_entity
 from modelscope_plugin.data.records import Entity, Mention
-from modelscope_plugin.data.requests import EmbeddingRequest, embedding_request, linking_document
+from modelscope_plugin.data.requests import EmbeddingRequest, parse_embedding_request, parse_linking_document
 from modelscope_plugin.errors import InputError
 
 SENTENCE = "昨晚大鹏在合肥开唱"
@@ -59,7 +59,7 @@ ENTITY_KEYS = (
 @given(DOCUMENTS, st.booleans())
 def test_odd_text_is_read_or_refused(value: dict[str, Any], unmarked: bool) -> None:
     try:
-        document = linking_document(value, unmarked=unmarked)
+        document = parse_linking_document(value, unmarked=unmarked)
     except InputError:
         return
     assert document.text == str(value["text"])
@@ -71,7 +71,7 @@ def test_odd_text_is_read_or_refused(value: dict[str, Any], unmarked: bool) -> N
 )
 def test_odd_request_is_read_or_refused(value: Any) -> None:
     try:
-        request = embedding_request(value)
+        request = parse_embedding_request(value)
     except InputError:
         return
     assert all(isinstance(source, str | Mention) for source in request.sources)
@@ -107,9 +107,9 @@ def test_arrays_of_texts_ids_and_spans_are_lists() -> None:
     }
     assert parse_entity(record) == Entity("5", "大鹏", ("Da", "Peng"), facts=(("类型", "鸟"),))
     value = {"source_sentence": np.array(SENTENCE), "sentences_to_compare": np.array(["甲", "乙"], dtype=object)}
-    assert embedding_request(value) == EmbeddingRequest([SENTENCE], ["甲", "乙"])
+    assert parse_embedding_request(value) == EmbeddingRequest([SENTENCE], ["甲", "乙"])
 
 
 def test_bytes_are_not_taken_for_a_list() -> None:
     with pytest.raises(InputError, match="a text or a list of texts is needed, not bytes"):
-        embedding_request({"source_sentence": b"abc"})
+        parse_embedding_request({"source_sentence": b"abc"})

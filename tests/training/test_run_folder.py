@@ -111,6 +111,15 @@ def test_drafts_of_a_killed_process_are_removed(tmp_path: Path) -> None:
     assert sorted(entry.name for entry in run.path.rglob("*")) == ["lock", "run.json"]
 
 
+def test_a_checkpoint_that_a_killed_process_was_about_to_replace_is_brought_back(tmp_path: Path) -> None:
+    run = _interrupted(tmp_path)
+    checkpoint = run.files.checkpoints(1) / CHECKPOINT_FOLDER
+    checkpoint.with_name(f".{CHECKPOINT_FOLDER}.0123abcd.earlier").mkdir(parents=True)
+    checkpoint.with_name(f".{CHECKPOINT_FOLDER}.4567abcd.part").mkdir()
+    RunFolder(tmp_path / "model").open(IDENTITY)
+    assert list(run.files.checkpoints(1).iterdir()) == [checkpoint]
+
+
 def test_draft_of_the_first_file_does_not_make_the_folder_foreign(tmp_path: Path) -> None:
     folder = tmp_path / "model.training"
     folder.mkdir()

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from modelscope_plugin.checks import check_number
-from modelscope_plugin.data.golds import with_all_golds
+from modelscope_plugin.data.golds import merge_golds
 from modelscope_plugin.data.records import Mention
-from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.linking.nil import NilRule, ranking_features
 from modelscope_plugin.retrieval.entity_index import EntityIndex
@@ -22,7 +22,7 @@ _RIDGE = 1e-3
 
 
 def fit_nil(
-    encoder: EntityEncoder,
+    encoder: Encoder,
     index: EntityIndex,
     mentions: Iterable[Mention],
     *,
@@ -50,7 +50,7 @@ def fit_nil(
         InputError: If NIL mentions or other mentions are missing, or no threshold reaches the precision.
     """
     index.check_model(encoder.fingerprint, encoder.name)
-    labelled = [mention for mention in with_all_golds(mentions) if mention.entity_ids or mention.nil is not None]
+    labelled = [mention for mention in merge_golds(mentions) if mention.entity_ids or mention.nil is not None]
     retriever = Retriever(index, retrieval)
     vectors = None
     if retriever.needs_vectors:

@@ -19,7 +19,8 @@ _BATCH = 256
 def add_mentions(documents: Sequence[Document], detector: Detector) -> list[Document]:
     """Add the mentions that a detector finds to texts that have none.
 
-    Texts that have mentions, that are marked as having none (`Document.bare`), or that are blank stay as they are.
+    Texts that have mentions, that are known to have none (`Document.has_no_mentions`), or that are blank stay as they
+    are.
 
     Args:
         documents: The texts.
@@ -33,7 +34,7 @@ def add_mentions(documents: Sequence[Document], detector: Detector) -> list[Docu
         InputTypeError: If the detector returns anything else than spans for each text.
     """
     added = list(documents)
-    rows = [row for row, one in enumerate(added) if not (one.mentions or one.bare) and one.text.strip()]
+    rows = [row for row, one in enumerate(added) if not (one.mentions or one.has_no_mentions) and one.text.strip()]
     for start in range(0, len(rows), _BATCH):
         batch = rows[start : start + _BATCH]
         texts = [added[row].text for row in batch]

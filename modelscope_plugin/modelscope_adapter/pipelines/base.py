@@ -15,7 +15,8 @@ from modelscope.utils.device import device_placement
 from modelscope.utils.logger import get_logger
 
 from modelscope_plugin.config.configuration import CONFIGURATION_FILE, default_configuration_file
-from modelscope_plugin.encoding.backends.loading import backend_device, open_backend
+from modelscope_plugin.encoding.backends.loading import open_backend
+from modelscope_plugin.encoding.device import choose_device
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputTypeError
 from modelscope_plugin.modeling.location import resolve_model
@@ -77,7 +78,7 @@ class EntityPipeline(Pipeline):
         unknown = sorted(set(kwargs) - _FACTORY_KEYWORDS)
         if unknown:
             logger.warning("%s: not used: %s", type(self).__name__, ", ".join(unknown))
-        device = backend_device(backend, device).type if backend != "torch" else device
+        device = choose_device(device, backend).type if backend != "torch" else device
         if isinstance(model, str | Path):
             model = EntityEmbeddingModel(str(resolve_model(model, model_revision)), device=device)
         if not isinstance(model, EntityEmbeddingModel):

@@ -12,7 +12,7 @@ from modelscope.pipelines.builder import PIPELINES
 
 from modelscope_plugin.config.metainfo import Tasks
 from modelscope_plugin.data.records import Document
-from modelscope_plugin.data.requests import linking_document, read_inputs
+from modelscope_plugin.data.requests import parse_linking_document, read_inputs
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.linking.detection.detectors import DetectorLike
 from modelscope_plugin.linking.linker import DEFAULT_TOP_K, EntityLinker, find_index_folder, read_linking_options
@@ -78,7 +78,7 @@ class EntityLinkingPipeline(EntityPipeline):
     def preprocess(self, inputs: list[Any]) -> list[Document]:
         """Read a list of inputs."""
         has_detector = self.linker.detector is not None
-        return read_inputs(inputs, partial(linking_document, unmarked=has_detector))
+        return read_inputs(inputs, partial(parse_linking_document, unmarked=has_detector))
 
     def forward(
         self, inputs: list[Document], *, batch_size: int | None, top_k: int | None = None

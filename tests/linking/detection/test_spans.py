@@ -75,7 +75,7 @@ def test_mentions_are_in_order_and_apart_and_every_other_span_overlaps_a_longer_
 def test_own_spans_win_and_blank_or_bare_texts_are_not_looked_at() -> None:
     kept = [
         Document(TEXT, (Mention(TEXT, 0, 2),)),
-        Document(TEXT, (), bare=True),
+        Document(TEXT, (), has_no_mentions=True),
         Document(" ", ()),
         Document("", ()),
     ]

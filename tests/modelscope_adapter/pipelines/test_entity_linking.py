@@ -130,7 +130,7 @@ def test_index_of_another_model_raises(model_folder: Path, index_folder: Path, t
         ("没有标记", InputError, "no mention in"),
         ({"text": "没有标记"}, InputError, "no mention in"),
         ({"text": TEXT, "mentions": [{"start": 3, "end": 99}]}, InputError, "lie outside the text"),
-        ({"text": TEXT, "mentions": [{"mention": "苹果", "offset": 3}]}, InputError, "does not stand at offset 3"),
+        ({"text": TEXT, "mentions": [{"mention": "苹果", "offset": 3}]}, InputError, "is not at offset 3"),
         ({"text": TEXT, "mentions": [{"start": 3, "end": 3}]}, InputError, "empty mention"),
         ("[ENT_S]大鹏[ENT_E]和[ENT_S]苹果[ENT_E]", InputError, "mark exactly one mention"),
         (3, InputTypeError, "a text or a dict is needed"),

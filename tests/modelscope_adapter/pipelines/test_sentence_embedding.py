@@ -130,7 +130,7 @@ def test_two_tower_folder_encodes_each_side_with_its_own(base_folder: Path, tmp_
     ("value", "error", "message"),
     [
         ({"source_sentence": ["[ENT_S] a"]}, InputError, r"source_sentence\[0\]: 1 \[ENT_S\] and 0 \[ENT_E\]"),
-        ({"source_sentence": ["a", "[ENT_E]b[ENT_S]"]}, InputError, r"source_sentence\[1\].*stands before"),
+        ({"source_sentence": ["a", "[ENT_E]b[ENT_S]"]}, InputError, r"source_sentence\[1\].*is before"),
         ({"source_sentence": [3]}, InputTypeError, r"source_sentence\[0\] must be a text"),
         ({"source_sentence": ["a"], "sentences_to_compare": [None]}, InputTypeError, r"sentences_to_compare\[0\]"),
         ({"sentences_to_compare": ["a"]}, InputTypeError, "no 'source_sentence'"),

@@ -12,7 +12,7 @@ from modelscope.pipelines import pipeline
 from modelscope_plugin.cli.main import main
 from modelscope_plugin.errors import IndexMismatchError, InputError, MissingFileError
 from modelscope_plugin.linking.linker import EntityLinker
-from modelscope_plugin.modeling.scratch import write_random_bert
+from modelscope_plugin.modeling.random_model import write_random_bert
 from modelscope_plugin.publishing.export.export_model import export_model
 from modelscope_plugin.retrieval import EntityIndex
 

@@ -1,4 +1,4 @@
-"""A small BERT with random weights and a vocabulary of characters, to train from nothing."""
+"""A small BERT with random weights and a vocabulary of characters, to train from scratch."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from transformers import BertConfig, BertModel
 
 from modelscope_plugin.data.markers import MENTION_END, MENTION_START
 from modelscope_plugin.modeling.checkpoint_files import quiet_transformers
+from modelscope_plugin.storage.files import update_folder
 
 _SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", MENTION_START, MENTION_END]
 
@@ -24,19 +25,18 @@ def write_random_bert(
     max_length: int = 128,
     seed: int = 42,
 ) -> None:
-    """Write a checkpoint folder with random weights.
+    """Write a BERT checkpoint with random weights.
 
     Args:
-        folder: An existing folder to write into.
+        folder: Folder to write into.
         texts: Texts whose characters make the vocabulary.
-        vocabulary: Tokens of the vocabulary in place of ``texts``, as in a ``vocab.txt``.
+        vocabulary: Tokens of the vocabulary, as in a ``vocab.txt``, instead of ``texts``.
         hidden_size: Size of the vectors, a multiple of 64.
         layers: Number of transformer layers.
         max_length: Number of positions.
         seed: Seed of the weights.
     """
     tokens = list(vocabulary) if vocabulary is not None else _characters(texts or ())
-    (folder / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
     config = BertConfig(
         vocab_size=len(tokens),
         hidden_size=hidden_size,
@@ -45,9 +45,10 @@ def write_random_bert(
         intermediate_size=4 * hidden_size,
         max_position_embeddings=max_length,
     )
-    with torch.random.fork_rng(devices=[]), quiet_transformers():
+    with update_folder(folder) as draft, torch.random.fork_rng(devices=[]), quiet_transformers():
+        (draft / "vocab.txt").write_text("\n".join(tokens) + "\n", encoding="utf-8")
         torch.manual_seed(seed)
-        BertModel(config, add_pooling_layer=False).save_pretrained(folder)
+        BertModel(config, add_pooling_layer=False).save_pretrained(draft)
 
 
 def _characters(texts: Iterable[str]) -> list[str]:
