@@ -69,20 +69,20 @@ def _demo(folder: Path, model: str | None, device: str | None, say: Any) -> dict
         model = _train(folder, entities, device, say)
     from modelscope_plugin.encoding.encoder import EntityEncoder
     from modelscope_plugin.evaluation.evaluation import score_rankings
-    from modelscope_plugin.evaluation.name_matching import NameMatcher
     from modelscope_plugin.linking.linker import EntityLinker
     from modelscope_plugin.retrieval.building import build_index
+    from modelscope_plugin.retrieval.retriever import Retriever
 
     encoder = EntityEncoder.from_pretrained(model, device=device)
     index = build_index(encoder, entities, total=len(entities))
     index.save(folder / "index")
     linker = EntityLinker(encoder, index)
     found = linker.link(mentions, top_k=max(_KS), show_progress_bar=None)
-    matcher = NameMatcher(entities)
+    by_name = Retriever(index.knowledge_base, "lexical").search(None, [one.surface for one in mentions], max(_KS))
     recall = {
         method: score_rankings(rankings, mentions, index.ids, _KS).recall
         for method, rankings in (
-            ("name matching", [matcher.search(mention.surface, max(_KS)) for mention in mentions]),
+            ("name matching", _ids(by_name)),
             ("dual encoder", _ids(EntityLinker(encoder, index, "dense").link(mentions, top_k=max(_KS)))),
             ("both, names first", _ids(found)),
         )

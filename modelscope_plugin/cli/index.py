@@ -27,7 +27,7 @@ from modelscope_plugin.storage.files import check_output_folder
 
 logger = logging.getLogger(__name__)
 
-# Those of index/tuning.py and index/stored_vectors.py, which import numpy.
+# Those of the vector store, which imports numpy.
 _PRECISIONS = ("float32", "float16", "int8")
 _EXAMPLES = """\
 examples:
@@ -127,10 +127,9 @@ def run(args: argparse.Namespace) -> None:
         index = _add(args, index)
     if args.learn_names:
         index.lexicon.learn(read_mentions(args.learn_names, encoding=args.encoding))
-        if index.fitted:
-            logger.warning(
-                "what was fitted before these names were learnt (%s) is to be fitted again", ", ".join(index.fitted)
-            )
+        if index.fitted.names:
+            fitted = ", ".join(index.fitted.names)
+            logger.warning("what was fitted before these names were learnt (%s) is to be fitted again", fitted)
     renewed = index.renew()
     index.save(args.out)
     if args.json:

@@ -83,7 +83,7 @@ def judge_rankings(
     rankings: Sequence[Ranking], mentions: Sequence[Mention], entity_ids: Sequence[str], rule: NilRule
 ) -> NilFigures | None:
     """Apply a rule to rankings and compare with the labels; see `score_nil`."""
-    features = [ranking_features(ranking, rule.retrieval) for ranking in rankings]
+    features = [ranking_features(ranking) for ranking in rankings]
     said = [one is None or rule.confidence(one) < rule.threshold for one in features]
     best = [entity_ids[ranking.rows[0]] if len(ranking.rows) else None for ranking in rankings]
     return score_nil(said, best, mentions, rule.threshold)
@@ -124,7 +124,7 @@ def fit_nil(
     if retriever.needs_vectors:
         vectors = encoder.encode_query(given, batch_size=batch_size, show_progress_bar=show_progress_bar)
     rankings = retriever.rank(vectors, [mention.surface for mention in given], 1)
-    features = [ranking_features(ranking, retrieval) for ranking in rankings]
+    features = [ranking_features(ranking) for ranking in rankings]
     rule = fit_nil_rule(features, [mention.nil is not None for mention in given], retrieval, precision=precision)
     rule.keep(index)
     return rule

@@ -9,7 +9,7 @@ from modelscope_plugin.evaluation.evaluation import evaluate
 from modelscope_plugin.evaluation.fitting.fusion import fit_fusion
 from modelscope_plugin.evaluation.nil import fit_nil, score_nil
 from modelscope_plugin.linking.nil import NilRule
-from modelscope_plugin.retrieval import EntityIndex, Fusion
+from modelscope_plugin.retrieval import EntityIndex
 
 NIL = [Mention("宋小宝上演", 0, 3, nil="NIL_Person"), Mention("美人鱼登场", 0, 3, nil="NIL_Work")]
 
@@ -53,5 +53,5 @@ def test_fitted_weights_trust_what_finds_the_gold(encoder: EntityEncoder, index:
     fusion = fit_fusion(encoder, index, MENTIONS)
     assert fusion.method == "weighted_sum"
     assert fusion.names > 0
-    assert Fusion.from_record(index.fitted["fusion"]) == fusion
+    assert index.fitted.get_fusion() == fusion
     assert fusion.learned == 0.0
