@@ -11,6 +11,8 @@ from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.errors import IndexFolderError, InputError
 from modelscope_plugin.retrieval import EntityIndex, Fitted, Fusion, Retriever
 from modelscope_plugin.retrieval.dense.faiss import tuning
+from modelscope_plugin.retrieval.dense.faiss.store import FaissStore
+from modelscope_plugin.retrieval.dense.store import VectorStore
 from modelscope_plugin.types import Vectors
 
 ENTITIES, DIMENSION, VIEWS = 900, 16, ViewSettings(max_views=6)
@@ -191,3 +193,42 @@ def test_vectors_that_cannot_be_stored_leave_the_index_as_it_was() -> None:
         index.add([Entity("甲", "别名")], np.float32([[1e30, 0]]))
     assert [entity.name for entity in index] == ["甲", "乙"]
     np.testing.assert_array_equal(index.vectors, [[1, 2], [3, 4]])
+
+
+def _store(ids: list[str], vectors: list[list[float]]) -> FaissStore:
+    store: VectorStore = FaissStore(len(vectors[0]))
+    store.add(ids, np.float32(vectors))
+    assert isinstance(store, FaissStore)
+    return store
+
+
+def test_store_finds_entities_by_their_best_vector_and_orders_ties_by_id() -> None:
+    store = _store(["b", "b", "a", "c", "c"], [[1, 0], [3, 0], [3, 0], [0, 1], [2, 0]])
+    scores, ids = store.search(np.float32([[1, 0], [0, 1]]), 3)
+    assert ids == [["a", "b", "c"], ["c", "a", "b"]]
+    assert scores.tolist() == [[3, 3, 2], [1, 0, 0]]
+    assert store.scores(np.float32([1, 0]), ["c", "b"]).tolist() == [2, 3]
+    assert [store.best_vector(np.float32([1, 0]), one) for one in ("a", "b", "c")] == [0, 1, 1]
+
+
+def test_store_replaces_and_removes_entities_with_all_their_vectors() -> None:
+    store = _store(["b", "b", "a", "c"], [[1, 0], [3, 0], [3, 0], [0, 1]])
+    store.add(["d", "b"], np.float32([[9, 0], [2, 0]]))
+    store.remove(["a"])
+    assert (len(store), store.vectors.tolist()) == (3, [[0, 1], [9, 0], [2, 0]])
+    assert store.search(np.float32([[1, 0]]), 3)[1] == [["d", "b", "c"]]
+
+
+def test_store_refuses_vectors_of_one_entity_that_do_not_follow_each_other() -> None:
+    store = _store(["a"], [[1.0]])
+    with pytest.raises(InputError, match="must follow each other"):
+        store.add(["b", "c", "b"], np.float32([[1], [2], [3]]))
+    assert store.vectors.tolist() == [[1]]
+
+
+def test_index_and_store_share_one_table_of_ids() -> None:
+    index = EntityIndex(1, "指纹")
+    index.add([Entity("a", "甲"), Entity("b", "乙")], np.float32([[1], [2]]))
+    index.add([Entity("a", "甲"), Entity("c", "丙")], np.float32([[3], [4]]))
+    index.remove(["b"])
+    assert index.knowledge_base.id_table is index._parts.store._search.ids  # type: ignore[attr-defined]
