@@ -190,7 +190,7 @@ class EntityIndex:
         Returns:
             Float32 (n,), of each entity that of its best view.
         """
-        return self._parts.store.scores(query, [self.ids[row] for row in rows])
+        return self._parts.store.scores(query, self.knowledge_base.id_table.ids_at(np.asarray(rows).tolist()))
 
     def best_view(self, query: Vectors, row: int) -> str | None:
         """The text of the view of an entity that is nearest to a query, float32 (dim,); None where each has one vector.

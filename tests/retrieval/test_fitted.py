@@ -25,9 +25,7 @@ def test_nothing_fitted_is_an_empty_record() -> None:
 @pytest.mark.parametrize("values", [{"method": "median"}, {"rank_constant": -1.0}, {"more": 1}, [1], "sum"])
 def test_damaged_fusion_is_said_when_it_is_asked_for_and_can_be_fitted_again(values: object) -> None:
     fitted = Fitted.from_record({"fusion": values})
-    with pytest.raises(
-        IndexFolderError, match=r"fitted\.fusion in .* fit it again with: .*--fit-fusion"
-    ):
+    with pytest.raises(IndexFolderError, match=r"fitted\.fusion in .* fit it again with: .*--fit-fusion"):
         fitted.get_fusion()
     assert fitted.to_record() == {"fusion": values}
     assert fitted.with_fusion(Fusion()).get_fusion() == Fusion()

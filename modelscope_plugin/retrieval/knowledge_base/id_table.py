@@ -20,22 +20,31 @@ class IdTable:
 
     def __init__(self, ids: Iterable[str] = ()) -> None:
         self.ids = list(ids)
-        self._rows: dict[str, int] | None = None
+        # At first only those that were looked at: making a dictionary of a million ids takes most of a second.
+        self._rows: dict[str, int] = {}
+        self._has_all_rows = False
         self._successor: tuple[list[str], list[str], IdTable] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __contains__(self, entity_id: object) -> bool:
-        return entity_id in self._row_by_id
+        return entity_id in self._rows or entity_id in self._all_rows()
+
+    def ids_at(self, rows: Sequence[int]) -> list[str]:
+        """The ids of some rows."""
+        found = [self.ids[row] for row in rows]
+        self._rows.update(zip(found, rows, strict=True))
+        return found
 
     def row(self, entity_id: str) -> int:
         """The row of an id; a KeyError where there is none."""
-        return self._row_by_id[entity_id]
+        row = self._rows.get(entity_id)
+        return self._all_rows()[entity_id] if row is None else row
 
     def rows(self, ids: Collection[str]) -> RowIds:
         """The rows of some ids, int64 (n,)."""
-        return np.fromiter(map(self._row_by_id.__getitem__, ids), np.int64, len(ids))
+        return np.fromiter(map(self.row, ids), np.int64, len(ids))
 
     def replace(self, removed: Sequence[str], added: Sequence[str]) -> IdTable:
         """The table without some ids and with others behind the rest.
@@ -49,13 +58,13 @@ class IdTable:
                 gone = set(removed)
                 kept = [one for one in kept if one not in gone]
             table = IdTable([*kept, *added])
-            if self._rows is not None and not removed:  # copying a dictionary is faster than building it
-                table._rows = self._rows | {one: row for row, one in enumerate(added, len(kept))}
+            if not removed:  # copying a dictionary is faster than making it
+                table._rows = self._all_rows() | {one: row for row, one in enumerate(added, len(kept))}
+                table._has_all_rows = True
             self._successor = (*change, table)
         return self._successor[2]
 
-    @property
-    def _row_by_id(self) -> dict[str, int]:
-        if self._rows is None:
-            self._rows = {one: row for row, one in enumerate(self.ids)}
+    def _all_rows(self) -> dict[str, int]:
+        if not self._has_all_rows:
+            self._rows, self._has_all_rows = {one: row for row, one in enumerate(self.ids)}, True
         return self._rows

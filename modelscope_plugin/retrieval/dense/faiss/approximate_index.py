@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.retrieval.dense.faiss.exact_search import FEWEST_FOR_PRODUCT, search_exact
+from modelscope_plugin.retrieval.dense.faiss.exact_search import search_exact
 from modelscope_plugin.retrieval.dense.faiss.kinds import effort_setting, faiss_message, make_faiss_index
 from modelscope_plugin.retrieval.dense.faiss.threads import for_each
 from modelscope_plugin.retrieval.dense.faiss.vector_matrix import VectorMatrix
@@ -169,9 +169,9 @@ class ApproximateIndex:
         import faiss
 
         centers = faiss.downcast_index(self._codes.quantizer) if isinstance(self._codes, faiss.IndexIVF) else None
-        if len(queries) < FEWEST_FOR_PRODUCT or not isinstance(centers, faiss.IndexFlat):
+        if not isinstance(centers, faiss.IndexFlat):
             return np.asarray(self._codes.search(queries, count)[1])
-        # FAISS would compare queries with the centres of the lists one by one.
+        # Comparing the queries with the centres of the lists is exact search, for which FAISS has no good settings.
         matrix = VectorMatrix(centers.d)
         matrix.add(faiss.rev_swig_ptr(centers.get_xb(), centers.ntotal * centers.d).reshape(-1, centers.d))
         scores, lists = search_exact(queries, matrix, min(self.effort, centers.ntotal))

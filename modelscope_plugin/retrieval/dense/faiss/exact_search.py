@@ -10,20 +10,21 @@ from modelscope_plugin.retrieval.dense.faiss.threads import for_each
 from modelscope_plugin.retrieval.dense.faiss.vector_matrix import VectorMatrix
 from modelscope_plugin.types import RowIds, Vectors
 
-FEWEST_FOR_PRODUCT = 16
-"""From so many queries on a matrix product is fastest; FAISS itself goes through the vectors for each query."""
-# Rows multiplied at once, so that their scores stay in the processor's cache; rows and scores kept before the best of
-# them are taken.
-_BLOCK, _ROWS, _SCORES = 2048, 65536, 1 << 22
-# Up to so many queries the product with the vectors on the left is faster.
-_NARROW = 64
+# Rows of a matrix product, and those that a thread takes where there is none: the former are many, since the threads of
+# a product wait for each other at its end.
+_BLOCK, _SHARE = 16384, 2048
+# Rows and scores kept before the best of them are taken.
+_ROWS, _SCORES = 65536, 1 << 22
+# Up to so many queries, each is multiplied with each vector alone; up to so many, a matrix product is faster with the
+# vectors on its left.
+_FEW, _NARROW = 4, 64
 
 
 def search_exact(queries: Vectors, vectors: VectorMatrix, k: int) -> tuple[Vectors, RowIds]:
     """Find the rows of largest dot product.
 
-    FAISS multiplies matrices too, but how large its blocks are is decided for the whole process; here products are made
-    in blocks that suit the number of queries, and FAISS's heaps keep the best.
+    FAISS could do it all, but how large its blocks are is a setting of the whole process. So products are made here, in
+    blocks that suit the number of queries, and FAISS's heaps keep the best.
 
     Args:
         queries: float32 (n, dim).
@@ -35,33 +36,49 @@ def search_exact(queries: Vectors, vectors: VectorMatrix, k: int) -> tuple[Vecto
     """
     import faiss
 
-    count = len(queries)
-    if vectors.precision == "float32" and count < FEWEST_FOR_PRODUCT:
-        return faiss.knn(queries, vectors[:], k, metric=faiss.METRIC_INNER_PRODUCT)
-    best = np.empty((count, k), dtype=np.float32)
-    rows = np.empty((count, k), dtype=np.int64)
+    best = np.empty((len(queries), k), dtype=np.float32)
+    rows = np.empty((len(queries), k), dtype=np.int64)
     if not best.size:
         return best, rows
     heaps: Any = faiss.float_minheap_array_t()
-    heaps.nh, heaps.k, heaps.val, heaps.ids = count, k, faiss.swig_ptr(best), faiss.swig_ptr(rows)
+    heaps.nh, heaps.k, heaps.val, heaps.ids = len(queries), k, faiss.swig_ptr(best), faiss.swig_ptr(rows)
     heaps.heapify()
-    width = min(len(vectors), _ROWS, max(_BLOCK, _SCORES // count))
-    scores = np.empty((count, width), dtype=np.float32)
+    width = min(len(vectors), _ROWS, max(_BLOCK, _SCORES // len(queries)))
+    scores = np.empty((len(queries), width), dtype=np.float32)
     for start in range(0, len(vectors), width):
-        end = min(start + width, len(vectors))
-        for first in range(start, end, _BLOCK):
-            block = vectors[first : min(first + _BLOCK, end)]
-            part = scores[:, first - start : first - start + len(block)]
-            with np.errstate(over="ignore", invalid="ignore"):
-                if count > _NARROW:
-                    np.matmul(queries, block.T, out=part)
-                else:
-                    part[:] = (block @ queries.T).T
+        size = min(width, len(vectors) - start)
+        _multiply(queries, vectors, start, scores[:, :size])
 
         # One query at a time: FAISS's own threads and those of the product would wait for each other.
-        def keep_best(query: int, size: int = end - start, offset: int = start) -> None:
-            heaps.addn(size, faiss.swig_ptr(scores[query]), offset, query, 1)
+        def keep_best(query: int, start: int = start, size: int = size) -> None:
+            heaps.addn(size, faiss.swig_ptr(scores[query]), start, query, 1)
 
-        for_each(keep_best, count)
+        for_each(keep_best, len(queries))
     heaps.reorder()
     return best, rows
+
+
+def _multiply(queries: Vectors, vectors: VectorMatrix, start: int, scores: Vectors) -> None:
+    """Fill in the scores of all queries with the rows from ``start`` on, (n, rows)."""
+    is_few = len(queries) <= _FEW
+    size = _SHARE if is_few else _BLOCK
+
+    def multiply(number: int) -> None:
+        first = number * size
+        part = scores[:, first : first + size]
+        block = vectors[start + first : start + first + part.shape[1]]
+        with np.errstate(over="ignore", invalid="ignore"):
+            if is_few:
+                for query, own in zip(queries, part, strict=True):
+                    np.vecdot(block, query, out=own)
+            elif len(queries) <= _NARROW:
+                part[:] = (block @ queries.T).T
+            else:
+                np.matmul(queries, block.T, out=part)
+
+    blocks = -(-scores.shape[1] // size)
+    if is_few:
+        for_each(multiply, blocks)
+    else:  # the product has threads of its own
+        for number in range(blocks):
+            multiply(number)

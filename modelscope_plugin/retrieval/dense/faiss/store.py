@@ -89,8 +89,7 @@ class FaissStore:
         """Find the nearest entities; see `VectorStore.search`."""
         search = replace(self._search, approximate=None) if exact else self._search
         scores, rows = search.search(self._cut(queries), k)
-        ids = search.ids.ids
-        return scores, [[ids[row] for row in found] for found in rows.tolist()]
+        return scores, [search.ids.ids_at(found) for found in rows.tolist()]
 
     def scores(self, query: Vectors, ids: Collection[str]) -> Vectors:
         """The exact scores of some entities for one query (dim,), float32 (n,)."""

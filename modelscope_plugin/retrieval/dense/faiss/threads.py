@@ -1,4 +1,4 @@
-"""Work on single queries, spread over as many threads as FAISS uses."""
+"""Work on single queries or blocks of vectors, spread over as many threads as FAISS uses."""
 
 from __future__ import annotations
 
@@ -20,5 +20,5 @@ def for_each(work: Callable[[int], None], count: int) -> None:
         work_on(0)
         return
     with ThreadPoolExecutor(threads) as pool:
-        # A block for each thread: single calls are too short to be handed over one by one.
+        # Each thread gets its share at once: single calls are too short to be handed over one by one.
         list(pool.map(work_on, range(threads)))
