@@ -116,7 +116,7 @@ class Lexicon:
 
 
 def _file_state(path: Path) -> tuple[int, int, int] | None:
-    """What tells a file from another of the same path; None where there is none."""
+    """What tells a file from a later one of the same path; None where there is none."""
     try:
         status = path.stat()
     except OSError:

@@ -27,7 +27,7 @@ class EntitySearch:
 
     Attributes:
         vectors: The vectors.
-        owners: Whose they are.
+        owners: Maps each vector to the entity it represents.
         ids: Ids of the entities; equal scores are ordered by id.
         approximate: An approximate index of the vectors; None for exact search.
     """
