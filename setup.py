@@ -57,7 +57,15 @@ setup(
     license_expression="Apache-2.0",
     python_requires=">=3.10",
     packages=find_packages(include=["modelscope_plugin", "modelscope_plugin.*"]),
-    package_data={"modelscope_plugin": ["py.typed", "data/sample/*.jsonl", "data/sample/LICENSE"]},
+    package_data={
+        "modelscope_plugin": [
+            "py.typed",
+            "data/sample/*.jsonl",
+            "data/sample/LICENSE",
+            "publishing/card/templates/*.jinja",
+            "publishing/card/templates/snippets/*.jinja",
+        ]
+    },
     cmdclass={"build_py": BuildWithTopFiles},
     install_requires=[
         "modelscope[framework]>=1.40.2",
@@ -68,9 +76,12 @@ setup(
         "numpy>=2.0.2",
         "scipy>=1.15",
         "safetensors>=0.4.3",
+        "filelock>=3.30",
         "opencc>=1.4",
         "tqdm>=4.66.3",
         "pyyaml>=6",
+        "jinja2>=3.1",
+        "huggingface_hub>=0.34",
         "tabulate[widechars]>=0.9",
     ],
     extras_require={
@@ -82,7 +93,9 @@ setup(
         "tensorboard": [TENSORBOARD],
         "test": [
             "pytest>=8",
+            "pytest-xdist>=3.5",
             "hypothesis>=6.100",
+            "markdown-it-py>=3",
             AHO_CORASICK,
             LANGCHAIN,
             MATPLOTLIB,

@@ -14,7 +14,7 @@ import modelscope_plugin
 from modelscope_plugin.config.configuration import default_configuration
 from modelscope_plugin.data import entity_text, read_entities
 from modelscope_plugin.data.sample import sample_file
-from modelscope_plugin.modeling.scratch import write_random_bert
+from modelscope_plugin.modeling.random_model import write_random_bert
 
 MARKED = "我想买一斤 [ENT_S] 苹果 [ENT_E]"
 

@@ -20,7 +20,7 @@ from common import data_folder, write_results
 
 import modelscope_plugin  # noqa: F401  (registers the trainer)
 from modelscope_plugin.data import Entity, Mention, entity_text, mark_mention, read_entities, read_mentions
-from modelscope_plugin.modeling.scratch import write_random_bert
+from modelscope_plugin.modeling.random_model import write_random_bert
 
 BATCH, MAX_LENGTH = 32, 128
 

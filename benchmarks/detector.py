@@ -71,7 +71,7 @@ def measure(names: Path, written: Path, texts: Path) -> dict[str, Any]:
         seconds = []
         for _ in range(ROUNDS):
             started = time.monotonic()
-            spans = sum(len(detector(part)) for part in parts)
+            spans = sum(map(len, detector.detect(parts)))
             seconds.append(time.monotonic() - started)
         characters = sum(map(len, parts))
         figures[kind] = {

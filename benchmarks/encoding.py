@@ -30,8 +30,9 @@ from common import RESULTS, data_folder, write_results
 
 from modelscope_plugin.data import Entity, entity_text, read_entities, read_mentions
 from modelscope_plugin.encoding import EntityEncoder
+from modelscope_plugin.encoding.encoder import iterate_documents
 from modelscope_plugin.evaluation.evaluation import evaluate
-from modelscope_plugin.modeling.scratch import write_random_bert
+from modelscope_plugin.modeling.random_model import write_random_bert
 from modelscope_plugin.retrieval.building import build_index
 
 LAYERS, HIDDEN = 12, 768
@@ -197,7 +198,7 @@ def stream(folder: Path, model: str, count: int) -> None:
     loaded = resident()
     entities = (Entity(str(at), f"{at} {texts[at % len(texts)][:40]}") for at in range(count))
     done, marks, started = 0, [], time.perf_counter()
-    for chunk, _ in encoder.iterate_documents(entities):
+    for chunk, _ in iterate_documents(encoder, entities):
         done += len(chunk)
         if done >= count * (len(marks) + 1) // 10:
             marks.append(round(resident() - loaded))

@@ -22,11 +22,11 @@ import torch
 from common import write_results
 
 from modelscope_plugin.encoding import EntityEncoder
-from modelscope_plugin.modeling.scratch import write_random_bert
+from modelscope_plugin.modeling.random_model import write_random_bert
 from modelscope_plugin.training.batches import Batch
 from modelscope_plugin.training.gradients import GradientComputer
 from modelscope_plugin.training.losses import contrastive_loss
-from modelscope_plugin.training.workers import Workers
+from modelscope_plugin.training.process_group import ProcessGroup
 
 LENGTH = 128
 CASES = {"plain_32": (32, 0), "plain_256": (256, 0), "cached_1024": (1024, 32)}
@@ -50,8 +50,8 @@ def measure(pairs: int, mini_batch_size: int) -> dict[str, float]:
         encoder = EntityEncoder.from_pretrained(folder, device="cpu", normalize=True)
     encoder.model.train()
     loss = partial(contrastive_loss, temperature=0.05)
-    workers = Workers(0, 1, torch.device("cpu"))
-    computer = partial(GradientComputer, encoder.model, encoder.tokenizer, loss, workers)
+    processes = ProcessGroup(0, 1, torch.device("cpu"))
+    computer = partial(GradientComputer, encoder.model, encoder.tokenizer, loss, processes)
     computer(0, contextlib.nullcontext).backward(batch_of(2), lambda gradient: gradient)
     before, started = peak_mib(), time.monotonic()
     computer(mini_batch_size, contextlib.nullcontext).backward(batch_of(pairs), lambda gradient: gradient)

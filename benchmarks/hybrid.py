@@ -26,11 +26,11 @@ from common import data_folder, write_results
 from two_stage import BATCH, KS, MAX_LENGTH, OURS, write_base
 
 from modelscope_plugin.data import Mention, read_entities, read_mentions
-from modelscope_plugin.data.golds import with_all_golds
+from modelscope_plugin.data.golds import merge_golds
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.evaluation.evaluation import Evaluation, evaluate, score_rankings
 from modelscope_plugin.evaluation.fitting.fusion import fit_fusion
-from modelscope_plugin.evaluation.nil import fit_nil
+from modelscope_plugin.evaluation.fitting.nil import fit_nil
 from modelscope_plugin.retrieval import Fitted
 from modelscope_plugin.retrieval.building import build_index
 from modelscope_plugin.retrieval.lexical import AliasIndex
@@ -62,7 +62,7 @@ def recall(folder: Path, model: Path) -> dict[str, Any]:
     """Recall of every retrieval, with the names of the knowledge base alone and with those learnt from training."""
     encoder = EntityEncoder.from_pretrained(model, device="cpu", max_length=MAX_LENGTH)
     index = build_index(encoder, read_entities(folder / "kb.jsonl"))
-    dev = [mention for mention in with_all_golds(read_mentions(folder / "dev.jsonl")) if mention.entity_ids]
+    dev = [mention for mention in merge_golds(read_mentions(folder / "dev.jsonl")) if mention.entity_ids]
     figures: dict[str, Any] = {"dense": _figures(evaluate(encoder, index, dev, ks=KS))}
     for names in ("names", "names and learned names"):
         if names != "names":

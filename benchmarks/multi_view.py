@@ -20,12 +20,12 @@ import torch
 from common import data_folder, write_results
 
 from modelscope_plugin.config.configuration import default_configuration
-from modelscope_plugin.config.training_settings import training_settings
+from modelscope_plugin.config.training_settings import read_training_settings
 from modelscope_plugin.data import Entity, Mention, read_documents, read_entities
 from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.evaluation.evaluation import evaluate
-from modelscope_plugin.modeling.scratch import write_random_bert
+from modelscope_plugin.modeling.random_model import write_random_bert
 from modelscope_plugin.retrieval.building import build_index
 from modelscope_plugin.training.training import train
 
@@ -61,7 +61,9 @@ def trained(
 ) -> tuple[EntityEncoder, float, float]:
     """A model, the CPU seconds of its training, and its last loss."""
     with tempfile.TemporaryDirectory() as folder:
-        settings = training_settings(default_configuration(), **SETTINGS, seed=seed, views=views, max_epochs=epochs)
+        settings = read_training_settings(
+            default_configuration(), **SETTINGS, seed=seed, views=views, max_epochs=epochs
+        )
         started = time.process_time()
         result = train(base, lambda: entities, mentions, Path(folder, "model"), *settings, device="cpu")
         seconds = time.process_time() - started

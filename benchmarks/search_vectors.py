@@ -25,7 +25,7 @@ from common import data_folder
 
 from modelscope_plugin.data import Entity, Mention, read_entities, read_mentions
 from modelscope_plugin.encoding import EntityEncoder
-from modelscope_plugin.modeling.scratch import write_random_bert
+from modelscope_plugin.modeling.random_model import write_random_bert
 
 LABELLED = ("chip-cdn", "kgclue", "ccks2019-sample")
 SETS = (*LABELLED, "oi-wiki")

@@ -16,7 +16,7 @@ from typing import Any
 
 from common import data_folder, write_results
 
-from modelscope_plugin.modeling.scratch import write_random_bert
+from modelscope_plugin.modeling.random_model import write_random_bert
 
 KS = (1, 4, 16, 64, 128)
 COMMON = {

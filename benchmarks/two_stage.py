@@ -28,7 +28,7 @@ from modelscope_plugin.data import entity_text, mark_mention, read_entities, rea
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.evaluation.evaluation import evaluate, score_rankings
 from modelscope_plugin.modeling.model_folder import write_model_folder
-from modelscope_plugin.modeling.scratch import write_random_bert
+from modelscope_plugin.modeling.random_model import write_random_bert
 from modelscope_plugin.modeling.tokenization import declare_markers
 from modelscope_plugin.retrieval import EntityIndex, KnowledgeBase, Retriever
 
@@ -74,18 +74,22 @@ def write_base(folder: Path, vocabulary: list[str], seed: int) -> None:
 
 def recall(encode_mentions: Any, encode_entities: Any, folder: Path) -> dict[str, dict[int, float]]:
     """Recall of any two encoders over the whole knowledge base, on all dev mentions and on those with one gold."""
+    entities = list(read_entities(folder / "kb.jsonl"))
+    vectors = encode_entities(entities)
 
-    class Encoder:
-        fingerprint, name = "benchmark", "benchmark"
+    class BenchmarkEncoder:
+        name = fingerprint = "benchmark"
+        dimension, max_length = vectors.shape[1], MAX_LENGTH
 
         def encode_query(self, mentions: Any, **_: Any) -> Any:
             return encode_mentions(mentions)
 
-    entities = list(read_entities(folder / "kb.jsonl"))
-    vectors = encode_entities(entities)
+        def encode_document(self, entities: Any, **_: Any) -> Any:
+            return encode_entities(entities)
+
     index = EntityIndex(vectors.shape[1], "benchmark")
     index.add(entities, vectors)
-    result = evaluate(Encoder(), index, read_mentions(folder / "dev.jsonl"), ks=KS)  # type: ignore[arg-type]
+    result = evaluate(BenchmarkEncoder(), index, read_mentions(folder / "dev.jsonl"), ks=KS)
     return {"all": result.recall, "single_gold": result.groups["single_gold"].recall}
 
 

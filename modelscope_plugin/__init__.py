@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from modelscope_plugin.errors import PluginError
     from modelscope_plugin.evaluation.evaluation import evaluate
     from modelscope_plugin.linking.linker import EntityLinker
-    from modelscope_plugin.publishing.export.export import export_model
+    from modelscope_plugin.publishing.export.export_model import export_model
     from modelscope_plugin.publishing.publish import publish_model
     from modelscope_plugin.retrieval import Candidate, EntityIndex
     from modelscope_plugin.retrieval.building import build_index, tune_index
@@ -39,7 +39,7 @@ _PUBLIC = {
     "ViewSettings": "data.views",
     "build_index": "retrieval.building",
     "evaluate": "evaluation.evaluation",
-    "export_model": "publishing.export.export",
+    "export_model": "publishing.export.export_model",
     "publish_model": "publishing.publish",
     "read_documents": "data",
     "read_entities": "data",

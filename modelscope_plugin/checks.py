@@ -1,4 +1,4 @@
-"""Checks of single values, each with an error that names the value and what would be right."""
+"""Checks of single values, whose errors name the value and what would be right."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def check_integer(name: str, value: Any, *, least: int | None = None, most: int 
         most: The largest value allowed.
 
     Raises:
-        InputTypeError: If it is no integer; True and False are none.
+        InputTypeError: If it is not an integer; True and False are not.
         InputError: If it is out of its range.
     """
     try:
@@ -35,7 +35,13 @@ def check_integer(name: str, value: Any, *, least: int | None = None, most: int 
 
 
 def check_number(
-    name: str, value: Any, *, least: float | None = None, most: float | None = None, above: float | None = None
+    name: str,
+    value: Any,
+    *,
+    least: float | None = None,
+    most: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
 ) -> float:
     """Return a finite number as a ``float``.
 
@@ -45,9 +51,10 @@ def check_number(
         least: The smallest value allowed.
         most: The largest value allowed.
         above: What the value must be larger than.
+        below: What the value must be smaller than.
 
     Raises:
-        InputTypeError: If it is no number; True and False are none.
+        InputTypeError: If it is not a number; True and False are not.
         InputError: If it is not finite or out of its range.
     """
     try:
@@ -57,10 +64,11 @@ def check_number(
     except OverflowError:  # an integer of hundreds of digits
         number = math.inf
     if number is None:
-        raise InputTypeError(f"{name}={value!r} must be a number{_bounds(least, most, above)}")
+        raise InputTypeError(f"{name}={value!r} must be a number{_bounds(least, most, above, below)}")
     low = (least is not None and number < least) or (above is not None and number <= above)
-    if not math.isfinite(number) or low or (most is not None and number > most):
-        raise InputError(f"{name}={value!r} must be a finite number{_bounds(least, most, above)}")
+    high = (most is not None and number > most) or (below is not None and number >= below)
+    if not math.isfinite(number) or low or high:
+        raise InputError(f"{name}={value!r} must be a finite number{_bounds(least, most, above, below)}")
     return number
 
 
@@ -68,7 +76,7 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
     """Return a value that is one of the choices.
 
     Raises:
-        InputError: If it is none of them; the error lists them.
+        InputError: If it is not one of them; the error lists them.
     """
     known = tuple(choices)
     if not isinstance(value, str) or value not in known:
@@ -76,11 +84,11 @@ def check_choice(name: str, value: Any, choices: Iterable[str]) -> str:
     return value
 
 
-def _bounds(least: float | None, most: float | None, above: float | None = None) -> str:
+def _bounds(
+    least: float | None = None, most: float | None = None, above: float | None = None, below: float | None = None
+) -> str:
     if least is not None and most is not None:
         return f" between {least} and {most}"
-    if above is not None:
-        return f" above {above}" + ("" if most is None else f" and at most {most}")
-    if least is not None:
-        return f" of at least {least}"
-    return "" if most is None else f" of at most {most}"
+    bounds = {"at least": least, "above": above, "at most": most, "below": below}
+    text = " and ".join(f"{words} {bound}" for words, bound in bounds.items() if bound is not None)
+    return f" of {text}" if text.startswith("at ") else text and f" {text}"

@@ -1,7 +1,7 @@
 """The exceptions this package raises on purpose.
 
 Each is a subclass of the built-in exception a caller would expect, and takes one message that
-names the place (file and line, or field and value) and the remedy. The command line prints the
+says where (file and line, or field and value) and the remedy. The command line prints the
 message as one line and exits with status 1.
 """
 

@@ -1,4 +1,4 @@
-"""The one way to show progress: a bar on a terminal, nothing in a pipe."""
+"""Progress bars: shown on a terminal, hidden in a pipe."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ def progress_bar(total: int | None, description: str, unit: str, show: bool | No
     """Make a progress bar on standard error.
 
     Args:
-        total: Number of steps, or None where it is not known.
-        description: What is going on.
+        total: Number of steps, or None if it is not known.
+        description: Text in front of the bar.
         unit: What a step is, such as ``entity``.
-        show: True or False to force it; by default it shows where standard error is a terminal.
+        show: True or False to force it; by default it shows if standard error is a terminal.
         **options: Further options of ``tqdm``.
 
     Returns:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:  # the command line takes its choices from here, and its --help does not wait for numpy
+    import numpy as np
+    import numpy.typing as npt
 
-Vectors: TypeAlias = npt.NDArray[np.float32]
+Vectors: TypeAlias = "npt.NDArray[np.float32]"
 """float32, C-contiguous, shape (n, dim), rows in input order."""
 
-RowIds: TypeAlias = npt.NDArray[np.int64]
+RowIds: TypeAlias = "npt.NDArray[np.int64]"
 """Row numbers, int64, shape (n,) or (n, k)."""
 
 TokenIds: TypeAlias = list[int]

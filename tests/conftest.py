@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 # Before any library reads them, and inherited by every process that a test starts: nothing may leave this machine, a
 # stray hub call fails at once, and tiny models are not slowed down by threads that wait for each other.
@@ -14,15 +16,14 @@ os.environ.update(
 )
 
 import pytest
-import torch
 from hypothesis import settings
 
 from modelscope_plugin.config.configuration import default_configuration
 from modelscope_plugin.data import Entity, Mention
-from modelscope_plugin.encoding import EntityEncoder
-from modelscope_plugin.modeling.scratch import write_random_bert
-from modelscope_plugin.retrieval import EntityIndex
-from modelscope_plugin.retrieval.building import build_index
+
+if TYPE_CHECKING:  # many tests need neither torch nor a model, and run where there is no torch
+    from modelscope_plugin.encoding import EntityEncoder
+    from modelscope_plugin.retrieval import EntityIndex
 
 settings.register_profile("package", deadline=None, max_examples=60)
 settings.load_profile("package")
@@ -66,6 +67,8 @@ def write_mentions(path: Path, mentions: list[Mention] = MENTIONS) -> Path:
 @pytest.fixture(scope="session")
 def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of random weights whose vocabulary has the markers; no configuration.json."""
+    from modelscope_plugin.modeling.random_model import write_random_bert
+
     folder = tmp_path_factory.mktemp("base")
     texts = [m.text for m in MENTIONS] + [VOCABULARY_TEXT]
     texts += [e.name + "".join(e.aliases) + "".join(e.types) + e.description for e in ENTITIES]
@@ -98,6 +101,7 @@ def builtin_folder(unmarked_folder: Path, tmp_path_factory: pytest.TempPathFacto
     """A folder as the hub has it: built-in types, an old ModelScope ``pytorch_model.bin`` with ``bert.`` keys."""
     folder = tmp_path_factory.mktemp("builtin")
     shutil.copytree(unmarked_folder, folder, dirs_exist_ok=True)
+    import torch
     from safetensors.torch import load_file
 
     weights = load_file(folder / "model.safetensors")
@@ -117,12 +121,16 @@ def builtin_folder(unmarked_folder: Path, tmp_path_factory: pytest.TempPathFacto
 @pytest.fixture(scope="session")
 def encoder(model_folder: Path) -> EntityEncoder:
     """The encoder of the model folder."""
+    from modelscope_plugin.encoding import EntityEncoder
+
     return EntityEncoder.from_pretrained(model_folder, device="cpu")
 
 
 @pytest.fixture(scope="session")
 def index_folder(encoder: EntityEncoder, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An index of the entities above, on disk."""
+    from modelscope_plugin.retrieval.building import build_index
+
     folder = tmp_path_factory.mktemp("index") / "index"
     build_index(encoder, ENTITIES, show_progress_bar=False).save(folder)
     return folder
@@ -131,6 +139,8 @@ def index_folder(encoder: EntityEncoder, tmp_path_factory: pytest.TempPathFactor
 @pytest.fixture
 def index(index_folder: Path) -> EntityIndex:
     """That index, opened."""
+    from modelscope_plugin.retrieval import EntityIndex
+
     return EntityIndex.load(index_folder)
 
 
@@ -148,4 +158,5 @@ def mentions_file(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def _deterministic() -> None:
-    torch.manual_seed(0)
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)

@@ -39,6 +39,20 @@ def test_configuration_at_the_top_is_the_one_that_models_are_made_from() -> None
     assert kinds == [Models.entity_embedding, Preprocessors.entity_embedding, Pipelines.entity_embedding]
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        "pip install -c constraints.txt . && modelscope entity demo",
+        "pip install -c constraints.txt '.[test]' && python -m pytest -n auto",
+    ],
+)
+def test_both_readmes_and_ci_have_the_same_two_lines(command: str) -> None:
+    for name in ("README.md", "README.zh-CN.md", ".ci/run"):
+        path = TOP / name
+        if path.exists():  # .ci is not part of the sdist
+            assert path.read_text(encoding="utf-8").splitlines().count(command) == 1, name
+
+
 @pytest.mark.parametrize("benchmark", sorted((TOP / "benchmarks").glob("*.py")), ids=lambda path: path.name)
 def test_what_a_benchmark_imports_from_the_package_is_there(benchmark: Path) -> None:
     tree = ast.parse(benchmark.read_text(encoding="utf-8"))

@@ -1,21 +1,47 @@
-"""Arguments that several sub-commands share."""
+"""Options that several sub-commands share, and the options of settings."""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Iterable
+import json
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
+from modelscope_plugin.config.configuration import read_configuration_file
+from modelscope_plugin.config.model_settings import WindowSettings
+from modelscope_plugin.config.settings import NONE, Setting, Settings
+from modelscope_plugin.config.training_settings import read_training_configuration
 from modelscope_plugin.data.readers import read_entities
 from modelscope_plugin.data.views import ViewSettings
-from modelscope_plugin.errors import UsageError
+from modelscope_plugin.errors import InputError, UsageError
+from modelscope_plugin.types import BackendName, DtypeName
 
 if TYPE_CHECKING:
     from modelscope_plugin.encoding import EntityEncoder
     from modelscope_plugin.retrieval import EntityIndex
 
 _Read = TypeVar("_Read")
+_METAVARS = {int: "N", float: "X"}
+
+
+def parse_setting(declared: Setting, text: str) -> Any:
+    """Parse and check the value of a setting for argparse; ``none`` if the setting can be null."""
+    if declared.choices or (declared.nullable and text == NONE):
+        return text
+    try:
+        value = declared.kind(text)
+    except ValueError:
+        value = text
+    try:
+        return declared.check(value, "value")
+    except InputError as error:
+        raise argparse.ArgumentTypeError(f"{error}{', or none' if declared.nullable else ''}") from None
+
+
+parse_positive = partial(parse_setting, Setting("", kind=int, least=1))
+"""Parse an integer of at least 1 for argparse."""
 
 
 def add_command(commands: Any, name: str, run: Any, summary: str, epilog: str | None = None) -> argparse.ArgumentParser:
@@ -28,93 +54,72 @@ def add_command(commands: Any, name: str, run: Any, summary: str, epilog: str | 
 
 
 def add_model(parser: argparse.ArgumentParser, help: str, *, required: bool = True) -> None:
-    """Add ``--model`` and the options that go with loading one."""
+    """Add ``--model`` and ``--device``."""
     parser.add_argument("--model", required=required, metavar="DIR|ID", help=help)
     add_device(parser)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
     """Add ``--device``."""
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, gpu ... (default: a GPU where there is one)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, gpu ... (default: a GPU if there is one)")
 
 
-def add_source(parser: argparse.ArgumentParser) -> None:
-    """Add ``--index`` and ``--kb``, of which one has to be given."""
+def add_index_or_kb(parser: argparse.ArgumentParser) -> None:
+    """Add ``--index`` and ``--kb``; exactly one of them must be given."""
     parser.add_argument("--index", metavar="INDEX", help="folder of the index")
-    parser.add_argument("--kb", metavar="FILE", help="knowledge base, in place of an index")
+    parser.add_argument("--kb", metavar="FILE", help="knowledge base, instead of an index")
 
 
-def open_source(args: argparse.Namespace) -> tuple[EntityEncoder, EntityIndex]:
-    """The model and the index of the knowledge base that ``--index``, or ``--kb`` with ``--model``, name."""
-    source = one_of(args, "index", "kb")
+def open_index_or_kb(args: argparse.Namespace) -> tuple[EntityEncoder, EntityIndex]:
+    """Open the model and the index that ``--index`` names, or index ``--kb`` with ``--model``."""
+    source = require_one_of(args, "index", "kb")
     if source == "kb" and args.model is None:
         raise UsageError("--model is needed with --kb")
     from modelscope_plugin.encoding.encoder import EntityEncoder
-    from modelscope_plugin.linking.linker import open_index
+    from modelscope_plugin.linking.linker import load_model_and_index
     from modelscope_plugin.retrieval.building import build_index
 
     if source == "index":
-        # No linker: it would refuse a damaged rule that is to be fitted again.
-        return open_index(args.model, args.index, **loading(args))
-    encoder = EntityEncoder.from_pretrained(args.model, **loading(args))
+        # Not with a linker: it refuses an index whose NIL rule is damaged, and this command may fit it again.
+        return load_model_and_index(args.model, args.index, **get_loading_options(args))
+    encoder = EntityEncoder.from_pretrained(args.model, **get_loading_options(args))
     entities = read_entities(args.kb, encoding=args.encoding)
-    return encoder, build_index(encoder, entities, views=view_settings(encoder.name), batch_size=args.batch_size)
+    views = ViewSettings.from_configuration(read_model_configuration(encoder.name))
+    return encoder, build_index(encoder, entities, views=views, batch_size=args.batch_size)
 
 
-def view_settings(model: str, **changes: Any) -> ViewSettings:
-    """The views of an entity that a model's configuration.json asks for, with settings that go before it."""
-    from modelscope_plugin.config.training_settings import training_configuration
+def read_model_configuration(model: str, config: str | None = None) -> dict[str, Any]:
+    """Read how a model is to be trained, indexed and evaluated.
+
+    Args:
+        model: Folder or hub id of the model.
+        config: Another configuration.json that overrides the model's.
+    """
     from modelscope_plugin.modeling.location import resolve_model
 
-    return ViewSettings.from_configuration(training_configuration(resolve_model(model)), **changes)
+    overrides = {} if config is None else {Path(config): read_configuration_file(Path(config))}
+    return read_training_configuration(resolve_model(model), overrides, (ViewSettings,))
 
 
-def add_encoding(parser: argparse.ArgumentParser) -> None:
-    """Add the options of encoding texts."""
-    parser.add_argument(
-        "--batch-size",
-        type=positive,
-        metavar="N",
-        help="texts in one forward pass (default: as many as suit the device and their length)",
-    )
-    parser.add_argument(
-        "--max-length", type=positive, metavar="N", help="tokens of a window (default: the model's, else 128)"
-    )
-    parser.add_argument(
-        "--backend",
-        choices=("torch", "onnx", "onnx-int8"),
-        default="torch",
-        help="what computes: torch, or ONNX Runtime on the CPU in float32 or 8 bits (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--dtype",
-        choices=("float32", "float16", "bfloat16"),
-        default="float32",
-        help="arithmetic of torch; 16 bits are for GPUs (default: %(default)s)",
-    )
+def add_encoder_options(
+    parser: argparse.ArgumentParser, help: str, *, required: bool = True, processes: bool = False
+) -> None:
+    """Add ``--model``, the options of encoding with it, ``--encoding`` of files and, on request, ``--processes``."""
+    add_model(parser, help, required=required)
+    # fmt: off
+    parser.add_argument("--batch-size", type=parse_positive, metavar="N",
+        help="texts in one forward pass (default: as many as suit the device and their length)")
+    add_setting_options(parser, WindowSettings, defaults={"max_length": "the model's, else 128"})
+    parser.add_argument("--backend", choices=get_args(BackendName), default="torch",
+        help="what computes: torch, or ONNX Runtime on the CPU in float32 or 8 bits (default: %(default)s)")
+    parser.add_argument("--dtype", choices=get_args(DtypeName), default="float32",
+        help="arithmetic of torch; 16 bits are for GPUs (default: %(default)s)")
     parser.add_argument("--compile", action="store_true", help="use torch.compile, for long jobs on a GPU")
-
-
-def add_processes(parser: argparse.ArgumentParser) -> None:
-    """Add ``--processes``."""
-    parser.add_argument(
-        "--processes",
-        type=positive,
-        default=1,
-        metavar="N",
-        help="processes that encode, one for each GPU or sharing the cores (default: %(default)s)",
-    )
-
-
-def shards_folder(output: str) -> Path:
-    """Where a command that writes ``output`` keeps what it has encoded, until it is done."""
-    path = Path(output)
-    return path.with_name(f"{path.name}.shards")
-
-
-def loading(args: argparse.Namespace) -> dict[str, Any]:
-    """How to load an encoder, of what `add_model` and `add_encoding` parsed."""
-    return {name: getattr(args, name) for name in ("device", "max_length", "backend", "dtype", "compile")}
+    if processes:
+        parser.add_argument("--processes", type=parse_positive, default=1, metavar="N",
+            help="number of processes that encode, one per GPU, or sharing the CPU cores (default: %(default)s)")
+    # fmt: on
+    add_file_encoding(parser)
 
 
 def add_file_encoding(parser: argparse.ArgumentParser) -> None:
@@ -122,37 +127,15 @@ def add_file_encoding(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--encoding", default="utf-8", help="encoding of the files (default: %(default)s)")
 
 
-def add_mining(parser: argparse.ArgumentParser) -> None:
-    """Add the options of mining hard negatives."""
-    group = parser.add_argument_group("mining")
-    group.add_argument("--num-negatives", type=positive, metavar="N", help="hard negatives to keep for a mention")
-    group.add_argument("--range-min", type=int, metavar="N", help="how many of the best-ranked entities to pass over")
-    group.add_argument("--range-max", type=positive, metavar="N", help="the last rank to look at")
-    group.add_argument("--sampling-strategy", choices=("random", "top"), help="draw from the range, or take its best")
-    group.add_argument(
-        "--absolute-margin",
-        type=number_or_none,
-        metavar="X",
-        help="leave out what scores higher than the gold entity minus X; none for nothing",
-    )
-    group.add_argument(
-        "--name-negatives", type=int, metavar="N", help="entities of the same name to take before all others"
-    )
+def get_shards_folder(output: str) -> Path:
+    """Return the folder in which a command that writes ``output`` keeps encoded shards until it is done."""
+    path = Path(output)
+    return path.with_name(f"{path.name}.shards")
 
 
-def add_retrieval(parser: argparse.ArgumentParser, default: str) -> None:
-    """Add ``--retrieval``."""
-    parser.add_argument(
-        "--retrieval",
-        choices=("dense", "lexical", "hybrid"),
-        help=f"by vectors, by names, or by both, names first (default: {default})",
-    )
-    parser.add_argument(
-        "--nil-threshold",
-        type=float,
-        metavar="X",
-        help="confidence, 0 to 1, below which a mention has no entity (default: what was fitted for the index)",
-    )
+def get_loading_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the keywords of ``EntityEncoder.from_pretrained`` that `add_encoder_options` parsed."""
+    return {name: getattr(args, name) for name in ("device", "max_length", "backend", "dtype", "compile")}
 
 
 def add_json(parser: argparse.ArgumentParser, help: str) -> None:
@@ -160,35 +143,55 @@ def add_json(parser: argparse.ArgumentParser, help: str) -> None:
     parser.add_argument("--json", action="store_true", help=help)
 
 
-def read_again(read: Callable[..., Iterable[_Read]], path: str, encoding: str) -> Callable[[], Iterable[_Read]]:
-    """A function that reads a file from its beginning each time it is called; a pipe is read once and kept."""
+def make_reader(read: Callable[..., Iterable[_Read]], path: str, encoding: str) -> Callable[[], Iterable[_Read]]:
+    """Return a function that reads a file from its beginning at each call; a pipe is read once and kept."""
     if Path(path).is_file():
         return lambda: read(path, encoding=encoding)
     kept = list(read(path, encoding=encoding))
     return lambda: kept
 
 
-def number_or_none(text: str) -> float | str:
-    """A number, or ``none`` for a setting that is to be null, for argparse."""
-    try:
-        return text if text == "none" else float(text)
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither a number nor none") from None
+def add_setting_options(
+    parser: argparse._ActionsContainer,
+    kind: type[Settings],
+    names: Iterable[str] | None = None,
+    defaults: Mapping[str, str] | None = None,
+) -> None:
+    """Add the options of settings as they are declared; an option that is not given is None.
+
+    Args:
+        parser: The parser, or a group of it.
+        kind: The class of the settings.
+        names: Those to add; by default all that have an option.
+        defaults: What the help calls the default of a setting, where it is not that of the shipped configuration.json.
+    """
+    for name, declared in kind.declarations().items():
+        if declared.option is None or (names is not None and name not in names):
+            continue
+        option = declared.option or f"--{name.replace('_', '-')}"
+        value = declared.get_default()
+        default = (defaults or {}).get(name) or (NONE if value is None else json.dumps(value).strip('"'))
+        details: dict[str, Any] = {"action": argparse.BooleanOptionalAction}
+        if declared.kind is not bool:
+            details = {
+                "type": partial(parse_setting, declared),
+                "metavar": declared.metavar or _METAVARS.get(declared.kind),
+                "choices": declared.choices or None,
+            }
+        parser.add_argument(option, dest=name, help=f"{declared.help} (default: {default})", **details)
 
 
-def positive(text: str) -> int:
-    """An integer of at least 1, for argparse."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a positive integer")
-    return value
+def get_given_settings(args: argparse.Namespace, *kinds: type[Settings]) -> dict[str, Any]:
+    """Return the settings of these classes by name, None for those that were not given."""
+    return {name: getattr(args, name, None) for kind in kinds for name in kind.declarations()}
 
 
-def one_of(args: argparse.Namespace, *names: str) -> str:
-    """The one argument of several that was given; UsageError where none or more than one was."""
+def require_one_of(args: argparse.Namespace, *names: str) -> str:
+    """Return the name of the one argument of several that was given.
+
+    Raises:
+        UsageError: If none or more than one was given.
+    """
     given = [name for name in names if getattr(args, name) not in (None, [])]
     if len(given) != 1:
         options = " or ".join(name if name == "file" else f"--{name}" for name in names)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from modelscope_plugin.cli.arguments import add_command, add_json, add_model
-from modelscope_plugin.cli.output import linked_rows, print_json, print_table, recall_rows
-from modelscope_plugin.data import Mention, read_entities, read_mentions, sample_file
+from modelscope_plugin.cli.output import make_linked_rows, make_recall_table, print_json, print_table
+from modelscope_plugin.data import Document, read_entities, read_mentions, sample_file
 from modelscope_plugin.data.names import normalized_name, shared_names
 from modelscope_plugin.errors import InputError
 
@@ -45,7 +46,7 @@ def run(args: argparse.Namespace) -> None:
     if args.out and Path(args.out).exists() and not Path(args.out).is_dir():
         raise InputError(f"{args.out} is a file; name a folder")
     started = time.monotonic()
-    say = _silent if args.json else print
+    say: Callable[[str], None] = (lambda _: None) if args.json else print
     with nullcontext(args.out) if args.out else tempfile.TemporaryDirectory(prefix="entity-demo-") as folder:
         result = _demo(Path(folder), args.model, args.device, say)
     if args.json:
@@ -57,70 +58,48 @@ def run(args: argparse.Namespace) -> None:
         say(f'Go on with: modelscope entity link --index {index} --text "我想买一斤 [ENT_S] 苹果 [ENT_E]"')
 
 
-def _ids(found: list[list[Any]]) -> list[list[str]]:
-    return [[candidate.id for candidate in candidates] for candidates in found]
-
-
-def _demo(folder: Path, model: str | None, device: str | None, say: Any) -> dict[str, Any]:
+def _demo(folder: Path, model: str | None, device: str | None, say: Callable[[str], None]) -> dict[str, Any]:
     entities = list(read_entities(sample_file("entities")))
     mentions = list(read_mentions(sample_file("test")))
     say(f"Sample knowledge base: {len(entities)} entities, many of which share names.")
     if model is None:
         model = _train(folder, entities, device, say)
     from modelscope_plugin.encoding.encoder import EntityEncoder
-    from modelscope_plugin.evaluation.evaluation import score_rankings
+    from modelscope_plugin.evaluation.evaluation import evaluate
     from modelscope_plugin.linking.linker import EntityLinker
     from modelscope_plugin.retrieval.building import build_index
-    from modelscope_plugin.retrieval.retriever import Retriever
 
     encoder = EntityEncoder.from_pretrained(model, device=device)
     index = build_index(encoder, entities, total=len(entities))
     index.save(folder / "index")
-    linker = EntityLinker(encoder, index)
-    found = linker.link(mentions, top_k=max(_KS), show_progress_bar=None)
-    by_name = Retriever(index.knowledge_base, "lexical").search(None, [one.surface for one in mentions], max(_KS))
     recall = {
-        method: score_rankings(rankings, mentions, index.ids, _KS).recall
-        for method, rankings in (
-            ("name matching", _ids(by_name)),
-            ("dual encoder", _ids(EntityLinker(encoder, index, "dense").link(mentions, top_k=max(_KS)))),
-            ("both, names first", _ids(found)),
-        )
+        "name matching": evaluate(encoder, index, mentions, ks=_KS, retrieval="lexical").recall,
+        "dual encoder": evaluate(encoder, index, mentions, ks=_KS, show_progress_bar=False).recall,
+        "both, names first": evaluate(encoder, index, mentions, ks=_KS, retrieval="hybrid").recall,
     }
     say(f"\n{len(mentions)} sentences that were not trained on, all {len(entities)} entities as candidates:\n")
     if say is print:
-        print_table(*recall_rows(recall))
-    shown = _shared_names(mentions, entities)[:_SHOWN]
-    linked = [
-        {
-            "text": mention.text,
-            "mentions": [
-                {
-                    "mention": mention.surface,
-                    "start": mention.start,
-                    "end": mention.end,
-                    "entity_id": mention.entity_ids[0],
-                    "candidates": [candidate.to_record() for candidate in found[place][:_CANDIDATES_SHOWN]],
-                }
-            ],
-        }
-        for place, mention in shown
-    ]
+        print_table(*make_recall_table(recall))
+    names = shared_names(entities)
+    shown = [mention for mention in mentions if normalized_name(mention.surface) in names][:_SHOWN]
+    documents = [Document(mention.text, (mention,)) for mention in shown]
+    linked = EntityLinker(encoder, index).link_documents(documents, top_k=_CANDIDATES_SHOWN)
     say("\nThe first of them whose name several entities share (* is right):\n")
+    rows = make_linked_rows(linked, _CANDIDATES_SHOWN)
+    for row, document, mention in zip(rows, linked, shown, strict=True):
+        document["mentions"][0]["entity_id"] = mention.entity_ids[0]
+        for rank, candidate in enumerate(document["mentions"][0]["candidates"], 1):
+            row[rank] = ("* " if candidate["id"] in mention.entity_ids else "  ") + row[rank]
     if say is print:
-        rows = linked_rows(linked, _CANDIDATES_SHOWN)
-        for row, (place, mention) in zip(rows, shown, strict=True):
-            for rank, candidate in enumerate(found[place][:_CANDIDATES_SHOWN], 1):
-                row[rank] = ("* " if candidate.id in mention.entity_ids else "  ") + row[rank]
         print_table(rows, ["mention", "best", "second", "third"])
     return {"recall": recall, "mentions": len(mentions), "entities": len(entities), "linked": linked}
 
 
-def _train(folder: Path, entities: list[Any], device: str | None, say: Any) -> str:
+def _train(folder: Path, entities: list[Any], device: str | None, say: Callable[[str], None]) -> str:
     from modelscope_plugin.config.configuration import default_configuration
-    from modelscope_plugin.config.training_settings import training_settings
+    from modelscope_plugin.config.training_settings import read_training_settings
     from modelscope_plugin.data import entity_text
-    from modelscope_plugin.modeling.scratch import write_random_bert
+    from modelscope_plugin.modeling.random_model import write_random_bert
     from modelscope_plugin.training.training import train
 
     mentions = list(read_mentions(sample_file("train")))
@@ -129,15 +108,6 @@ def _train(folder: Path, entities: list[Any], device: str | None, say: Any) -> s
     with tempfile.TemporaryDirectory(prefix="entity-base-") as base:
         texts = [mention.text for mention in mentions] + [entity_text(entity) for entity in entities]
         write_random_bert(Path(base), texts, layers=1)
-        settings = training_settings(default_configuration(), **_SETTINGS)
+        settings = read_training_settings(default_configuration(), **_SETTINGS)
         train(base, lambda: entities, mentions, output, *settings, device=device)
     return str(output)
-
-
-def _shared_names(mentions: list[Mention], entities: list[Any]) -> list[tuple[int, Mention]]:
-    shared = shared_names(entities)
-    return [(place, mention) for place, mention in enumerate(mentions) if normalized_name(mention.surface) in shared]
-
-
-def _silent(text: str) -> None:
-    """Say nothing: with ``--json`` only the result is printed."""

@@ -9,18 +9,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelscope_plugin.cli.arguments import (
-    add_command,
-    add_encoding,
-    add_file_encoding,
-    add_json,
-    add_model,
-    add_processes,
-    loading,
-    one_of,
-    read_again,
-    shards_folder,
-)
+from modelscope_plugin.cli import arguments
 from modelscope_plugin.cli.output import print_json
 from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.errors import InputError, UsageError
@@ -28,7 +17,7 @@ from modelscope_plugin.progress import progress_bar
 from modelscope_plugin.storage.files import replace_file
 
 if TYPE_CHECKING:
-    from modelscope_plugin.encoding.bulk.local import EncodingJob
+    from modelscope_plugin.encoding.bulk.protocol import BulkEncoder
 
 _EXAMPLES = """\
 examples:
@@ -40,54 +29,51 @@ examples:
 
 def register(commands: Any) -> None:
     """Add the sub-command."""
-    parser = add_command(commands, "encode", run, "Encode mentions or entities.", _EXAMPLES)
+    parser = arguments.add_command(commands, "encode", run, "Encode mentions or entities.", _EXAMPLES)
     parser.add_argument(
         "file", nargs="?", metavar="FILE", help="mentions, or with --side entity a knowledge base; - is standard input"
     )
-    parser.add_argument(
-        "--text",
-        action="append",
-        default=[],
-        metavar="TEXT",
-        help="a text, with or without a marked mention; can be repeated",
-    )
+    # fmt: off
+    parser.add_argument("--text", action="append", default=[], metavar="TEXT",
+        help="a text, with or without a marked mention; can be repeated")
+    # fmt: on
     parser.add_argument(
         "--side", choices=("mention", "entity"), default="mention", help="which tower encodes (default: %(default)s)"
     )
     parser.add_argument("--out", metavar="FILE.npy", help="write the vectors, float32 (n, dim), to this file")
-    add_model(parser, "the model to encode with")
-    add_encoding(parser)
-    add_processes(parser)
-    add_file_encoding(parser)
-    add_json(parser, "print one JSON list of numbers for each text")
+    arguments.add_encoder_options(parser, "the model to encode with", processes=True)
+    arguments.add_json(parser, "print one JSON list of numbers for each text")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
-    source = one_of(args, "file", "text")
+    source = arguments.require_one_of(args, "file", "text")
     if not args.out and not args.json:
         raise UsageError("say where the vectors go: --out FILE.npy or --json")
     if source == "text":
         items: Callable[[], Iterable[Any]] = lambda: args.text  # noqa: E731
     else:
-        items = read_again(read_mentions if args.side == "mention" else read_entities, args.file, args.encoding)
-    # Reading all of it before the model is loaded gives the total and finds a broken line early.
+        items = arguments.make_reader(
+            read_mentions if args.side == "mention" else read_entities, args.file, args.encoding
+        )
+    # Reading the whole file before the model is loaded gives the total and reports a broken line early.
     total = sum(1 for _ in items())
     if not total:
         raise InputError(f"no {args.side} in {args.file}")
-    from modelscope_plugin.encoding.bulk.local import EncodingJob
+    from modelscope_plugin.encoding.bulk.local import LocalBulkEncoder
 
     with tempfile.TemporaryDirectory() as scratch:
-        shards = shards_folder(args.out) if args.out else Path(scratch)
-        with EncodingJob(args.model, shards, processes=args.processes, **loading(args)) as job:
-            _encode(args, job, items(), total)
-        job.remove()
+        shards = arguments.get_shards_folder(args.out) if args.out else Path(scratch)
+        options = arguments.get_loading_options(args)
+        with LocalBulkEncoder(args.model, shards, processes=args.processes, **options) as bulk_encoder:
+            _encode(args, bulk_encoder, items(), total)
+        bulk_encoder.remove_shards()
 
 
-def _encode(args: argparse.Namespace, job: EncodingJob, items: Iterable[Any], total: int) -> None:
+def _encode(args: argparse.Namespace, bulk_encoder: BulkEncoder, items: Iterable[Any], total: int) -> None:
     from numpy.lib.format import open_memmap
 
-    shape = (total, job.encoder.dimension)
+    shape = (total, bulk_encoder.encoder.dimension)
     done = found = 0
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(progress_bar(total, "Encoding", args.side))
@@ -95,14 +81,14 @@ def _encode(args: argparse.Namespace, job: EncodingJob, items: Iterable[Any], to
         if args.out:
             draft = stack.enter_context(replace_file(Path(args.out)))
             vectors = open_memmap(draft, mode="w+", dtype="float32", shape=shape)
-        for shard in job.shards(args.side, items, batch_size=args.batch_size):
+        for shard in bulk_encoder.encode_shards(args.side, items, batch_size=args.batch_size):
             if vectors is not None:
                 vectors[done : done + len(shard.items)] = shard.vectors
             if args.json:
                 for vector in shard.vectors:
                     print_json(vector.tolist())
             done += len(shard.items)
-            found += len(shard.items) if shard.was_there else 0
+            found += len(shard.items) if shard.is_reused else 0
             bar.update(len(shard.items))
         if vectors is not None:
             vectors.flush()

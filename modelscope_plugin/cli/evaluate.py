@@ -5,18 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from modelscope_plugin.cli.arguments import (
-    add_command,
-    add_encoding,
-    add_file_encoding,
-    add_json,
-    add_model,
-    add_retrieval,
-    add_source,
-    open_source,
-    positive,
-)
-from modelscope_plugin.cli.output import percent, print_json, print_table, recall_rows
+from modelscope_plugin.cli import arguments
+from modelscope_plugin.cli.output import format_percent, make_recall_table, print_json, print_table
+from modelscope_plugin.config.evaluation_settings import find_ks
+from modelscope_plugin.config.model_settings import PipelineSettings
 from modelscope_plugin.data.readers import read_mentions
 from modelscope_plugin.errors import UsageError
 
@@ -41,44 +33,29 @@ _PARTS = {
 
 def register(commands: Any) -> None:
     """Add the sub-command."""
-    parser = add_command(commands, "evaluate", run, "Measure Recall@k over a whole knowledge base.", _EXAMPLES)
+    parser = arguments.add_command(
+        commands, "evaluate", run, "Measure Recall@k over a whole knowledge base.", _EXAMPLES
+    )
     parser.add_argument("file", metavar="FILE", help="texts with mentions and their entities")
-    add_source(parser)
-    parser.add_argument("--train", metavar="FILE", help="the training mentions: measure entities seen there apart")
+    arguments.add_index_or_kb(parser)
+    parser.add_argument("--train", metavar="FILE", help="the training mentions: measure seen and unseen entities too")
     parser.add_argument("--plot", metavar="PNG", help="draw recall over k")
-    parser.add_argument(
-        "--k",
-        type=positive,
-        nargs="+",
-        metavar="K",
-        help="values of k (default: those of the model's configuration.json)",
-    )
-    parser.add_argument(
-        "--fit-fusion",
-        action="store_true",
-        help="fit on these mentions the weights of vectors and names in hybrid retrieval, and keep them in the index",
-    )
-    parser.add_argument(
-        "--fit-nil",
-        action="store_true",
-        help="fit on these mentions, some of them NIL, when a mention has no entity, and keep it in the index",
-    )
-    parser.add_argument(
-        "--nil-precision",
-        type=float,
-        metavar="X",
-        help="with --fit-nil: the precision of saying NIL that is wanted (default: the best F1)",
-    )
-    add_retrieval(parser, "dense, which measures the model")
-    parser.add_argument(
-        "--approximate",
-        action="store_true",
-        help="search an approximate index the way `link` does; without it every index is searched exactly",
-    )
-    add_model(parser, "the model (default: the one that the index names)", required=False)
-    add_encoding(parser)
-    add_file_encoding(parser)
-    add_json(parser, "print the figures as JSON")
+    # fmt: off
+    parser.add_argument("--k", type=arguments.parse_positive, nargs="+", metavar="K",
+        help="values of k (default: those of the model's configuration.json)")
+    parser.add_argument("--fit-fusion", action="store_true",
+        help="fit the weights of vectors and names in hybrid retrieval on these mentions, and save them in the index")
+    parser.add_argument("--fit-nil", action="store_true",
+        help="fit when a mention has no entity on these mentions, some of them NIL, and save it in the index")
+    parser.add_argument("--nil-precision", type=float, metavar="X",
+        help="with --fit-nil: the wanted precision of NIL decisions (default: the one with the best F1)")
+    defaults = {"retrieval": "dense, which measures the model", "nil_threshold": "what was fitted for the index"}
+    arguments.add_setting_options(parser, PipelineSettings, defaults=defaults)
+    parser.add_argument("--approximate", action="store_true",
+        help="search an approximate index the way `link` does; without it every index is searched exactly")
+    # fmt: on
+    arguments.add_encoder_options(parser, "the model (default: the one that the index names)", required=False)
+    arguments.add_json(parser, "print the figures as JSON")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -88,7 +65,7 @@ def run(args: argparse.Namespace) -> None:
     if args.plot:
         check_plot(args.plot)
     if (args.fit_nil or args.fit_fusion) and args.index is None:
-        raise UsageError("--fit-nil and --fit-fusion need --index, where what they fit is kept")
+        raise UsageError("--fit-nil and --fit-fusion need --index, where their result is saved")
     if args.fit_fusion and args.retrieval != "hybrid":
         raise UsageError("--fit-fusion fits hybrid retrieval; add --retrieval hybrid")
     if args.fit_nil and args.retrieval is None:
@@ -99,20 +76,20 @@ def run(args: argparse.Namespace) -> None:
     seen = None
     if args.train:
         seen = {one for mention in read_mentions(args.train, encoding=args.encoding) for one in mention.entity_ids}
-    encoder, index = open_source(args)
-    from modelscope_plugin.config.evaluation_settings import evaluation_ks
-    from modelscope_plugin.config.training_settings import training_configuration
+    encoder, index = arguments.open_index_or_kb(args)
     from modelscope_plugin.evaluation.evaluation import evaluate
-    from modelscope_plugin.modeling.location import resolve_model
 
-    ks = args.k or evaluation_ks(training_configuration(resolve_model(encoder.name)))
-    retrieval = args.retrieval or "dense"
+    ks = args.k or find_ks(arguments.read_model_configuration(encoder.name))
+    # Not what configuration.json says: that is for linking.
+    dense = {"pipeline": {"retrieval": "dense"}}
+    settings = PipelineSettings.from_configuration(dense, **arguments.get_given_settings(args, PipelineSettings))
+    retrieval = settings.retrieval
     if args.fit_fusion:
         from modelscope_plugin.evaluation.fitting.fusion import fit_fusion
 
         fit_fusion(encoder, index, mentions, batch_size=args.batch_size)
     if args.fit_nil:
-        from modelscope_plugin.evaluation.nil import fit_nil
+        from modelscope_plugin.evaluation.fitting.nil import fit_nil
 
         fit_nil(encoder, index, mentions, retrieval=retrieval, precision=args.nil_precision, batch_size=args.batch_size)
     if args.fit_fusion or args.fit_nil:
@@ -125,21 +102,21 @@ def run(args: argparse.Namespace) -> None:
         seen=seen,
         by_ambiguity=True,
         retrieval=retrieval,
-        nil_threshold=args.nil_threshold,
+        nil_threshold=settings.nil_threshold,
         batch_size=args.batch_size,
         exact=not args.approximate,
     )
     if args.plot:
         plot_recall({f"{encoder.name or 'model'}": result.curve}, args.plot)
     if args.json:
-        # Whose figures they are, for the card of a model that is published.
+        # The fingerprint says whose figures they are, for the card of a published model.
         print_json(result.to_record() | {"retrieval": retrieval, "fingerprint": encoder.fingerprint})
         return
     figures = {f"all {result.mentions} mentions": result.recall}
     for name, group in result.groups.items():
         if group.mentions != result.mentions:
             figures[f"the {group.mentions} {_PARTS[name]}"] = group.recall
-    print_table(*recall_rows(figures))
+    print_table(*make_recall_table(figures))
     print(f"MRR {result.mrr:.3f} over {result.entities} entities")
     if result.nil:
         _print_nil(result.nil)
@@ -149,10 +126,12 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _print_nil(figures: NilFigures) -> None:
+    shares = (figures.precision, figures.recall, figures.f1, figures.accuracy)
+    precision, recall, f1, accuracy = map(format_percent, shares)
     print(
-        f"NIL below a confidence of {figures.threshold:.3f}: precision {percent(figures.precision)}, "
-        f"recall {percent(figures.recall)}, F1 {percent(figures.f1)}; accuracy with NIL {percent(figures.accuracy)}"
+        f"NIL below a confidence of {figures.threshold:.3f}: precision {precision}, recall {recall}, F1 {f1}; "
+        f"accuracy with NIL {accuracy}"
     )
     if len(figures.recall_by_type) > 1:
-        by_type = (f"{label} {percent(value)}" for label, value in figures.recall_by_type.items())
+        by_type = (f"{label} {format_percent(value)}" for label, value in figures.recall_by_type.items())
         print(f"NIL recall by type: {', '.join(by_type)}")

@@ -9,7 +9,7 @@ from modelscope_plugin.cli.arguments import add_command, add_json
 from modelscope_plugin.cli.output import print_files, print_json
 
 _EXAMPLES = """\
-The folder holds weights, tokenizer, configuration.json, a model card made from what the training run
+The folder contains weights, tokenizer, configuration.json, a model card made from what the training run
 recorded, and what sentence-transformers needs to open it. An earlier export is replaced; a folder
 with anything else in it is not touched. A plain folder opens after "import modelscope_plugin"; a
 standalone one carries the code it needs and opens with trust_remote_code=True, without this package.
@@ -26,38 +26,33 @@ def register(commands: Any) -> None:
     parser = add_command(commands, "export", run, "Write a model as a folder to publish.", _EXAMPLES)
     parser.add_argument("--model", required=True, metavar="DIR|ID", help="the model to export")
     parser.add_argument("--out", required=True, metavar="FOLDER", help="folder to write")
-    parser.add_argument(
-        "--name",
-        metavar="NAME",
-        help="what the card loads the model by, such as owner/name (default: the folder's name)",
-    )
+    # fmt: off
+    parser.add_argument("--name", metavar="NAME",
+        help="the name that the card loads the model with, such as owner/name (default: the folder's name)")
+    # fmt: on
     add_export_options(parser, standalone=False)
     add_json(parser, "print the result as JSON")
 
 
 def add_export_options(parser: argparse.ArgumentParser, *, standalone: bool) -> None:
-    """Add the options of an exported folder; ``standalone`` is what it is where nobody says."""
+    """Add the options of an exported folder; ``standalone`` is the default of ``--standalone``."""
     kind = "standalone" if standalone else "plain"
-    parser.add_argument(
-        "--standalone",
-        action=argparse.BooleanOptionalAction,
-        help=f"whether the folder carries the code it needs and opens without this package (default: {kind})",
-    )
-    parser.add_argument("--index", metavar="INDEX", help="index of this model to go along, for whoever links with it")
-    parser.add_argument(
-        "--evaluation", metavar="FILE", help="figures for the card, from evaluate --json (default: those of training)"
-    )
-    parser.add_argument(
-        "--onnx", action="store_true", default=None, help="ONNX files in float32 and 8 bits to go along (extra onnx)"
-    )
+    # fmt: off
+    parser.add_argument("--standalone", action=argparse.BooleanOptionalAction,
+        help=f"whether the folder carries the code it needs and opens without this package (default: {kind})")
+    parser.add_argument("--index", metavar="INDEX", help="index of this model to include, for linking")
+    parser.add_argument("--evaluation", metavar="FILE",
+        help="figures for the card, from evaluate --json (default: those of training)")
+    parser.add_argument("--onnx", action="store_true", default=None,
+        help="include ONNX files in float32 and 8 bits (extra onnx)")
     parser.add_argument("--language", choices=("zh", "en"), help="language of the model card (default: zh)")
-    parser.add_argument(
-        "--license", metavar="NAME", help="licence of the model, such as apache-2.0 (default: what its own card names)"
-    )
+    parser.add_argument("--license", metavar="NAME",
+        help="licence of the model, such as apache-2.0 (default: what its own card names)")
+    # fmt: on
 
 
-def export_options(args: argparse.Namespace) -> dict[str, Any]:
-    """Those of `add_export_options` that were given."""
+def get_export_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the options of `add_export_options` that were given."""
     options = {
         name: getattr(args, name) for name in ("standalone", "index", "onnx", "evaluation", "language", "license")
     }
@@ -66,9 +61,9 @@ def export_options(args: argparse.Namespace) -> dict[str, Any]:
 
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
-    from modelscope_plugin.publishing.export.export import export_model
+    from modelscope_plugin.publishing.export.export_model import export_model
 
-    result = export_model(args.model, args.out, name=args.name, **export_options(args))
+    result = export_model(args.model, args.out, name=args.name, **get_export_options(args))
     if args.json:
         print_json(result.to_record())
         return

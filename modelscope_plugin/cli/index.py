@@ -5,30 +5,18 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from modelscope_plugin.cli.arguments import (
-    add_command,
-    add_encoding,
-    add_file_encoding,
-    add_json,
-    add_model,
-    add_processes,
-    loading,
-    positive,
-    read_again,
-    shards_folder,
-    view_settings,
-)
+from modelscope_plugin.cli import arguments
 from modelscope_plugin.cli.output import print_json
 from modelscope_plugin.data.readers import read_entities, read_mentions
+from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.errors import UsageError
 from modelscope_plugin.storage.files import check_output_folder
+from modelscope_plugin.types import StoragePrecision
 
 logger = logging.getLogger(__name__)
 
-# Those of the vector store, which imports numpy.
-_PRECISIONS = ("float32", "float16", "int8")
 _EXAMPLES = """\
 examples:
   modelscope entity index kb.jsonl --model DIR --out INDEX
@@ -40,6 +28,7 @@ examples:
 """
 
 
+# Options that only a new index takes, by the name of their argument.
 _BUILDING = {
     "max_views": "--views",
     "merge_rounds": "--merge-views",
@@ -52,57 +41,35 @@ _BUILDING = {
 
 def register(commands: Any) -> None:
     """Add the sub-command."""
-    parser = add_command(commands, "index", run, "Build the index of a knowledge base, or change it.", _EXAMPLES)
-    parser.add_argument(
-        "file", nargs="?", metavar="KB", help="knowledge base: JSON lines (CCKS or own form), CSV, TSV; also .gz"
+    parser = arguments.add_command(
+        commands, "index", run, "Build the index of a knowledge base, or change it.", _EXAMPLES
     )
+    # fmt: off
+    parser.add_argument("file", nargs="?", metavar="KB",
+        help="knowledge base: JSON lines (CCKS or own form), CSV, TSV; also .gz")
     parser.add_argument("--out", required=True, metavar="INDEX", help="folder of the index")
-    parser.add_argument(
-        "--add", action="store_true", help="add the entities to the index that is there; same ids are replaced"
-    )
-    parser.add_argument(
-        "--remove", nargs="+", default=[], metavar="ID", help="take entities out of the index that is there"
-    )
-    parser.add_argument(
-        "--learn-names",
-        metavar="FILE",
-        help="labelled texts whose mentions become further names of their entities, for retrieval by names",
-    )
-    add_model(parser, "the model to encode with (with --add: by default the one of the index)", required=False)
-    parser.add_argument(
-        "--views",
-        dest="max_views",
-        type=positive,
-        metavar="N",
-        help="vectors of an entity at most: itself, and its name with each sentence and fact (default: as in training)",
-    )
-    parser.add_argument(
-        "--merge-views",
-        dest="merge_rounds",
-        type=int,
-        metavar="ROUNDS",
-        help="merge neighbouring views that are far apart into longer ones, on top, for so many rounds",
-    )
-    parser.add_argument(
-        "--search",
-        metavar="KIND",
+    parser.add_argument("--add", action="store_true",
+        help="add the entities to an existing index; entities with the same id are replaced")
+    parser.add_argument("--remove", nargs="+", default=[], metavar="ID",
+        help="remove these entities from an existing index")
+    parser.add_argument("--learn-names", metavar="FILE",
+        help="labelled texts; their mentions become additional names of the entities, for retrieval by names")
+    defaults = {"max_views": "as in training", "merge_rounds": "that of the model's configuration.json, else 0"}
+    arguments.add_setting_options(parser, ViewSettings, defaults=defaults)
+    parser.add_argument("--search", metavar="KIND",
         help="how link searches the index: exact, approximate, auto (the default: the faster of the two at its size), "
-        "or a kind of FAISS index such as IVF4096,PQ256x4fs or HNSW32,SQ8",
-    )
-    parser.add_argument("--precision", choices=_PRECISIONS, help="what the vectors are stored as (default: float32)")
-    parser.add_argument(
-        "--truncate-dim", type=positive, metavar="N", help="keep the first N dimensions, of a model trained for it"
-    )
-    parser.add_argument(
-        "--queries",
-        metavar="FILE",
-        help="texts with mentions, on which approximate search, precision and truncation are measured (default: made "
-        "from the entities)",
-    )
-    add_encoding(parser)
-    add_processes(parser)
-    add_file_encoding(parser)
-    add_json(parser, "print the result as JSON")
+        "or a kind of FAISS index such as IVF4096,PQ256x4fs or HNSW32,SQ8")
+    parser.add_argument("--precision", choices=get_args(StoragePrecision),
+        help="what the vectors are stored as (default: float32)")
+    parser.add_argument("--truncate-dim", type=arguments.parse_positive, metavar="N",
+        help="keep the first N dimensions, of a model trained for it")
+    parser.add_argument("--queries", metavar="FILE",
+        help="texts with mentions, to measure approximate search, precision and truncation with (default: "
+        "made from the entities)")
+    # fmt: on
+    about = "the model to encode with (with --add: by default the one of the index)"
+    arguments.add_encoder_options(parser, about, required=False, processes=True)
+    arguments.add_json(parser, "print the result as JSON")
 
 
 def run(args: argparse.Namespace) -> None:
@@ -115,7 +82,7 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError("--model is needed to build an index")
     if (args.add or args.file is None) and any(getattr(args, name) is not None for name in _BUILDING):
         options = ", ".join(_BUILDING.values())
-        raise UsageError(f"{options} are for building an index; what is added is made like what is there")
+        raise UsageError(f"{options} are for building an index; added entities are stored like those of the index")
     from modelscope_plugin.retrieval.entity_index import EntityIndex
     from modelscope_plugin.retrieval.manifest import MANIFEST_FILE
 
@@ -124,7 +91,7 @@ def run(args: argparse.Namespace) -> None:
     if index is not None and args.remove:
         index.remove(args.remove)
     if index is None or args.file is not None:
-        index = _add(args, index)
+        index = _build_or_extend(args, index)
     if args.learn_names:
         index.lexicon.learn(read_mentions(args.learn_names, encoding=args.encoding))
         if index.fitted.names:
@@ -143,29 +110,38 @@ def run(args: argparse.Namespace) -> None:
     print(f"{'trained again, for much of it has changed: ' if renewed else ''}{index.tuning}")
 
 
-def _add(args: argparse.Namespace, index: Any) -> Any:
-    from modelscope_plugin.encoding.bulk.local import EncodingJob
+def _build_or_extend(args: argparse.Namespace, index: Any) -> Any:
+    from modelscope_plugin.encoding.bulk.local import LocalBulkEncoder
     from modelscope_plugin.retrieval.building import build_index, tune_index
     from modelscope_plugin.retrieval.dense.faiss.tuning import check_choices
 
-    entities = read_again(read_entities, args.file, args.encoding)
-    # Reading all of it before the model is loaded gives the total and finds a broken line early.
+    entities = arguments.make_reader(read_entities, args.file, args.encoding)
+    # Reading the whole file before the model is loaded gives the total and reports a broken line early.
     total = sum(1 for _ in entities())
     mentions = list(read_mentions(args.queries, encoding=args.encoding)) if args.queries else None
-    options = loading(args)
+    options = arguments.get_loading_options(args)
     options["max_length"] = args.max_length or (index.max_length if index is not None else None)
-    with EncodingJob(args.model or index.model, shards_folder(args.out), processes=args.processes, **options) as job:
+    model, shards = args.model or index.model, arguments.get_shards_folder(args.out)
+    with LocalBulkEncoder(model, shards, processes=args.processes, **options) as bulk_encoder:
+        encoder = bulk_encoder.encoder
         views, new = None, index is None
         if new:
-            check_choices(args.search or "auto", args.truncate_dim, job.encoder.dimension)
-            views = view_settings(job.encoder.name, max_views=args.max_views, merge_rounds=args.merge_rounds)
+            check_choices(args.search or "auto", args.truncate_dim, encoder.dimension)
+            configuration = arguments.read_model_configuration(encoder.name)
+            views = ViewSettings.from_configuration(configuration, **arguments.get_given_settings(args, ViewSettings))
         index = build_index(
-            job.encoder, entities(), index=index, views=views, batch_size=args.batch_size, job=job, total=total
+            encoder,
+            entities(),
+            index=index,
+            views=views,
+            batch_size=args.batch_size,
+            bulk_encoder=bulk_encoder,
+            total=total,
         )
         if new:
             chosen = {name: getattr(args, name) for name in ("search", "precision", "truncate_dim")}
             chosen = {name: value for name, value in chosen.items() if value is not None}
-            tune_index(job.encoder, index, mentions, batch_size=args.batch_size, **chosen)
+            tune_index(encoder, index, mentions, batch_size=args.batch_size, **chosen)
         index.save(args.out)
-        job.remove()
+        bulk_encoder.remove_shards()
     return index

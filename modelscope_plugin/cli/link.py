@@ -10,18 +10,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from modelscope_plugin.cli.arguments import (
-    add_command,
-    add_encoding,
-    add_file_encoding,
-    add_json,
-    add_model,
-    add_retrieval,
-    loading,
-    one_of,
-    positive,
-)
-from modelscope_plugin.cli.output import linked_rows, print_json, print_table
+from modelscope_plugin.cli import arguments
+from modelscope_plugin.cli.output import make_linked_rows, print_json, print_table
+from modelscope_plugin.config.model_settings import PipelineSettings
 from modelscope_plugin.data.readers import read_documents
 from modelscope_plugin.data.records import Document
 from modelscope_plugin.storage.files import replace_file
@@ -33,50 +24,43 @@ examples:
   modelscope entity link mentions.jsonl --index INDEX --json > linked.jsonl
   modelscope entity link --index INDEX --detect --text "小品里大鹏很好笑"
   cat marked.txt | modelscope entity link - --index INDEX
-  modelscope entity link --model owner/name --text "…"   (a published model that brings an index along)
+  modelscope entity link --model owner/name --text "…"   (a published model that contains an index)
 """
 
 
 def register(commands: Any) -> None:
     """Add the sub-command."""
-    parser = add_command(commands, "link", run, "Link mentions to the entities of an index.", _EXAMPLES)
-    parser.add_argument(
-        "file",
-        nargs="?",
-        metavar="FILE",
-        help="texts with mentions: JSON lines (CCKS or own form), CSV, TSV, marked text; - is standard input",
-    )
-    parser.add_argument(
-        "--text", action="append", default=[], metavar="TEXT", help="a text with a marked mention; can be repeated"
-    )
-    parser.add_argument(
-        "--index", metavar="INDEX", help="folder of the index (default: the one that a published model brings along)"
-    )
-    parser.add_argument(
-        "--top-k", type=positive, default=5, metavar="K", help="candidates per mention (default: %(default)s)"
-    )
-    add_retrieval(parser, "the model's configuration.json says it; hybrid where it does not")
-    parser.add_argument(
-        "--detect",
-        action="store_true",
-        help="in texts without a mention take the names of the index for mentions (extra: detect)",
-    )
-    parser.add_argument("--out", metavar="FILE", help="write JSON lines to this file, whole or not at all")
-    add_model(parser, "the model (default: the one that the index names)", required=False)
-    add_encoding(parser)
-    add_file_encoding(parser)
-    add_json(parser, "print one JSON object for each text")
+    parser = arguments.add_command(commands, "link", run, "Link mentions to the entities of an index.", _EXAMPLES)
+    # fmt: off
+    parser.add_argument("file", nargs="?", metavar="FILE",
+        help="texts with mentions: JSON lines (CCKS or own form), CSV, TSV, marked text; - is standard input")
+    parser.add_argument("--text", action="append", default=[], metavar="TEXT",
+        help="a text with a marked mention; can be repeated")
+    parser.add_argument("--index", metavar="INDEX", help="folder of the index (default: the one of a published model)")
+    parser.add_argument("--top-k", type=arguments.parse_positive, default=5, metavar="K",
+        help="candidates per mention (default: %(default)s)")
+    defaults = {
+        "retrieval": "that of the model's configuration.json, else hybrid",
+        "nil_threshold": "that of the model's configuration.json, else what was fitted for the index",
+    }
+    arguments.add_setting_options(parser, PipelineSettings, defaults=defaults)
+    parser.add_argument("--detect", action="store_true",
+        help="in texts without a mention, take names from the index as mentions (extra: detect)")
+    # fmt: on
+    parser.add_argument("--out", metavar="FILE", help="write JSON lines to this file, complete or not at all")
+    arguments.add_encoder_options(parser, "the model (default: the one that the index names)", required=False)
+    arguments.add_json(parser, "print one JSON object for each text")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
     if args.file is None and not args.text and not sys.stdin.isatty():
         args.file = "-"
-    source = one_of(args, "file", "text")
+    source = arguments.require_one_of(args, "file", "text")
     if source == "text":
-        from modelscope_plugin.data.requests import linking_document
+        from modelscope_plugin.data.requests import parse_linking_document
 
-        documents: Iterable[Document] = [linking_document(text, unmarked=args.detect) for text in args.text]
+        documents: Iterable[Document] = [parse_linking_document(text, unmarked=args.detect) for text in args.text]
     else:
         documents = read_documents(args.file, encoding=args.encoding, unmarked=args.detect)
     from modelscope_plugin.linking.linker import EntityLinker
@@ -87,9 +71,9 @@ def run(args: argparse.Namespace) -> None:
         retrieval=args.retrieval,
         nil_threshold=args.nil_threshold,
         detector="dictionary" if args.detect else None,
-        **loading(args),
+        **arguments.get_loading_options(args),
     )
-    results = _linked(linker, documents, args)
+    results = _link(linker, documents, args)
     if args.out:
         with (
             replace_file(Path(args.out)) as draft,
@@ -100,11 +84,11 @@ def run(args: argparse.Namespace) -> None:
     elif args.json:
         _print_lines(results)
     else:
-        rows = linked_rows(list(results), args.top_k)
+        rows = make_linked_rows(list(results), args.top_k)
         print_table(rows, ["mention", *(str(rank) for rank in range(1, args.top_k + 1))])
 
 
-def _linked(linker: Any, documents: Iterable[Document], args: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def _link(linker: Any, documents: Iterable[Document], args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     stream = iter(documents)
     while chunk := list(islice(stream, _CHUNK)):
         yield from linker.link_documents(chunk, top_k=args.top_k, batch_size=args.batch_size)

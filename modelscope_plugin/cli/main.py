@@ -1,4 +1,4 @@
-"""The parser of the command, and what happens around every sub-command."""
+"""The parser of the command, and how a sub-command is run: logging, signals, errors and exit status."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: Arguments; by default those of the process.
 
     Returns:
-        Exit status: 0, 1 where the command failed, 2 where its arguments are not usable.
+        Exit status: 0, 1 where the command failed, 2 if its arguments cannot be used.
     """
     parser = argparse.ArgumentParser(prog="python -m modelscope_plugin")
     add_commands(parser)
@@ -59,7 +59,7 @@ def run(args: argparse.Namespace) -> int:
     _set_up_logging()
     in_main = threading.current_thread() is threading.main_thread()
     if in_main and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        # An exception, so that drafts, temporary folders and other processes go with this one.
+        # As an exception, so that drafts and temporary folders are removed and other processes end.
         signal.signal(signal.SIGTERM, _terminate)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal or pipe that cannot show a character gets its code in place of an exception.
@@ -68,16 +68,16 @@ def run(args: argparse.Namespace) -> int:
         args.run(args)
         sys.stdout.flush()
     except UsageError as error:
-        _failed(str(error))
+        _report_failure(str(error))
         return EXIT_USAGE
     except PluginError as error:
-        return _failed(str(error))
+        return _report_failure(str(error))
     except BrokenPipeError:
         # The reader of our output has gone (head); do not complain again when Python closes the stream.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except OSError as error:
-        return _failed(f"{error.filename or 'file'}: {error.strerror or error}")
+        return _report_failure(f"{error.filename or 'file'}: {error.strerror or error}")
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
@@ -88,14 +88,14 @@ def _terminate(*_: object) -> None:
     sys.exit(EXIT_TERMINATED)
 
 
-def _failed(message: str) -> int:
+def _report_failure(message: str) -> int:
     print(f"error: {' '.join(message.split())}", file=sys.stderr)
     return EXIT_FAILED
 
 
 def _set_up_logging() -> None:
-    # Our own warnings are for the user; the chatter of libraries is not. In a pipe there is no progress bar,
-    # so there the losses of a training run are logged.
+    # Warnings of this package are for the user, messages of libraries are not. Without a terminal there is no progress
+    # bar, so the losses of a training run are logged.
     logging.basicConfig(format="%(levelname)s: %(message)s")
     for handler in logging.getLogger().handlers:
         handler.setFormatter(_Formatter())

@@ -6,18 +6,10 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from modelscope_plugin.cli.arguments import (
-    add_command,
-    add_encoding,
-    add_file_encoding,
-    add_json,
-    add_mining,
-    add_model,
-    add_source,
-    open_source,
-)
+from modelscope_plugin.cli import arguments
 from modelscope_plugin.cli.output import print_json
-from modelscope_plugin.data.golds import with_all_golds
+from modelscope_plugin.config.training_settings import MiningSettings
+from modelscope_plugin.data.golds import merge_golds
 from modelscope_plugin.data.readers import read_mentions
 from modelscope_plugin.storage.files import check_output_file
 
@@ -32,30 +24,24 @@ examples:
 
 def register(commands: Any) -> None:
     """Add the sub-command."""
-    parser = add_command(commands, "mine", run, "Find hard negatives over a whole knowledge base.", _EXAMPLES)
+    parser = arguments.add_command(commands, "mine", run, "Find hard negatives over a whole knowledge base.", _EXAMPLES)
     parser.add_argument("file", metavar="FILE", help="texts with mentions and their entities")
-    add_source(parser)
+    arguments.add_index_or_kb(parser)
     parser.add_argument("--out", required=True, metavar="FILE", help="file to write, for train --train")
-    parser.add_argument("--seed", type=int, metavar="N", help="seed of the draw")
-    add_mining(parser)
-    add_model(parser, "the model (default: the one that the index names)", required=False)
-    add_encoding(parser)
-    add_file_encoding(parser)
-    add_json(parser, "print the report as JSON")
+    arguments.add_setting_options(parser.add_argument_group("mining"), MiningSettings)
+    arguments.add_encoder_options(parser, "the model (default: the one that the index names)", required=False)
+    arguments.add_json(parser, "print the report as JSON")
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
     check_output_file(args.out, *(path for path in (args.file, args.kb) if path))
-    mentions = with_all_golds(read_mentions(args.file, encoding=args.encoding))
-    encoder, index = open_source(args)
-    from modelscope_plugin.config.training_settings import MiningSettings, training_configuration
-    from modelscope_plugin.modeling.location import resolve_model
+    mentions = merge_golds(read_mentions(args.file, encoding=args.encoding))
+    encoder, index = arguments.open_index_or_kb(args)
     from modelscope_plugin.training.mining import mine_negatives, write_negatives
 
-    configuration = training_configuration(resolve_model(encoder.name))
-    given = {name: getattr(args, name) for name in MiningSettings.places}
-    settings = MiningSettings.from_configuration(configuration, **given)
+    configuration = arguments.read_model_configuration(encoder.name)
+    settings = MiningSettings.from_configuration(configuration, **arguments.get_given_settings(args, MiningSettings))
     mined = mine_negatives(encoder, index, mentions, settings, batch_size=args.batch_size)
     write_negatives(args.out, mined, index)
     if args.json:

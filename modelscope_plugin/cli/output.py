@@ -1,4 +1,4 @@
-"""What the command prints."""
+"""Printing of results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def print_json(value: Any) -> None:
 def print_files(files: Mapping[str, int]) -> None:
     """Print sizes in bytes and paths."""
     for path, size in files.items():
-        print(f"{size:>13,}  {path}")
+        print(f"{size:>13,}  {_join_lines(path)}")
 
 
 def print_table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> None:
@@ -25,25 +25,25 @@ def print_table(rows: Sequence[Sequence[Any]], headers: Sequence[str]) -> None:
     print(tabulate(rows, headers=headers, disable_numparse=True))
 
 
-def percent(value: float) -> str:
-    """A share as percent with one digit."""
+def format_percent(value: float) -> str:
+    """Format a share as percent with one digit."""
     return f"{100 * value:.1f}"
 
 
-def recall_rows(figures: dict[str, dict[int, float]]) -> tuple[list[list[str]], list[str]]:
-    """Rows and headers of a table of recall, one row for each method."""
+def make_recall_table(figures: dict[str, dict[int, float]]) -> tuple[list[list[str]], list[str]]:
+    """Return the rows and headers of a table of recall, one row for each method."""
     ks = list(next(iter(figures.values())))
-    rows = [[name, *(percent(recall[k]) for k in ks)] for name, recall in figures.items()]
+    rows = [[name, *(format_percent(recall[k]) for k in ks)] for name, recall in figures.items()]
     return rows, ["", *(f"Recall@{k}" for k in ks)]
 
 
-def _one_line(text: str) -> str:
-    """A cell of a table: line breaks and control characters of the data do not reach the terminal."""
+def _join_lines(text: str) -> str:
+    """Replace line breaks and control characters of the data, so that they do not reach the terminal."""
     return " ".join("".join(character if character.isprintable() else " " for character in text).split())
 
 
-def linked_rows(linked: Sequence[dict[str, Any]], top_k: int, context: int = 12) -> list[list[str]]:
-    """Rows of a table of linked mentions: the mention in its context, whether it is NIL, its best candidates."""
+def make_linked_rows(linked: Sequence[dict[str, Any]], top_k: int, context: int = 12) -> list[list[str]]:
+    """Return rows of a table: each mention in its context, whether it is NIL, and its best candidates."""
     rows = []
     for document in linked:
         text = document["text"]
@@ -55,5 +55,5 @@ def linked_rows(linked: Sequence[dict[str, Any]], top_k: int, context: int = 12)
             if mention.get("nil"):
                 shown = f"{shown} (NIL)"
             found = [f"{item['name']} ({item['id']}) {item['score']:.2f}" for item in mention["candidates"][:top_k]]
-            rows.append([_one_line(cell) for cell in (shown, *found)])
+            rows.append([_join_lines(cell) for cell in (shown, *found)])
     return rows

@@ -6,15 +6,15 @@ import argparse
 from typing import Any
 
 from modelscope_plugin.cli.arguments import add_command, add_json
-from modelscope_plugin.cli.export import add_export_options, export_options
+from modelscope_plugin.cli.export import add_export_options, get_export_options
 from modelscope_plugin.cli.output import print_files, print_json
 
 _EXAMPLES = """\
-FOLDER is a model, which is exported first, or a folder that "export" wrote with --name owner/name, which goes
-up as it stands. Nothing goes up before the folder has been opened in every way that its card promises and
-given the vectors of the model, and the Python of the card has run. Files outside the folder, training data,
-checkpoints and logs never go up. The check runs the code and the card of the folder: publish folders of
-others only if you trust them.
+FOLDER is a model, which is exported first, or a folder that "export" wrote with --name owner/name, which is
+uploaded as it is. Before anything is uploaded, the folder is opened in every way that its card promises and must
+give the vectors of the model, and the Python snippets of the card are run. Files outside the folder, training
+data, checkpoints and logs are never uploaded. The check runs the code that a standalone folder carries: publish
+exported folders of others only if you trust them. Nothing that is written in README.md is run.
 
 The token is taken from --token, from MODELSCOPE_API_TOKEN, or from "modelscope login".
 
@@ -29,11 +29,11 @@ def register(commands: Any) -> None:
     """Add the sub-command."""
     parser = add_command(commands, "publish", run, "Export a model, check it and upload it to the hub.", _EXAMPLES)
     parser.add_argument("folder", metavar="FOLDER", help="a model, or a folder that export wrote")
-    parser.add_argument("repo_id", metavar="OWNER/NAME", help="the model on the hub; made where it does not exist")
+    parser.add_argument("repo_id", metavar="OWNER/NAME", help="the model on the hub; created if it does not exist")
     parser.add_argument("--private", action="store_true", help="make a new model visible to its owner only")
     parser.add_argument("--revision", metavar="BRANCH", help="branch to upload to (default: the hub's)")
     parser.add_argument("--token", metavar="TOKEN", help="access token of the hub")
-    parser.add_argument("--dry-run", action="store_true", help="export, check and list what would go up, no more")
+    parser.add_argument("--dry-run", action="store_true", help="export, check and list the files, upload nothing")
     add_export_options(parser, standalone=True)
     add_json(parser, "print the result as JSON")
 
@@ -41,6 +41,7 @@ def register(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
     from modelscope_plugin.publishing.publish import publish_model
+    from modelscope_plugin.publishing.text import printable
 
     result = publish_model(
         args.folder,
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> None:
         revision=args.revision,
         token=args.token,
         dry_run=args.dry_run,
-        **export_options(args),
+        **get_export_options(args),
     )
     if args.json:
         print_json(result.to_record())
@@ -58,6 +59,6 @@ def run(args: argparse.Namespace) -> None:
     for way, difference in result.checked.items():
         print(f"checked: {way}, vectors differ by {difference:.1g} at most")
     for path in result.deleted:
-        print(f"deleted: {path}, of an earlier export")
+        print(f"deleted: {printable(path)}, of an earlier export")
     total = f"{len(result.files)} files, {sum(result.files.values()):,} bytes"
     print(f"{result.url}: {total}" if result.url else f"would go up to {result.repo_id}: {total}")

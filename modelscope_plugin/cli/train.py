@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
-from modelscope_plugin.cli.arguments import (
-    add_command,
-    add_device,
-    add_file_encoding,
-    add_json,
-    add_mining,
-    number_or_none,
-    positive,
-    read_again,
-)
-from modelscope_plugin.cli.output import print_json, print_table, recall_rows
+from modelscope_plugin.cli import arguments
+from modelscope_plugin.cli.output import make_recall_table, print_json, print_table
+from modelscope_plugin.config.evaluation_settings import find_ks
+from modelscope_plugin.config.model_settings import ModelSettings, WindowSettings
+from modelscope_plugin.config.settings import Settings
+from modelscope_plugin.config.training_settings import MiningSettings, TrainingSettings, read_training_settings
 from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.errors import UsageError
 
@@ -35,117 +29,48 @@ examples:
 
 def register(commands: Any) -> None:
     """Add the sub-command."""
-    parser = add_command(commands, "train", run, "Train a dual encoder, in one stage or more.", _EXAMPLES)
+    parser = arguments.add_command(commands, "train", run, "Train a dual encoder, in one stage or more.", _EXAMPLES)
     parser.add_argument("--model", required=True, metavar="DIR|ID", help="any BERT-family checkpoint to start from")
     parser.add_argument("--kb", required=True, metavar="FILE", help="knowledge base")
-    parser.add_argument("--train", metavar="FILE", help="texts with mentions and their entities, or what mine wrote")
-    parser.add_argument("--dev", metavar="FILE", help="the same, to measure recall on and choose the best model by")
+    parser.add_argument("--train", metavar="FILE", help="texts with mentions and their entities, or the output of mine")
+    parser.add_argument("--dev", metavar="FILE", help="the same, to measure recall and choose the best model")
     parser.add_argument("--out", required=True, metavar="DIR", help="model folder to write")
-    parser.add_argument("--resume", action="store_true", help="go on with an interrupted run of the same command")
+    parser.add_argument("--resume", action="store_true", help="resume an interrupted run of the same command")
     parser.add_argument("--config", metavar="FILE", help="a configuration.json with settings")
     parser.add_argument("--tensorboard", metavar="DIR", help="write loss, rate and recall for TensorBoard")
-    parser.add_argument("--k", type=positive, nargs="+", metavar="K", help="values of k to measure")
-    add_device(parser)
-    add_file_encoding(parser)
-    add_json(parser, "print the result as JSON")
-    _add_settings(parser)
-    add_mining(parser)
-
-
-def _add_settings(parser: argparse.ArgumentParser) -> None:
-    model = parser.add_argument_group("model")
-    model.add_argument("--max-length", type=positive, metavar="N", help="tokens of a window")
-    model.add_argument("--pooling", dest="emb_pooler_type", metavar="TYPE", help="cls, avg, avg_top2 or avg_first_last")
-    model.add_argument("--normalize", action=argparse.BooleanOptionalAction, help="scale vectors to length 1")
-    model.add_argument("--towers", type=int, choices=(1, 2), help="1 for shared weights, 2 for separate ones")
-    group = parser.add_argument_group("training")
-    group.add_argument("--stages", type=positive, metavar="N", help="2 adds one with hard negatives, 3 a second one")
-    group.add_argument("--epochs", dest="max_epochs", type=positive, metavar="N", help="passes over the mentions")
-    group.add_argument(
-        "--stage-two-epochs", dest="stage_two_max_epochs", type=int, metavar="N", help="the same for later stages"
-    )
-    group.add_argument("--batch-size", type=positive, metavar="N", help="mentions in a batch of one process")
-    group.add_argument(
-        "--mini-batch-size",
-        type=int,
-        metavar="N",
-        help="texts encoded at once: gradient caching for large batches",
-    )
-    group.add_argument(
-        "--gradient-accumulation-steps",
-        type=positive,
-        metavar="N",
-        help="batches to one step; unlike --mini-batch-size it does not enlarge the pool of negatives",
-    )
-    group.add_argument("--learning-rate", type=float, metavar="RATE", help="peak learning rate of AdamW")
-    group.add_argument("--stage-two-learning-rate", type=float, metavar="RATE", help="the same for the later stages")
-    group.add_argument("--lr-scheduler-type", metavar="NAME", help="linear, cosine, constant_with_warmup ...")
-    group.add_argument("--warmup-ratio", type=float, metavar="SHARE", help="share of the steps in which the rate rises")
-    group.add_argument("--weight-decay", type=float, metavar="X", help="weight decay of AdamW")
-    group.add_argument("--max-grad-norm", type=float, metavar="X", help="length gradients are clipped to; 0 for none")
-    group.add_argument("--mixed-precision", choices=("no", "bf16", "fp16"), help="number format of the encoder")
-    group.add_argument(
-        "--dropout", type=number_or_none, metavar="SHARE", help="dropout in training; none for the checkpoint's own"
-    )
-    group.add_argument("--temperature", type=float, metavar="T", help="what the scores are divided by in the loss")
-    group.add_argument(
-        "--symmetric", action=argparse.BooleanOptionalAction, help="entities have to find their mentions too"
-    )
-    group.add_argument(
-        "--random-negatives", type=int, metavar="N", help="entities drawn from the knowledge base into every batch"
-    )
-    group.add_argument("--hard-negatives", type=int, metavar="N", help="hard negatives of a mention in a batch")
-    group.add_argument(
-        "--views", type=positive, metavar="N", help="texts an entity is written as, at most; the best is its score"
-    )
-    group.add_argument(
-        "--kb-mentions", type=int, metavar="N", help="mentions to make from every name in the knowledge base"
-    )
-    group.add_argument(
-        "--skip-unknown",
-        action=argparse.BooleanOptionalAction,
-        help="leave out mentions whose entity the knowledge base lacks",
-    )
-    group.add_argument("--eval-steps", type=int, metavar="N", help="measure recall every N steps and keep the best")
-    group.add_argument(
-        "--eval-max-entities", type=positive, metavar="N", help="measure so among at most so many entities"
-    )
-    group.add_argument(
-        "--early-stopping-patience", type=int, metavar="N", help="end after N measurements without a better one"
-    )
-    group.add_argument("--save-steps", type=int, metavar="N", help="checkpoint every N steps (default: each epoch)")
-    group.add_argument("--seed", type=int, metavar="N", help="the one source of randomness")
+    parser.add_argument("--k", type=arguments.parse_positive, nargs="+", metavar="K", help="values of k to measure")
+    arguments.add_device(parser)
+    arguments.add_file_encoding(parser)
+    arguments.add_json(parser, "print the result as JSON")
+    model, training, mining = (parser.add_argument_group(title) for title in ("model", "training", "mining"))
+    groups: list[tuple[type[Settings], Any]] = [
+        (WindowSettings, model), (ModelSettings, model), (TrainingSettings, training), (MiningSettings, mining),
+    ]  # fmt: skip
+    added: set[str] = set()
+    for kind, group in groups:
+        # Training has the settings of the model too, and one seed is that of training and mining.
+        arguments.add_setting_options(group, kind, set(kind.declarations()) - added)
+        added.update(kind.declarations())
 
 
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
-    from modelscope_plugin.config.configuration import merged, read_configuration_file
-    from modelscope_plugin.config.evaluation_settings import evaluation_ks
-    from modelscope_plugin.config.training_settings import (
-        MiningSettings,
-        TrainingSettings,
-        training_configuration,
-        training_settings,
-    )
-    from modelscope_plugin.modeling.location import resolve_model
     from modelscope_plugin.training.training import train
 
-    configuration = training_configuration(resolve_model(args.model))
-    if args.config:
-        configuration = merged(configuration, read_configuration_file(Path(args.config)))
-    given = {name: getattr(args, name, None) for name in (*TrainingSettings.places, *MiningSettings.places)}
-    settings, mining = training_settings(configuration, **given)
+    configuration = arguments.read_model_configuration(args.model, args.config)
+    given = arguments.get_given_settings(args, TrainingSettings, MiningSettings)
+    settings, mining = read_training_settings(configuration, **given)
     if args.train is None and not settings.kb_mentions:
         raise UsageError("--train is needed, or --kb-mentions to train on the knowledge base alone")
     result = train(
         args.model,
-        read_again(read_entities, args.kb, args.encoding),
+        arguments.make_reader(read_entities, args.kb, args.encoding),
         read_mentions(args.train, encoding=args.encoding) if args.train else (),
         args.out,
         settings,
         mining,
         eval_mentions=None if args.dev is None else read_mentions(args.dev, encoding=args.encoding),
-        ks=args.k or evaluation_ks(configuration),
+        ks=args.k or find_ks(configuration),
         device=args.device,
         resume=args.resume,
         tensorboard=args.tensorboard,
@@ -162,5 +87,5 @@ def run(args: argparse.Namespace) -> None:
         if stage.recall:
             rows[f"dev, stage {stage.stage}"] = stage.recall
     if rows:
-        print_table(*recall_rows(rows))
+        print_table(*make_recall_table(rows))
     print(f"the model is in {args.out}")

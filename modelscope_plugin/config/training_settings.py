@@ -1,262 +1,113 @@
-"""The ``train`` section of configuration.json as checked settings."""
+"""The ``train`` section of configuration.json as settings."""
 
 from __future__ import annotations
 
 import logging
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias, TypeVar, get_args
+from typing import Any, Literal
 
-from modelscope_plugin.config.configuration import default_configuration, merged, read_configuration
+from modelscope_plugin.config.configuration import (
+    CONFIGURATION_FILE,
+    default_configuration,
+    merge_configurations,
+    read_configuration,
+)
+from modelscope_plugin.config.evaluation_settings import find_ks
 from modelscope_plugin.config.metainfo import Models
-from modelscope_plugin.errors import InputError
+from modelscope_plugin.config.model_settings import ModelSettings, WindowSettings, find_model_type
+from modelscope_plugin.config.settings import Settings, check_settings, setting, setting_of
+from modelscope_plugin.errors import InputError, ModelFolderError
 from modelscope_plugin.types import PoolerType
 
 logger = logging.getLogger(__name__)
 
-Places: TypeAlias = dict[str, tuple[str, ...]]
-"""Where each setting stands in configuration.json, in ModelScope's own layout."""
-
-NONE = "none"
-"""A change that sets a setting to null, where it can be; None changes nothing."""
-
-_S = TypeVar("_S", bound="_Settings")
-
-_SCHEDULES = (
-    "linear",
-    "cosine",
-    "cosine_with_restarts",
-    "polynomial",
-    "constant",
-    "constant_with_warmup",
-    "inverse_sqrt",
-)
+Schedule = Literal[
+    "linear", "cosine", "cosine_with_restarts", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"
+]
+"""How the learning rate changes over the steps, under the names that transformers gives to its schedules."""
 
 
 @dataclass(frozen=True)
-class _Settings:
-    """What settings of both kinds have in common."""
-
-    places: ClassVar[Places]
-
-    @classmethod
-    def from_configuration(cls: type[_S], configuration: Mapping[str, Any], **changes: Any) -> _S:
-        """Read the settings from a configuration.
-
-        Args:
-            configuration: A whole configuration.json, the shipped one with changes laid over it.
-            **changes: Settings by name that go before it; None changes nothing, `NONE` sets what can be null so.
-
-        Returns:
-            The settings.
-
-        Raises:
-            InputError: If a setting is missing or out of its range, or a change is unknown.
-        """
-        unknown = sorted(set(changes) - set(cls.places))
-        if unknown:
-            raise InputError(f"unknown training setting {unknown[0]!r}; there are {', '.join(cls.places)}")
-        values = {}
-        for name, place in cls.places.items():
-            if changes.get(name) is not None:
-                null = changes[name] == NONE and name in cls._optional()
-                values[name] = None if null else changes[name]
-            else:
-                values[name] = _find(configuration, place)
-        return cls(**values)
-
-    def to_sections(self) -> dict[str, Any]:
-        """The settings in the layout of configuration.json."""
-        sections: dict[str, Any] = {}
-        for name, value in asdict(self).items():
-            section = sections
-            *path, last = self.places[name]
-            for key in path:
-                section = section.setdefault(key, {})
-            section[last] = value
-        return sections
-
-    def __post_init__(self) -> None:
-        for name in self.places:
-            if getattr(self, name) is None and name not in self._optional():
-                raise InputError(f"configuration.json lacks {self._place(name)}")
-
-    @classmethod
-    def _optional(cls) -> set[str]:
-        return {field.name for field in fields(cls) if "None" in str(field.type)}
-
-    def _place(self, name: str) -> str:
-        return ".".join(self.places[name])
-
-    def _check_integers(self, **least: int) -> None:
-        for name, low in least.items():
-            value = getattr(self, name)
-            if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < low):
-                raise InputError(f"{self._place(name)}={value!r} must be an integer of at least {low}")
-
-    def _check_numbers(self, *names: str) -> None:
-        for name in names:
-            value = getattr(self, name)
-            number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-            if value is not None and (not number or value < 0):
-                raise InputError(f"{self._place(name)}={value!r} must be a number of at least 0")
-
-    def _check_choice(self, name: str, choices: tuple[str, ...]) -> None:
-        if getattr(self, name) not in choices:
-            raise InputError(f"{self._place(name)}={getattr(self, name)!r}; choose from {', '.join(choices)}")
-
-
-@dataclass(frozen=True)
-class TrainingSettings(_Settings):
-    """What decides a training run, beside the data; defaults stand in configuration.json.
-
-    Attributes:
-        stages: 1 for in-batch negatives alone; each further stage first mines hard negatives with the model
-            of the stage before and goes on from it.
-        max_epochs: Passes over the training mentions.
-        stage_two_max_epochs: The same for the second stage and later ones; 0 for as many.
-        batch_size: Mentions, each with its entity, in a batch of one process; the other entities are the
-            negatives.
-        mini_batch_size: Texts encoded at once with gradient caching, which gives the gradients of the whole
-            batch in the memory of so many texts; 0 encodes the batch as a whole.
-        gradient_accumulation_steps: Batches to one step of the optimiser. They do not see each other's
-            entities: for more negatives raise ``batch_size`` and set ``mini_batch_size``.
-        learning_rate: Peak learning rate of AdamW.
-        stage_two_learning_rate: The same for the second stage and later ones; 0 for the same.
-        weight_decay: Weight decay, not on biases and layer norms.
-        max_grad_norm: Length to which gradients are clipped; 0 for no clipping.
-        lr_scheduler_type: ``linear``, ``cosine``, ``constant_with_warmup`` ..., as transformers has them.
-        warmup_ratio: Share of the steps in which the rate rises from 0.
-        mixed_precision: ``no``, ``bf16`` or ``fp16``.
-        dropout: Dropout of the towers in training; None for the checkpoint's own.
-        temperature: What the scores are divided by in the loss.
-        symmetric: Whether each entity must also find its mention among those of the batch.
-        random_negatives: Entities drawn from the whole knowledge base into every batch of one process, as
-            negatives of all its mentions (mixed negative sampling, Yang et al. 2020): without them an entity
-            that is no gold in training is never pushed away from anything.
-        hard_negatives: Hard negatives of a mention in a batch, drawn anew each epoch from all it has.
-        views: Texts that an entity is written as, at most: itself, and its name with each sentence and fact; the
-            best of them is its score (Ma et al. 2021). 1 for one text. Time and memory grow with it.
-        kb_mentions: Training mentions made from every name in the knowledge base itself, beside the
-            labelled ones (see `modelscope_plugin.data.kb_mentions`).
-        skip_unknown: Whether mentions whose entity the knowledge base lacks are left out; otherwise they
-            are an error.
-        eval_steps: Measure recall, and keep the best weights, every so many steps; 0 for the end only.
-        eval_max_entities: Entities that such a measurement takes at most: all gold ones and a sample.
-        early_stopping_patience: End a stage after so many measurements without a better one; 0 for never.
-        save_steps: Write a checkpoint every so many steps; 0 for each epoch.
-        seed: The one source of randomness.
-        max_length: Tokens of a window.
-        emb_pooler_type: ``cls``, ``avg``, ``avg_top2`` or ``avg_first_last``.
-        normalize: Whether vectors are scaled to length 1.
-        towers: 1 for shared weights, 2 for an entity tower of its own.
+class TrainingSettings(Settings):
+    """What decides a training run, beside the data; the declarations say what each setting does.
 
     Raises:
-        InputError: If a value is out of its range.
+        InputError: If a value has another type or is out of its range, or two values do not go together.
     """
 
-    stages: int
-    max_epochs: int
-    stage_two_max_epochs: int
-    batch_size: int
-    mini_batch_size: int
-    gradient_accumulation_steps: int
-    learning_rate: float
-    stage_two_learning_rate: float
-    weight_decay: float
-    max_grad_norm: float
-    lr_scheduler_type: str
-    warmup_ratio: float
-    mixed_precision: str
-    dropout: float | None
-    temperature: float
-    symmetric: bool
-    random_negatives: int
-    hard_negatives: int
-    views: int
-    kb_mentions: int
-    skip_unknown: bool
-    eval_steps: int
-    eval_max_entities: int
-    early_stopping_patience: int
-    save_steps: int
-    seed: int
-    max_length: int
-    emb_pooler_type: str
-    normalize: bool
-    towers: int
+    # fmt: off
+    stages: int = setting("train.stages", least=1,
+        help="1 trains with in-batch negatives; 2 adds one with mined hard negatives, 3 a second one")
+    max_epochs: int = setting("train.max_epochs", least=1, option="--epochs", help="passes over the mentions")
+    stage_two_max_epochs: int = setting("train.stage_two.max_epochs", least=0, option="--stage-two-epochs",
+        help="the same for later stages; 0 for as many")
+    batch_size: int = setting("train.dataloader.batch_size_per_gpu", least=1,
+        help="mentions in a batch of one process; their entities are each other's negatives",
+        zh="每个进程的批大小", en="batch size of one process")
+    mini_batch_size: int = setting("train.mini_batch_size", least=0,
+        help="texts encoded at once: gradient caching for large batches in little memory; 0 for the whole batch",
+        zh="梯度缓存的小批大小（0 表示不用）", en="mini-batch of gradient caching (0 for none)")
+    gradient_accumulation_steps: int = setting("train.optimizer.options.cumulative_iters", least=1,
+        help="batches to one step; unlike --mini-batch-size it does not enlarge the pool of negatives",
+        zh="梯度累积步数", en="gradient accumulation steps")
+    learning_rate: float = setting("train.optimizer.lr", above=0, metavar="RATE", help="peak learning rate of AdamW")
+    stage_two_learning_rate: float = setting("train.stage_two.lr", least=0, metavar="RATE",
+        help="the same for later stages; 0 for the same rate")
+    lr_scheduler_type: Schedule = setting("train.lr_scheduler.type", metavar="NAME",
+        help="linear, cosine, constant_with_warmup ...",
+        zh="学习率调度（AdamW）", en="learning rate schedule (AdamW)")
+    warmup_ratio: float = setting("train.lr_scheduler.warmup_ratio", least=0, most=1, metavar="SHARE",
+        help="share of the steps in which the rate rises from 0", zh="预热比例", en="share of warm-up steps")
+    weight_decay: float = setting("train.optimizer.weight_decay", least=0,
+        help="weight decay of AdamW, not on biases and layer norms", zh="权重衰减", en="weight decay")
+    max_grad_norm: float = setting("train.optimizer.options.grad_clip.max_norm", least=0,
+        help="length gradients are clipped to; 0 for none", zh="梯度裁剪", en="gradient clipping")
+    temperature: float = setting("train.temperature", above=0, metavar="T",
+        help="what the scores are divided by in the loss", zh="温度", en="temperature")
+    symmetric: bool = setting("train.symmetric",
+        help="entities have to find their mentions too", zh="双向损失", en="loss in both directions")
+    dropout: float | None = setting("train.dropout", least=0, below=1, metavar="SHARE",
+        help="dropout in training; none for the checkpoint's own", zh="dropout", en="dropout")
+    mixed_precision: Literal["no", "bf16", "fp16"] = setting("train.mixed_precision",
+        help="number format of the encoder", zh="混合精度", en="mixed precision")
+    max_length: int = setting_of(WindowSettings, "max_length")
+    emb_pooler_type: PoolerType = setting_of(ModelSettings, "emb_pooler_type")
+    normalize: bool = setting_of(ModelSettings, "normalize")
+    towers: int = setting_of(ModelSettings, "towers")
+    # Mixed negative sampling (Yang et al. 2020): without it an entity that is gold for no training mention is never
+    # pushed away from anything.
+    random_negatives: int = setting("train.random_negatives", least=0,
+        help="entities drawn from the knowledge base into every batch of one process")
+    hard_negatives: int = setting("train.hard_negatives", least=0,
+        help="hard negatives of a mention in a batch, drawn anew in each epoch from all it has")
+    # Ma et al. 2021, MuVER. Time and memory grow with it.
+    views: int = setting("train.views", least=1,
+        help="texts of an entity at most: itself, and its name with each sentence and fact; the best is its score",
+        zh="每个实体的向量数（至多）", en="vectors of an entity, at most")
+    kb_mentions: int = setting("train.kb_mentions", least=0,
+        help="mentions to make from every name in the knowledge base")
+    skip_unknown: bool = setting("train.skip_unknown",
+        help="leave out mentions whose entity the knowledge base lacks; otherwise they are errors")
+    eval_steps: int = setting("train.eval_steps", least=0,
+        help="measure recall every N steps and keep the best; 0 for the end only")
+    eval_max_entities: int = setting("train.eval_max_entities", least=1,
+        help="measure so among at most so many entities: all gold ones and a sample")
+    early_stopping_patience: int = setting("train.early_stopping_patience", least=0,
+        help="end a stage after N measurements without a better one; 0 for never")
+    save_steps: int = setting("train.save_steps", least=0, help="checkpoint every N steps; 0 for each epoch")
+    seed: int = setting("train.seed", least=0, most=2**31 - 1,
+        help="the one source of randomness", zh="随机种子", en="seed")
+    # fmt: on
 
-    places: ClassVar[Places] = {
-        "stages": ("train", "stages"),
-        "max_epochs": ("train", "max_epochs"),
-        "stage_two_max_epochs": ("train", "stage_two", "max_epochs"),
-        "batch_size": ("train", "dataloader", "batch_size_per_gpu"),
-        "mini_batch_size": ("train", "mini_batch_size"),
-        "gradient_accumulation_steps": ("train", "optimizer", "options", "cumulative_iters"),
-        "learning_rate": ("train", "optimizer", "lr"),
-        "stage_two_learning_rate": ("train", "stage_two", "lr"),
-        "weight_decay": ("train", "optimizer", "weight_decay"),
-        "max_grad_norm": ("train", "optimizer", "options", "grad_clip", "max_norm"),
-        "lr_scheduler_type": ("train", "lr_scheduler", "type"),
-        "warmup_ratio": ("train", "lr_scheduler", "warmup_ratio"),
-        "mixed_precision": ("train", "mixed_precision"),
-        "dropout": ("train", "dropout"),
-        "temperature": ("train", "temperature"),
-        "symmetric": ("train", "symmetric"),
-        "random_negatives": ("train", "random_negatives"),
-        "hard_negatives": ("train", "hard_negatives"),
-        "views": ("train", "views"),
-        "kb_mentions": ("train", "kb_mentions"),
-        "skip_unknown": ("train", "skip_unknown"),
-        "eval_steps": ("train", "eval_steps"),
-        "eval_max_entities": ("train", "eval_max_entities"),
-        "early_stopping_patience": ("train", "early_stopping_patience"),
-        "save_steps": ("train", "save_steps"),
-        "seed": ("train", "seed"),
-        "max_length": ("preprocessor", "max_length"),
-        "emb_pooler_type": ("model", "emb_pooler_type"),
-        "normalize": ("model", "normalize"),
-        "towers": ("model", "towers"),
-    }
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._check_integers(
-            stages=1, max_epochs=1, stage_two_max_epochs=0, batch_size=1, mini_batch_size=0,
-            random_negatives=0, hard_negatives=0, views=1, gradient_accumulation_steps=1, kb_mentions=0, eval_steps=0,
-            eval_max_entities=1, save_steps=0, early_stopping_patience=0, seed=0, max_length=1, towers=1,
-        )  # fmt: skip
-        self._check_numbers(
-            "learning_rate", "stage_two_learning_rate", "weight_decay", "max_grad_norm", "warmup_ratio", "dropout",
-            "temperature",
-        )  # fmt: skip
-        for name in ("normalize", "symmetric", "skip_unknown"):
-            if not isinstance(getattr(self, name), bool):
-                raise InputError(f"{self._place(name)}={getattr(self, name)!r} must be true or false")
-        for name in ("learning_rate", "temperature"):
-            if getattr(self, name) == 0:
-                raise InputError(f"{self._place(name)}=0 must be above 0")
-        if self.seed >= 2**31:
-            raise InputError(f"{self._place('seed')}={self.seed} must be below 2**31")
-        if self.warmup_ratio > 1:
-            raise InputError(f"{self._place('warmup_ratio')}={self.warmup_ratio} must be at most 1")
-        if self.dropout is not None and self.dropout >= 1:
-            raise InputError(f"{self._place('dropout')}={self.dropout} must be below 1")
-        if self.towers > 2:
-            raise InputError(f"{self._place('towers')}={self.towers} must be 1 or 2")
+    def _check_combination(self) -> None:
         if self.stages > 1 and not self.hard_negatives:
-            raise InputError(f"{self._place('hard_negatives')}=0 leaves nothing to train stage two with; raise it")
+            raise InputError("train.hard_negatives=0 leaves nothing to train stage two with; raise it")
         if self.early_stopping_patience and not self.eval_steps:
-            raise InputError(f"{self._place('early_stopping_patience')} needs {self._place('eval_steps')} too")
+            raise InputError("train.early_stopping_patience needs train.eval_steps too")
         if self.eval_steps and self.save_steps:
-            raise InputError(
-                f"give {self._place('eval_steps')} or {self._place('save_steps')}: each measurement writes a checkpoint"
-            )
-        self._check_choice("lr_scheduler_type", _SCHEDULES)
-        self._check_choice("mixed_precision", ("no", "bf16", "fp16"))
-        self._check_choice("emb_pooler_type", get_args(PoolerType))
+            raise InputError("give train.eval_steps or train.save_steps: each measurement writes a checkpoint")
 
     def epochs_of(self, stage: int) -> int:
         """Passes over the training mentions in a stage."""
@@ -268,95 +119,106 @@ class TrainingSettings(_Settings):
 
 
 @dataclass(frozen=True)
-class MiningSettings(_Settings):
+class MiningSettings(Settings):
     """How hard negatives are chosen among the entities that a model ranks high.
 
-    The names are those of ``mine_hard_negatives`` in sentence-transformers.
-
-    Attributes:
-        num_negatives: How many to keep for each mention.
-        range_min: How many of the best-ranked entities to pass over. Gold entities have no rank.
-        range_max: The last rank to look at.
-        sampling_strategy: ``random`` draws from the range, ``top`` takes its best.
-        absolute_margin: Leave out what is not at least this much below the score of the mention's best gold
-            entity; None for no such limit.
-        name_negatives: How many entities that share a name with a gold entity, or with the mention, are taken
-            before all others; they too count as hard negatives.
-        seed: Seed of the draw.
+    The names are those of ``mine_hard_negatives`` in sentence-transformers; the declarations say what each does.
 
     Raises:
-        InputError: If a value is out of its range.
+        InputError: If a value has another type or is out of its range, or the range is empty.
     """
 
-    num_negatives: int
-    range_min: int
-    range_max: int
-    sampling_strategy: str
-    absolute_margin: float | None
-    name_negatives: int
-    seed: int
+    # fmt: off
+    num_negatives: int = setting("train.mining.num_negatives", least=1, help="hard negatives to keep for a mention",
+        zh="难负例挖掘：每个指称保留的个数", en="mining: negatives kept for a mention")
+    range_min: int = setting("train.mining.range_min", least=0,
+        help="how many of the best-ranked entities to pass over; gold entities have no rank",
+        zh="难负例挖掘：跳过的名次", en="mining: ranks skipped")
+    range_max: int = setting("train.mining.range_max", least=1,
+        help="the last rank to look at", zh="难负例挖掘：最后的名次", en="mining: last rank")
+    sampling_strategy: Literal["random", "top"] = setting("train.mining.sampling_strategy",
+        help="draw from the range, or take its best", zh="难负例挖掘：抽样方式", en="mining: sampling strategy")
+    absolute_margin: float | None = setting("train.mining.absolute_margin", least=0,
+        help="leave out what scores higher than the best gold entity minus X; none for no limit",
+        zh="难负例挖掘：分差", en="mining: margin")
+    name_negatives: int = setting("train.mining.name_negatives", least=0,
+        help="entities of the same name as the mention or a gold entity to take before all others",
+        zh="难负例挖掘：优先选取的同名实体数", en="mining: entities of the same name, taken first")
+    seed: int = setting_of(TrainingSettings, "seed", help="seed of the draw", zh="", en="")
+    # fmt: on
 
-    places: ClassVar[Places] = {
-        "num_negatives": ("train", "mining", "num_negatives"),
-        "range_min": ("train", "mining", "range_min"),
-        "range_max": ("train", "mining", "range_max"),
-        "sampling_strategy": ("train", "mining", "sampling_strategy"),
-        "absolute_margin": ("train", "mining", "absolute_margin"),
-        "name_negatives": ("train", "mining", "name_negatives"),
-        "seed": ("train", "seed"),
-    }
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        self._check_integers(num_negatives=1, range_min=0, range_max=1, name_negatives=0, seed=0)
-        self._check_numbers("absolute_margin")
-        self._check_choice("sampling_strategy", ("random", "top"))
+    def _check_combination(self) -> None:
         if self.range_max <= self.range_min:
             raise InputError(
-                f"{self._place('range_max')}={self.range_max} must be more than "
-                f"{self._place('range_min')}={self.range_min}"
+                f"train.mining.range_max={self.range_max} must be more than train.mining.range_min={self.range_min}"
             )
 
 
-_OTHER_KEYS = {("train", "work_dir"), ("train", "optimizer", "type")}
-_KNOWN_KEYS = {*_OTHER_KEYS, *TrainingSettings.places.values(), *MiningSettings.places.values()}
+@dataclass(frozen=True)
+class RunSettings(Settings):
+    """What ModelScope's own trainers read in ``train`` as well; no option sets them."""
+
+    work_dir: str = setting("train.work_dir", option=None, help="folder that a trainer writes to")
+    optimizer: Literal["AdamW"] = setting("train.optimizer.type", option=None, help="the optimiser")
 
 
-def training_configuration(folder: Path) -> dict[str, Any]:
-    """The shipped configuration with what a model folder's own says about the model and its training."""
-    own = read_configuration(folder)
-    for key, value in own.items():
-        if key in ("model", "preprocessor", "train", "index", "evaluation") and not isinstance(value, Mapping | None):
-            raise InputError(f"{folder}/configuration.json: {key} must be an object, not {value!r}")
-    sections = ["model", "preprocessor"]
-    if (own.get("model") or {}).get("type") == Models.entity_embedding:
-        # What others write into these sections is for their trainers.
-        sections += ["train", "index", "evaluation"]
-    return merged(default_configuration(), {key: own[key] for key in sections if own.get(key) is not None})
+_KINDS = (TrainingSettings, MiningSettings, RunSettings)
 
 
-def training_settings(configuration: Mapping[str, Any], **changes: Any) -> tuple[TrainingSettings, MiningSettings]:
-    """All settings of a training run, from a whole configuration.json.
+def read_training_configuration(
+    folder: Path, overrides: Mapping[Path, Mapping[str, Any]] | None = None, kinds: Sequence[type[Settings]] = ()
+) -> dict[str, Any]:
+    """Read how a model is to be trained, indexed and evaluated.
 
     Args:
-        configuration: The shipped configuration with changes laid over it.
-        **changes: Settings of either kind by name that go before it; None changes nothing, `NONE` sets what can be
-            null so.
+        folder: The model folder. What others write about training into its configuration.json is not used.
+        overrides: What further files hold, by their path; the last one goes before all others.
+        kinds: Further settings to check in all files.
+
+    Returns:
+        The shipped configuration with the changes of all files.
+
+    Raises:
+        ModelFolderError: If a file is damaged, or a setting in it has another type or is out of its range.
+    """
+    own = read_configuration(folder)
+    sections = ["model", "preprocessor"]
+    if find_model_type(own, folder) == Models.entity_embedding:
+        sections += ["train", "index", "evaluation"]
+    used = {key: own[key] for key in sections if key in own}
+    configuration = default_configuration()
+    for path, changes in ((folder / CONFIGURATION_FILE, used), *(overrides or {}).items()):
+        check_settings(changes, path, *_KINDS, *kinds)
+        try:
+            find_ks(changes)
+        except InputError as error:
+            raise ModelFolderError(f"{path}: {error}") from None
+        configuration = merge_configurations(configuration, changes)
+    return configuration
+
+
+def read_training_settings(configuration: Mapping[str, Any], **changes: Any) -> tuple[TrainingSettings, MiningSettings]:
+    """Read all settings of a training run from a whole configuration.json.
+
+    Keys of the ``train`` section that are not used are named in a warning.
+
+    Args:
+        configuration: The shipped configuration with changes merged into it.
+        **changes: Settings of either kind by name that override it; None changes nothing, `NONE` sets a setting to
+            null.
 
     Returns:
         How to train and how to mine.
 
     Raises:
-        InputError: If a setting is missing or out of its range, or a change is unknown. Keys of the ``train``
-            section that mean nothing here are named in a warning.
+        InputError: If a setting has another type or is out of its range, or a change is unknown.
     """
-    optimizer = _find(configuration, ("train", "optimizer", "type"))
-    if optimizer not in (None, "AdamW"):
-        raise InputError(f"train.optimizer.type={optimizer!r}; only AdamW is there")
-    unused = [key for key in _leaves(configuration.get("train") or {}, ("train",)) if key not in _KNOWN_KEYS]
+    RunSettings.from_configuration(configuration)
+    known = {one.path for kind in _KINDS for one in kind.declarations().values()}
+    unused = [path for path in _list_paths(configuration.get("train") or {}, "train") if path not in known]
     if unused:
-        logger.warning("configuration.json: not used here: %s", ", ".join(sorted(".".join(key) for key in unused)))
-    mining = {name: value for name, value in changes.items() if name in MiningSettings.places}
+        logger.warning("configuration.json: not used here: %s", ", ".join(sorted(unused)))
+    mining = {name: value for name, value in changes.items() if name in MiningSettings.declarations()}
     training = {name: value for name, value in changes.items() if name == "seed" or name not in mining}
     return (
         TrainingSettings.from_configuration(configuration, **training),
@@ -364,17 +226,10 @@ def training_settings(configuration: Mapping[str, Any], **changes: Any) -> tuple
     )
 
 
-def _find(configuration: Mapping[str, Any], place: tuple[str, ...]) -> Any:
-    value: Any = configuration
-    for key in place:
-        if not isinstance(value, Mapping) or key not in value:
-            return None
-        value = value[key]
-    return value
-
-
-def _leaves(section: Mapping[str, Any], path: tuple[str, ...]) -> list[tuple[str, ...]]:
-    leaves = []
+def _list_paths(section: Mapping[str, Any], path: str) -> list[str]:
+    """The paths of all values in a section and the sections inside it."""
+    paths = []
     for key, value in section.items():
-        leaves += _leaves(value, (*path, key)) if isinstance(value, Mapping) else [(*path, key)]
-    return leaves
+        inner = f"{path}.{key}"
+        paths += _list_paths(value, inner) if isinstance(value, Mapping) else [inner]
+    return paths

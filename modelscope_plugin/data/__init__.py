@@ -1,4 +1,4 @@
-"""What is linked: entities, mentions, their texts and the files they come from. No torch, no ModelScope."""
+"""Entities, mentions, their texts and the files they are read from. No torch, no ModelScope."""
 
 from modelscope_plugin.data.entity_text import entity_text
 from modelscope_plugin.data.markers import MENTION_END, MENTION_START, mark_mention, parse_marked_text

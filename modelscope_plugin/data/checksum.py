@@ -1,4 +1,4 @@
-"""Which data a run was made with."""
+"""A digest of the data that a run was made with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _Record = TypeVar("_Record", Entity, Mention)
 
 
 class Checksum:
-    """A digest of the records that pass through it, whatever file format they came from.
+    """A digest of records, the same for every file format they can be read from.
 
     Attributes:
         count: How many records have passed.
@@ -23,7 +23,7 @@ class Checksum:
         self._digest = hashlib.blake2b(digest_size=16)
 
     def over(self, records: Iterable[_Record]) -> Iterator[_Record]:
-        """Let records through and take them into the digest."""
+        """Yield the records unchanged and add them to the digest."""
         for record in records:
             self.count += 1
             self._digest.update(repr(record).encode("utf-8", "surrogatepass"))

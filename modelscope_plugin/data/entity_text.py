@@ -1,4 +1,4 @@
-"""An entity written as one text, in the form that the ModelScope checkpoint was trained on."""
+"""The text of an entity, in the form that the ModelScope checkpoint was trained on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from itertools import chain
 from modelscope_plugin.data.records import Entity
 
 MAX_CHARACTERS = 2048
-"""Where an entity text ends at the latest; a window of 512 tokens holds fewer characters of Chinese."""
+"""Characters of an entity text at most; a window of 512 tokens holds fewer characters of Chinese."""
 
 
 def entity_text(entity: Entity, max_characters: int = MAX_CHARACTERS) -> str:
@@ -26,10 +26,10 @@ def entity_text(entity: Entity, max_characters: int = MAX_CHARACTERS) -> str:
         The text, at most ``max_characters`` long.
     """
     head = [entity.name.strip()]
-    types = _listed(entity.types, (), max_characters)
+    types = _join(entity.types, (), max_characters)
     if types:
         head.append(f"类型： {types}")
-    aliases = _listed(entity.aliases, (entity.name,), max_characters)
+    aliases = _join(entity.aliases, (entity.name,), max_characters)
     if aliases:
         head.append(f"别名： {aliases}")
     text = "； ".join(part for part in head if part) + ";"
@@ -42,7 +42,7 @@ def entity_text(entity: Entity, max_characters: int = MAX_CHARACTERS) -> str:
     return text[:max_characters]
 
 
-def _listed(values: Iterable[str], without: Iterable[str], max_characters: int) -> str:
+def _join(values: Iterable[str], without: Iterable[str], max_characters: int) -> str:
     """The distinct values joined as the card joins them, no more of them than can be seen."""
     return "， ".join(_distinct(values, without, max_characters))
 

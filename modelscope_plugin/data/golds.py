@@ -1,4 +1,4 @@
-"""Gold entities that stand in several records."""
+"""Gold entities of one mention that are spread over several records."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import replace
 from modelscope_plugin.data.records import Mention
 
 
-def with_all_golds(mentions: Iterable[Mention]) -> list[Mention]:
+def merge_golds(mentions: Iterable[Mention]) -> list[Mention]:
     """Give every mention the gold entities of all records of the same span of the same text.
 
-    Files with one gold entity a line say of one mention in several lines what it is; none of these may be taken for
-    a negative of the others.
+    Files with one gold entity a line repeat a mention for each of its gold entities; none of these entities may
+    become a negative of the others.
 
     Args:
         mentions: Mentions of one data set.
@@ -25,10 +25,10 @@ def with_all_golds(mentions: Iterable[Mention]) -> list[Mention]:
     for mention in given:
         span = golds.setdefault((mention.text, mention.start, mention.end), {})
         span.update(dict.fromkeys(mention.entity_ids))
-    return [_with_golds(mention, tuple(golds[mention.text, mention.start, mention.end])) for mention in given]
+    return [_add_golds(mention, tuple(golds[mention.text, mention.start, mention.end])) for mention in given]
 
 
-def _with_golds(mention: Mention, golds: tuple[str, ...]) -> Mention:
+def _add_golds(mention: Mention, golds: tuple[str, ...]) -> Mention:
     if len(golds) == len(mention.entity_ids):
         return mention
     # Its own come first; a record without a gold entity gets them too, and is no NIL then.

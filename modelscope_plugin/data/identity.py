@@ -1,4 +1,4 @@
-"""Ids are the identity of entities."""
+"""Checks that entity ids are unique."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from modelscope_plugin.data.records import Entity
 from modelscope_plugin.errors import InputError
 
 
-def unique_ids(entities: Iterable[Entity]) -> Iterator[Entity]:
-    """Let entities through; InputError at one whose id is empty or stood before.
+def check_unique_ids(entities: Iterable[Entity]) -> Iterator[Entity]:
+    """Yield the entities unchanged; raise InputError at one whose id is empty or occurred before.
 
-    Files have been checked when they were read; entities from elsewhere have not.
+    `read_entities` checks files itself; this is for entities from elsewhere.
     """
     seen: set[str] = set()
     for entity in entities:

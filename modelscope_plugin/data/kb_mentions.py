@@ -1,4 +1,4 @@
-"""Training mentions made from a knowledge base itself, where labelled texts are few or none."""
+"""Training mentions made from a knowledge base, for use without labelled texts or with few."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _CLAUSE = 40
 def mentions_of_entity(entity: Entity, per_name: int, seed: int) -> Iterator[Mention]:
     """Write mentions of an entity from its own names and description.
 
-    Each name stands once alone, and otherwise beside clauses drawn from the description and the facts, so
+    Each name occurs once alone, and otherwise beside clauses drawn from the description and the facts, so
     that a model learns that a name, and words of the description around it, point to the entity.
 
     Args:

@@ -1,4 +1,4 @@
-"""Lines of text files, plain or gzip, with the line number in every complaint."""
+"""Lines of text files, plain or gzip, with file and line number in every error."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ from modelscope_plugin.errors import DataFileError, InputError, MissingFileError
 
 _GZIP_MAGIC = b"\x1f\x8b"
 
+MAX_LINE_BYTES = 64 << 20
+"""Bytes of the longest line; a small gzip file could hold one that fills the memory."""
+
 
 def read_lines(path: str | Path, encoding: str = "utf-8") -> Iterator[tuple[int, str]]:
     """Stream the lines of a file.
@@ -28,7 +31,7 @@ def read_lines(path: str | Path, encoding: str = "utf-8") -> Iterator[tuple[int,
 
     Raises:
         MissingFileError: If there is no such file.
-        DataFileError: If a line is not in that encoding or a gzip file is damaged.
+        DataFileError: If a line is not in that encoding or longer than `MAX_LINE_BYTES`, or a gzip file is damaged.
         InputError: If Python does not know the encoding, or it is one of two or four bytes a character.
     """
     try:
@@ -42,7 +45,11 @@ def read_lines(path: str | Path, encoding: str = "utf-8") -> Iterator[tuple[int,
     number = 0
     with _open(path) as stream:
         try:
-            for number, raw in enumerate(stream, 1):
+            for number, raw in enumerate(iter(lambda: stream.readline(MAX_LINE_BYTES + 1), b""), 1):
+                if len(raw) > MAX_LINE_BYTES:
+                    raise DataFileError(
+                        f"{path}:{number}: the line has more than {MAX_LINE_BYTES >> 20} MiB; write one record a line"
+                    )
                 line = raw.decode(encoding)
                 yield number, (line.removeprefix("\ufeff") if number == 1 else line).rstrip("\r\n")
         except UnicodeError as error:

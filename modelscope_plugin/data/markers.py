@@ -52,7 +52,7 @@ def parse_marked_text(text: str) -> Mention | None:
     left, _, rest = text.partition(MENTION_START)
     surface, found, right = rest.partition(MENTION_END)
     if not found:
-        raise InputError(f"{MENTION_END} stands before {MENTION_START} in {excerpt(text)}; put {MENTION_START} first")
+        raise InputError(f"{MENTION_END} is before {MENTION_START} in {excerpt(text)}; put {MENTION_START} first")
     if not surface.strip():
         raise InputError(f"nothing between {MENTION_START} and {MENTION_END} in {excerpt(text)}; a mention needs text")
     before, after = _join(left, surface), _join(surface, right)
@@ -62,7 +62,7 @@ def parse_marked_text(text: str) -> Mention | None:
 
 
 def _join(left: str, right: str) -> str:
-    """What stands between two pieces once the marker between them is gone."""
+    """Return what separates two pieces once the marker between them is removed: a space or nothing."""
     spaced = left[-1:].isspace() or right[:1].isspace()
     last, first = left.rstrip()[-1:], right.lstrip()[:1]
     return " " if spaced and (_is_spaced_script(last) or last in _STOPS) and _is_spaced_script(first) else ""

@@ -1,4 +1,4 @@
-"""One record of a file, already a dict, to entities and mentions: the CCKS forms and our own."""
+"""Parses one record of a file, a dict, as an entity or as a text: the CCKS forms and our own."""
 
 from __future__ import annotations
 
@@ -55,22 +55,22 @@ def parse_document(record: Mapping[str, Any]) -> Document:
             (a list of ``start``, ``end`` and optionally ``mention``, ``entity_ids`` or ``entity_id``), or these
             fields beside the text for one mention, or markers in the text. ``NIL`` and ``NIL_Type`` as an
             entity id say that the knowledge base lacks the entity. ``negatives`` beside them are hard
-            negatives: ids, or objects with an ``id``. Spans that stand several times are merged into one
+            negatives: ids, or objects with an ``id``. Spans that occur several times are merged into one
             mention with several gold entities.
 
     Returns:
-        The text and its mentions; an empty list of them says that there is none (`Document.bare`).
+        The text and its mentions; an empty list of them says that there is none (`Document.has_no_mentions`).
 
     Raises:
         InputError: If the text is missing, or offsets do not fit the text or the mention.
     """
     text = _text(record, "text", blank=True)
-    text_id = "" if record.get("text_id") is None else str(record["text_id"])
-    if record.get("mention_data") not in (None, ""):
+    text_id = _text_id(record)
+    if _has(record, "mention_data"):
         spans = _records(record, "mention_data")
-    elif record.get("mentions") not in (None, ""):
+    elif _has(record, "mentions"):
         spans = _records(record, "mentions")
-    elif record.get("start") not in (None, "") or record.get("offset") not in (None, ""):
+    elif _has(record, "start") or _has(record, "offset"):
         spans = [record]
     else:
         marked = parse_marked_text(text)
@@ -91,27 +91,27 @@ def parse_document(record: Mapping[str, Any]) -> Document:
             negatives = known.negatives + negatives
         negatives = tuple(one for one in dict.fromkeys(negatives) if one not in ids)
         merged[start, end] = Mention(text, start, end, ids, None if ids else nil, text_id, negatives)
-    return Document(text, tuple(merged.values()), text_id, bare=not merged)
+    return Document(text, tuple(merged.values()), text_id, has_no_mentions=not merged)
 
 
 def _span(text: str, span: Mapping[str, Any]) -> tuple[int, int]:
-    surface = span.get("mention")
-    if surface in (None, ""):
+    surface = _value(span, "mention")
+    if not _has(span, "mention"):
         surface = None
         if "end" not in span:
             raise InputError("empty mention; a mention needs 'mention', or 'start' and 'end'")
     elif not isinstance(surface, str):
         raise InputError(f"'mention' must be text, not {surface!r}")
-    start = _integer(span, "start" if span.get("start") not in (None, "") else "offset")
-    end = _integer(span, "end") if span.get("end") not in (None, "") else start + len(surface or "")
+    start = _integer(span, "start" if _has(span, "start") else "offset")
+    end = _integer(span, "end") if _has(span, "end") else start + len(surface or "")
     if start < 0 or end > len(text):
         raise InputError(
             f"mention offsets {start}:{end} lie outside the text of {len(text)} characters {excerpt(text)}"
         )
     if surface is not None and text[start:end] != surface:
         raise InputError(
-            f"mention {surface!r} does not stand at offset {start} of {excerpt(text)}, "
-            f"{text[start : start + len(surface)]!r} does; offsets count characters from 0"
+            f"mention {surface!r} is not at offset {start} of {excerpt(text)}, where "
+            f"{text[start : start + len(surface)]!r} is; offsets count characters from 0"
         )
     return start, end
 
@@ -119,10 +119,9 @@ def _span(text: str, span: Mapping[str, Any]) -> tuple[int, int]:
 def _gold(record: Mapping[str, Any]) -> tuple[tuple[str, ...], str | None]:
     """The gold entities of a mention and its NIL label."""
     for key in ("entity_ids", "entity_id", "kb_id"):
-        value = record.get(key)
-        if value is None or value == "":
+        if not _has(record, key):
             continue
-        ids = _ids(value, key)
+        ids = _ids(_value(record, key), key)
         nil = next((item for item in ids if item == "NIL" or item.startswith("NIL_")), None)
         known = tuple(item for item in ids if item != "NIL" and not item.startswith("NIL_"))
         return known, None if known else nil
@@ -131,9 +130,9 @@ def _gold(record: Mapping[str, Any]) -> tuple[tuple[str, ...], str | None]:
 
 def _negatives(record: Mapping[str, Any], golds: tuple[str, ...]) -> tuple[str, ...]:
     """The hard negatives of a mention, without its gold entities."""
-    value = record.get("negatives")
-    if value is None or value == "":
+    if not _has(record, "negatives"):
         return ()
+    value = _value(record, "negatives")
     if isinstance(value, list | tuple):
         value = [item.get("id") if isinstance(item, Mapping) else item for item in value]
     return tuple(one for one in _ids(value, "negatives") if one not in golds)
@@ -142,14 +141,39 @@ def _negatives(record: Mapping[str, Any], golds: tuple[str, ...]) -> tuple[str, 
 def _ids(value: Any, key: str) -> tuple[str, ...]:
     """Entity ids from one, a list, or a text with separators; each once."""
     values = value.split(_LIST_SEPARATOR) if isinstance(value, str) else value
-    values = list(values) if isinstance(values, list | tuple) else [values]
+    values = [to_python(item) for item in (values if isinstance(values, list | tuple) else [values])]
     if not all(isinstance(item, str | int) and not isinstance(item, bool) for item in values):
         raise InputError(f"{key!r} must be an entity id or a list of them, not {value!r}")
     return tuple(dict.fromkeys(str(item).strip() for item in values if str(item).strip()))
 
 
+def to_python(value: Any) -> Any:
+    """Return a numpy array as a list and a numpy scalar as a Python one; all else as it is.
+
+    Compared with a text or None, an array compares each of its items.
+    """
+    return value.tolist() if hasattr(value, "tolist") and not isinstance(value, type) else value
+
+
+def _value(record: Mapping[str, Any], key: str) -> Any:
+    return to_python(record.get(key))
+
+
+def _has(record: Mapping[str, Any], key: str) -> bool:
+    """True if a field has a value; an empty text, such as an empty cell of a CSV file, is none."""
+    value = _value(record, key)
+    return value is not None and not (isinstance(value, str) and not value)
+
+
+def _text_id(record: Mapping[str, Any]) -> str:
+    value = _value(record, "text_id")
+    if not isinstance(value, str | int | float | None):
+        raise InputError(f"'text_id' must be a text or a number, not {value!r}")
+    return "" if value is None else str(value)
+
+
 def _identity(record: Mapping[str, Any], key: str) -> str:
-    value = record.get(key)
+    value = _value(record, key)
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
     if not isinstance(value, str) or not value.strip():
@@ -158,7 +182,7 @@ def _identity(record: Mapping[str, Any], key: str) -> str:
 
 
 def _text(record: Mapping[str, Any], key: str, *, required: bool = True, blank: bool = False) -> str:
-    value = record.get(key)
+    value = _value(record, key)
     if value is None and not required:
         return ""
     if not isinstance(value, str) or (required and not blank and not value.strip()):
@@ -167,7 +191,7 @@ def _text(record: Mapping[str, Any], key: str, *, required: bool = True, blank: 
 
 
 def _texts(record: Mapping[str, Any], key: str) -> tuple[str, ...]:
-    value = record.get(key)
+    value = _value(record, key)
     if value is None:
         return ()
     if isinstance(value, str):
@@ -179,7 +203,7 @@ def _texts(record: Mapping[str, Any], key: str) -> tuple[str, ...]:
 
 def _facts(record: Mapping[str, Any], key: str) -> tuple[tuple[str, str], ...]:
     facts = []
-    for fact in _as_list(record, key):
+    for fact in map(to_python, _as_list(record, key)):
         if isinstance(fact, Mapping):
             predicate, value = fact.get("predicate"), fact.get("object")
         elif isinstance(fact, list | tuple) and len(fact) == 2:
@@ -201,19 +225,19 @@ def _records(record: Mapping[str, Any], key: str) -> Iterable[Mapping[str, Any]]
 
 
 def _as_list(record: Mapping[str, Any], key: str) -> list[Any]:
-    value = record.get(key)
-    if value in (None, ""):
+    if not _has(record, key):
         return []
+    value = _value(record, key)
     if not isinstance(value, list | tuple):
         raise InputError(f"{key!r} must be a list, not {value!r}")
     return list(value)
 
 
 def _integer(record: Mapping[str, Any], key: str) -> int:
-    value = record.get(key)
+    value = _value(record, key)
     try:
         if isinstance(value, bool):
             raise TypeError
-        return int(value) if isinstance(value, str) else index(value)  # type: ignore[arg-type]
+        return int(value) if isinstance(value, str) else index(value)
     except (TypeError, ValueError):
         raise InputError(f"mention {key}={value!r} must be an integer character offset") from None

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,17 +38,16 @@ def read_entities(path: str | Path, *, encoding: str = "utf-8") -> Iterator[Enti
         The entities in file order.
 
     Raises:
-        DataFileError: If a line is broken, an id is missing or stands twice, or there is no entity.
+        DataFileError: If a line is broken, an id is missing or occurs twice, or there is no entity.
         MissingFileError: If there is no such file.
     """
     seen: dict[str, int] = {}
-    for number, entity in _parsed(path, encoding, parse_entity):
+    missing = "no entity in it; a knowledge base has one entity a line"
+    for number, entity in _parse_records(path, encoding, parse_entity, missing):
         first = seen.setdefault(entity.id, number)
         if first != number:
-            raise DataFileError(f"{path}:{number}: id {entity.id!r} stands already in line {first}; ids must be unique")
+            raise DataFileError(f"{path}:{number}: id {entity.id!r} is already in line {first}; ids must be unique")
         yield entity
-    if not seen:
-        raise DataFileError(f"{path}: no entity in it; a knowledge base has one entity a line")
 
 
 def read_documents(path: str | Path, *, encoding: str = "utf-8", unmarked: bool = False) -> Iterator[Document]:
@@ -58,7 +56,7 @@ def read_documents(path: str | Path, *, encoding: str = "utf-8", unmarked: bool 
     Args:
         path: The file, in one of the formats above; ``-`` is standard input (JSON lines or marked texts).
         encoding: Encoding of the file.
-        unmarked: Whether a plain text without any mention will do.
+        unmarked: Whether plain texts without any mention are accepted.
 
     Yields:
         The texts in file order, also those without a mention.
@@ -67,46 +65,50 @@ def read_documents(path: str | Path, *, encoding: str = "utf-8", unmarked: bool 
         DataFileError: If a line is broken, offsets do not fit the text, or the file is empty.
         MissingFileError: If there is no such file.
     """
-    empty = True
-    for _, document in _parsed(path, encoding, parse_document, plain_text=True, unmarked=unmarked):
-        empty = False
+    missing = "no text in it; a file of mentions has one text a line"
+    for _, document in _parse_records(path, encoding, parse_document, missing, plain_text=True, unmarked=unmarked):
         yield document
-    if empty:
-        raise DataFileError(f"{path}: no text in it; a file of mentions has one text a line")
 
 
 def read_mentions(path: str | Path, *, encoding: str = "utf-8") -> Iterator[Mention]:
-    """Stream the mentions of a file, one by one; as `read_documents`, which keeps them with their text."""
+    """Stream the mentions of a file; `read_documents` reads the same and keeps them together with their text."""
     for document in read_documents(path, encoding=encoding):
         yield from document.mentions
 
 
-def _parsed(
+def _parse_records(
     path: str | Path,
     encoding: str,
     parse: Callable[[Mapping[str, Any]], _Parsed],
+    missing: str,
     *,
     plain_text: bool = False,
     unmarked: bool = False,
 ) -> Iterator[tuple[int, _Parsed]]:
-    """Every record of a file with its line number, parsed; complaints get the place put in front."""
+    """Parse every record of a file and yield it with its line number; an error names file and line.
+
+    ``missing`` is the error of a file without any record.
+    """
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
     if suffixes[-1:] == [".gz"]:
         suffixes.pop()
     suffix = suffixes[-1] if suffixes else ""
     if suffix in (".csv", ".tsv"):
-        records = _table_records(path, encoding, "," if suffix == ".csv" else "\t")
+        records = _read_table(path, encoding, "," if suffix == ".csv" else "\t")
     else:
-        records = _json_records(path, encoding, plain_text, unmarked)
+        records = _read_json_lines(path, encoding, plain_text, unmarked)
+    number = 0
     for number, record in records:
         try:
             parsed = parse(record)
         except InputError as error:
             raise DataFileError(f"{path}:{number}: {error}") from None
         yield number, parsed
+    if not number:
+        raise DataFileError(f"{path}: {missing}")
 
 
-def _json_records(
+def _read_json_lines(
     path: str | Path, encoding: str, plain_text: bool, unmarked: bool
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     for number, line in read_lines(path, encoding):
@@ -138,9 +140,10 @@ def _json_records(
         yield number, record
 
 
-def _table_records(path: str | Path, encoding: str, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    # The csv module wants the line breaks back: a quoted field may hold one.
-    csv.field_size_limit(sys.maxsize)
+def _read_table(path: str | Path, encoding: str, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    # The csv module wants the line breaks back: a quoted field may hold one. Its limit of a field, 128 Ki characters
+    # unless another part of the process has set it, stays: it is one for the whole process, and it ends the search for
+    # a closing quote that is missing.
     rows = csv.reader((line + "\n" for _, line in read_lines(path, encoding)), delimiter=delimiter, strict=True)
     header: list[str] = []
     line = 0
@@ -152,7 +155,8 @@ def _table_records(path: str | Path, encoding: str, delimiter: str) -> Iterator[
             return
         except csv.Error as error:
             raise DataFileError(
-                f"{path}:{line}: broken row ({error}); a field with quotes or line breaks needs quotes around it"
+                f"{path}:{line}: broken row ({error}); a field with quotes or line breaks needs quotes around it, and "
+                f"one of more than {csv.field_size_limit():,} characters a file of JSON lines"
             ) from None
         if not row:
             continue

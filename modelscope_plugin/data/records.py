@@ -1,4 +1,4 @@
-"""The two things that are linked, an entity and a mention, as plain typed records."""
+"""Entities, mentions and texts with mentions, as plain typed records."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Entity:
         facts: (predicate, object) pairs.
 
     Raises:
-        InputTypeError: If id, name or description is no string, or aliases or types are one string.
+        InputTypeError: If id, name or description is not a string, or aliases or types are one string.
     """
 
     id: str
@@ -64,7 +64,7 @@ class Mention:
         negatives: Hard negatives for training: ids of entities that look right and are not.
 
     Raises:
-        InputTypeError: If the text is no string or an offset no integer.
+        InputTypeError: If the text is not a string or an offset not an integer.
         InputError: If the offsets lie outside the text or the span holds nothing but white space.
     """
 
@@ -97,19 +97,19 @@ class Mention:
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """A text with all its mentions, as it stands in a file.
+    """A text with all its mentions, one record of a file.
 
     Attributes:
         text: The whole text, without markers.
         mentions: Its mentions, in file order; their ``text`` is this text.
         text_id: Id of the text, where it has one.
-        bare: Whether it is said to have no mention, so that none is to be looked for.
+        has_no_mentions: True if the text is known to have no mention, so that no detector is asked.
     """
 
     text: str
     mentions: tuple[Mention, ...]
     text_id: str = ""
-    bare: bool = False
+    has_no_mentions: bool = False
 
 
 def excerpt(text: str, length: int = 24) -> str:

@@ -1,13 +1,13 @@
-"""What callers hand to the pipelines, made uniform: texts, marked texts, dicts with offsets."""
+"""Reads the inputs of the two pipelines: texts, marked texts, dicts with offsets."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 from modelscope_plugin.data.markers import parse_marked_text
-from modelscope_plugin.data.parsing import parse_document
+from modelscope_plugin.data.parsing import parse_document, to_python
 from modelscope_plugin.data.records import Document, Mention, excerpt
 from modelscope_plugin.errors import InputError, InputTypeError
 
@@ -15,6 +15,8 @@ SOURCE_KEY = "source_sentence"
 CANDIDATES_KEY = "sentences_to_compare"
 
 SourceText: TypeAlias = str | Mention
+
+_Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,15 @@ class EmbeddingRequest:
     candidates: list[str]
 
 
-def embedding_request(
+def parse_embedding_request(
     value: Any, source_key: str = SOURCE_KEY, candidates_key: str = CANDIDATES_KEY
 ) -> EmbeddingRequest:
     """Read the input of the sentence-embedding pipeline.
 
     Args:
         value: A dict with source sentences and, optionally, sentences to compare; each a list, or one
-            item. Sources are texts (with markers or without), `Mention` objects or dicts with a text and
-            offsets. A bare text or mention stands for a dict with that one source.
+            item; a numpy array is a list. Sources are texts (with markers or without), `Mention` objects or dicts
+            with a text and offsets. A bare text or mention stands for a dict with that one source.
         source_key: Key of the source sentences.
         candidates_key: Key of the sentences to compare.
 
@@ -54,22 +56,24 @@ def embedding_request(
         if unknown or source_key not in value:
             reason = f"unknown key {unknown[0]!r}" if unknown else f"no {source_key!r}"
             raise InputTypeError(f"{reason} in the input; it takes {source_key!r} and {candidates_key!r}")
-        sources, candidates = _items(value[source_key]), _items(value.get(candidates_key))
+        sources, candidates = _as_list(value[source_key]), _as_list(value.get(candidates_key))
     else:
-        sources, candidates = _items(value), []
-    for place, text in enumerate(candidates):
+        sources, candidates = _as_list(value), []
+    for position, text in enumerate(candidates):
         if not isinstance(text, str):
-            raise InputTypeError(f"{candidates_key}[{place}] must be a text, not {type(text).__name__}")
-    return EmbeddingRequest([_source(item, f"{source_key}[{place}]") for place, item in enumerate(sources)], candidates)
+            raise InputTypeError(f"{candidates_key}[{position}] must be a text, not {type(text).__name__}")
+    return EmbeddingRequest(
+        [_parse_source(item, f"{source_key}[{position}]") for position, item in enumerate(sources)], candidates
+    )
 
 
-def linking_document(value: Any, *, unmarked: bool = False) -> Document:
+def parse_linking_document(value: Any, *, unmarked: bool = False) -> Document:
     """Read one input of the entity-linking pipeline.
 
     Args:
         value: A text with a marked mention, a `Mention`, a `Document`, or a dict with ``text`` and one or many
             mentions, in the forms that `modelscope_plugin.data.parsing.parse_document` reads.
-        unmarked: Whether a text without any mention will do.
+        unmarked: Whether a text may have no mention.
 
     Returns:
         The text and its mentions.
@@ -78,6 +82,7 @@ def linking_document(value: Any, *, unmarked: bool = False) -> Document:
         InputTypeError: If the input has the wrong type.
         InputError: If there is no mention in a bare text, or offsets or markers are not usable.
     """
+    value = to_python(value)
     if isinstance(value, Document):
         return value
     if isinstance(value, Mention):
@@ -101,22 +106,46 @@ def linking_document(value: Any, *, unmarked: bool = False) -> Document:
     raise InputTypeError(f"a text or a dict is needed, not {type(value).__name__}")
 
 
-def _items(value: Any) -> list[Any]:
+def read_inputs(inputs: list[Any], read: Callable[[Any], _Read]) -> list[_Read]:
+    """Read a list of inputs of a pipeline.
+
+    Args:
+        inputs: The inputs.
+        read: Reads one of them; raises `InputError` if it cannot be used.
+
+    Returns:
+        What was read, in input order.
+
+    Raises:
+        InputError: If an input cannot be used; one of several is named by its position.
+    """
+    results = []
+    for position, value in enumerate(inputs):
+        try:
+            results.append(read(value))
+        except InputError as error:
+            if len(inputs) == 1:
+                raise
+            raise type(error)(f"input {position}: {error}") from None
+    return results
+
+
+def _as_list(value: Any) -> list[Any]:
+    """Return a list as it is, one item as a list of one, None as an empty list."""
+    value = to_python(value)
     if value is None:
         return []
     if isinstance(value, str | Mention | Mapping):
         return [value]
-    if hasattr(value, "tolist"):  # a numpy array
-        value = value.tolist()
-    if isinstance(value, Sequence):
-        return list(value)
+    if isinstance(value, Sequence) and not isinstance(value, bytes | bytearray):
+        return [to_python(item) for item in value]
     raise InputTypeError(f"a text or a list of texts is needed, not {type(value).__name__}")
 
 
-def _source(item: Any, place: str) -> SourceText:
+def _parse_source(item: Any, key: str) -> SourceText:
     try:
         if isinstance(item, Mapping):
-            document = linking_document(item)
+            document = parse_linking_document(item)
             if len(document.mentions) != 1:
                 raise InputError(f"{len(document.mentions)} mentions in one source; give one item for each")
             return document.mentions[0]
@@ -124,8 +153,6 @@ def _source(item: Any, place: str) -> SourceText:
             return parse_marked_text(item) or item
         if isinstance(item, Mention):
             return item
-    except InputTypeError as error:
-        raise InputTypeError(f"{place}: {error}") from None
     except InputError as error:
-        raise InputError(f"{place}: {error}") from None
-    raise InputTypeError(f"{place} must be a text, a Mention or a dict with offsets, not {type(item).__name__}")
+        raise type(error)(f"{key}: {error}") from None
+    raise InputTypeError(f"{key} must be a text, a Mention or a dict with offsets, not {type(item).__name__}")

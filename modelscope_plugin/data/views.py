@@ -1,13 +1,13 @@
-"""An entity written as several texts, its views (Ma et al. 2021, MuVER): the whole, and its name with each part."""
+"""Views of an entity (Ma et al. 2021, MuVER): the whole entity, and its name with each part, as texts."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from modelscope_plugin.checks import check_integer, check_number
+from modelscope_plugin.config.settings import Settings, setting, setting_of
+from modelscope_plugin.config.training_settings import TrainingSettings
 from modelscope_plugin.data.entity_text import MAX_CHARACTERS, entity_text
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.errors import InputError
@@ -27,9 +27,9 @@ _LONG_FACT = 200
 _LONG_NAME = 64
 
 
-@dataclass(frozen=True, slots=True)
-class ViewSettings:
-    """As how many texts an entity is written.
+@dataclass(frozen=True)
+class ViewSettings(Settings):
+    """The number of texts that an entity is written as; read from a configuration, as many as in training.
 
     Attributes:
         max_views: Views of an entity at most, the whole among them, before merging; 1 for the whole alone. An
@@ -41,30 +41,17 @@ class ViewSettings:
         InputError: If a value is out of its range, or there is nothing to merge.
     """
 
-    max_views: int = 1
-    merge_rounds: int = 0
-    merge_share: float = 0.4
+    max_views: int = setting_of(TrainingSettings, "views", option="--views")
+    merge_rounds: int = setting(
+        "index.merge_rounds",
+        least=0,
+        option="--merge-views",
+        metavar="ROUNDS",
+        help="merge neighbouring views that are far apart into longer ones, on top, for so many rounds",
+    )
+    merge_share: float = setting("index.merge_share", above=0, most=1, option=None)
 
-    @classmethod
-    def from_configuration(cls, configuration: Mapping[str, Any], **changes: Any) -> ViewSettings:
-        """Read the settings from a whole configuration.json: as many views as in training, merged as ``index`` says.
-
-        Args:
-            configuration: The configuration.
-            **changes: Settings by name that go before it; None changes nothing.
-        """
-        train, index = (configuration.get(name) or {} for name in ("train", "index"))
-        values = {
-            "max_views": train.get("views"),
-            **{name: index.get(name) for name in ("merge_rounds", "merge_share")},
-        }
-        values |= {name: value for name, value in changes.items() if value is not None}
-        return cls(**{name: value for name, value in values.items() if value is not None})
-
-    def __post_init__(self) -> None:
-        for name, low in (("max_views", 1), ("merge_rounds", 0)):
-            check_integer(name, getattr(self, name), least=low)
-        check_number("merge_share", self.merge_share, above=0, most=1)
+    def _check_combination(self) -> None:
         if self.merge_rounds and self.max_views < 3:
             raise InputError(
                 f"merge_rounds={self.merge_rounds} needs max_views of at least 3: the whole and two neighbours"
@@ -73,7 +60,7 @@ class ViewSettings:
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What an entity's views are made of.
+    """The parts of an entity that its views are made of.
 
     Attributes:
         texts: Its sentences and facts in order, or runs of them; at most ``max_views - 1``, none of them empty.
@@ -100,8 +87,8 @@ def entity_views(entity: Entity, max_views: int) -> list[str]:
 
 
 def view_spans(parts: int) -> list[tuple[int, int]]:
-    """The views of an entity with so many parts, as spans of them; the first is the whole."""
-    return [WHOLE, *((place, place + 1) for place in range(parts))]
+    """Return the views of an entity with ``parts`` parts as spans of them; the first is the whole entity."""
+    return [WHOLE, *((part, part + 1) for part in range(parts))]
 
 
 def view_text(entity: Entity, parts: Sequence[str], span: tuple[int, int]) -> str:
@@ -117,7 +104,7 @@ def view_text(entity: Entity, parts: Sequence[str], span: tuple[int, int]) -> st
     """
     if span == WHOLE:
         return entity_text(entity)
-    return f"{entity.name.strip()[:_LONG_NAME]}; {_joined(parts[slice(*span)])}"[:MAX_CHARACTERS]
+    return f"{entity.name.strip()[:_LONG_NAME]}; {_join(parts[slice(*span)])}"[:MAX_CHARACTERS]
 
 
 def entity_parts(entity: Entity, max_views: int) -> Parts:
@@ -137,10 +124,10 @@ def entity_parts(entity: Entity, max_views: int) -> Parts:
     length = 0
     for part in _parts(entity, limit):
         if length >= limit:
-            return Parts(_grouped(parts, most), True)
+            return Parts(_group(parts, most), True)
         parts.append(part)
         length += len(part) + 2
-    return Parts(_grouped(parts, most), False)
+    return Parts(_group(parts, most), False)
 
 
 def _parts(entity: Entity, limit: int) -> Iterator[str]:
@@ -161,13 +148,13 @@ def _sentences(text: str) -> Iterator[str]:
         start = end
 
 
-def _grouped(parts: list[str], most: int) -> tuple[str, ...]:
-    """At most so many runs of neighbouring parts, of numbers that differ by one at most."""
+def _group(parts: list[str], most: int) -> tuple[str, ...]:
+    """Join neighbouring parts into at most ``most`` runs, whose numbers of parts differ by at most one."""
     groups = min(most, len(parts))
     return tuple(
-        _joined(parts[len(parts) * place // groups : len(parts) * (place + 1) // groups]) for place in range(groups)
+        _join(parts[len(parts) * group // groups : len(parts) * (group + 1) // groups]) for group in range(groups)
     )
 
 
-def _joined(parts: Sequence[str]) -> str:
+def _join(parts: Sequence[str]) -> str:
     return "".join(part + (" " if part.endswith(_ENDS) else "； ") for part in parts[:-1]) + "".join(parts[-1:])

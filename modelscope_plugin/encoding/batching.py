@@ -1,4 +1,4 @@
-"""Which texts go through the model together, and which need not go through it again."""
+"""Batches of texts of about one length, and the texts that occurred before and need not be encoded again."""
 
 from __future__ import annotations
 
@@ -15,37 +15,37 @@ _ENOUGH = 0.25
 _SHORTER = 0.9
 
 
-def pack(lengths: Sequence[int], budget: int, most: int | None = None) -> Iterator[list[int]]:
-    """Put texts of about one length together, the longest first.
+def make_batches(lengths: Sequence[int], budget: int, size: int | None = None) -> Iterator[list[int]]:
+    """Put texts of about one length into one batch, the longest first.
 
     Args:
         lengths: Tokens of each text.
         budget: Tokens of a batch, padding counted; a text that is longer makes a batch of its own.
-        most: Texts of a batch, in place of the budget.
+        size: Texts of a batch, instead of the budget.
 
     Yields:
-        The places of the texts of a batch, longest first. Every place is in one batch.
+        The positions in ``lengths`` of the texts of a batch, longest first; every position is in one batch.
     """
     batch: list[int] = []
     longest = 0
-    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
-        if most:
-            full = len(batch) == most
+    for position in sorted(range(len(lengths)), key=lambda position: -lengths[position]):
+        if size:
+            full = len(batch) == size
         else:
-            enough = len(batch) * longest >= _ENOUGH * budget and lengths[place] < _SHORTER * longest
+            enough = len(batch) * longest >= _ENOUGH * budget and lengths[position] < _SHORTER * longest
             full = enough or (len(batch) + 1) * longest > budget
         if batch and full:
             yield batch
             batch = []
         if not batch:
-            longest = lengths[place]
-        batch.append(place)
+            longest = lengths[position]
+        batch.append(position)
     if batch:
         yield batch
 
 
 class FirstRows:
-    """Where a sequence of tokens stood first, so that it is encoded once.
+    """Finds the row at which a sequence of tokens occurred first, so that it is encoded once.
 
     It remembers 16 bytes of a sequence whatever its length: a list of a million texts takes some 150 MB.
     """
@@ -53,7 +53,7 @@ class FirstRows:
     def __init__(self) -> None:
         self._rows: dict[bytes, int] = {}
 
-    def of(self, sequences: Sequence[Sequence[int]], start: int) -> RowIds:
+    def look_up(self, sequences: Sequence[Sequence[int]], start: int) -> RowIds:
         """Look sequences up, and remember the new ones.
 
         Args:
@@ -61,7 +61,7 @@ class FirstRows:
             start: The row of the first of them; each following one has the next.
 
         Returns:
-            For each sequence the row at which the same tokens stood first, int64; its own where they are new.
+            For each sequence the row at which the same tokens occurred first, int64; its own where they are new.
         """
         rows = (self._rows.setdefault(_digest(ids), row) for row, ids in enumerate(sequences, start))
         return np.fromiter(rows, dtype=np.int64, count=len(sequences))

@@ -9,14 +9,17 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import torch
 
 from modelscope_plugin.checks import check_integer
 from modelscope_plugin.data.entity_text import entity_text
 from modelscope_plugin.data.records import Entity, Mention
-from modelscope_plugin.encoding.backends.loading import backend_device, open_backend
+from modelscope_plugin.encoding.backends.loading import open_backend
 from modelscope_plugin.encoding.backends.protocol import Backend
 from modelscope_plugin.encoding.backends.torch_backend import TorchBackend
-from modelscope_plugin.encoding.batching import FirstRows, pack
+from modelscope_plugin.encoding.batching import FirstRows, make_batches
+from modelscope_plugin.encoding.device import choose_device
+from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.modeling.checkpoint_files import load_entity_tokenizer
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
@@ -34,7 +37,7 @@ _Item = TypeVar("_Item")
 
 
 class EntityEncoder:
-    """A dual encoder with its tokenizer: texts in, vectors out.
+    """Turns mentions and entities into vectors: a dual encoder with its tokenizer.
 
     Args:
         model: The dual encoder.
@@ -63,7 +66,7 @@ class EntityEncoder:
         cls,
         model: str | Path,
         *,
-        device: str | None = None,
+        device: str | torch.device | None = None,
         max_length: int | None = None,
         revision: str | None = None,
         backend: BackendName = "torch",
@@ -75,14 +78,15 @@ class EntityEncoder:
 
         Args:
             model: A folder, or a hub id such as ``owner/name``.
-            device: ``cpu``, ``cuda``, ``cuda:1``, ``gpu`` ...; by default a GPU where there is one.
+            device: ``cpu``, ``cuda``, ``cuda:1``, ``gpu``, ``mps`` ..., or a torch device; by default a GPU where there
+                is one.
             max_length: Tokens of a window; by default what configuration.json says, else 128.
             revision: Branch or tag of a hub model.
             backend: ``torch``; ``onnx`` or ``onnx-int8`` for ONNX Runtime on the CPU, whose files are made at the
                 first use and kept in the model folder.
             dtype: Arithmetic of the torch backend: ``float32``, or ``float16`` or ``bfloat16`` for GPUs.
             compile: Whether the torch backend uses ``torch.compile``, which pays for long jobs on a GPU.
-            **settings: ``emb_pooler_type`` and ``normalize``, in place of what configuration.json says.
+            **settings: ``emb_pooler_type`` and ``normalize``, instead of what configuration.json says.
 
         Returns:
             The encoder, ready to encode.
@@ -93,16 +97,21 @@ class EntityEncoder:
             InputError: If ``device``, ``backend`` or a setting is not usable, or a library is missing.
         """
         folder = resolve_model(model, revision)
-        place = backend_device(backend, device)
-        encoder = DualEncoder.from_pretrained(folder, **settings).to(place)
+        chosen_device = choose_device(device, backend)
+        dual_encoder = DualEncoder.from_pretrained(folder, **settings).to(chosen_device)
         tokenizer = load_entity_tokenizer(folder, max_length=max_length)
         name = str(folder.resolve()) if Path(model).is_dir() else str(model)
-        return cls(encoder, tokenizer, name, open_backend(encoder, folder, backend, dtype, compile))
+        return cls(dual_encoder, tokenizer, name, open_backend(dual_encoder, folder, backend, dtype, compile))
 
     @property
     def dimension(self) -> int:
         """Size of the vectors."""
         return self.model.dimension
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of a window."""
+        return self.tokenizer.max_length
 
     @cached_property
     def fingerprint(self) -> str:
@@ -157,22 +166,6 @@ class EntityEncoder:
         """
         return self._encode("entity", entities, self._entity_ids, batch_size, show_progress_bar)
 
-    def iterate_documents(
-        self, entities: Iterable[Entity], *, batch_size: int | None = None
-    ) -> Iterator[tuple[list[Entity], Vectors]]:
-        """Encode a stream of entities of any length in bounded memory.
-
-        Args:
-            entities: The entities.
-            batch_size: Entities in one forward pass; by default as many as suit the device and their length.
-
-        Yields:
-            Some thousand entities at a time, in input order, with their vectors.
-        """
-        stream = iter(entities)
-        while chunk := list(islice(stream, _CHUNK)):
-            yield chunk, self.encode_document(chunk, batch_size=batch_size)
-
     def _entity_ids(self, entities: Sequence[str | Entity]) -> list[TokenIds]:
         return self.tokenizer.entity_ids([entity_text(e) if isinstance(e, Entity) else e for e in entities])
 
@@ -195,14 +188,32 @@ class EntityEncoder:
         with progress_bar(len(items), "Encoding", unit, show_progress_bar) as bar:
             for start in range(0, len(items), _CHUNK):
                 sequences = tokenize(items[start : start + _CHUNK])
-                firsts = seen.of(sequences, start)
+                firsts = seen.look_up(sequences, start)
                 new = [row for row, first in enumerate(firsts.tolist(), start) if row == first]
                 distinct = [sequences[row - start] for row in new]
                 bar.update(len(sequences) - len(new))
-                with self.backend.job(side, sum(map(len, distinct))) as embed:
-                    for places in pack(list(map(len, distinct)), self.backend.token_budget, batch_size):
-                        padded = self.tokenizer.pad([distinct[place] for place in places])
-                        vectors[[new[place] for place in places]] = embed(**padded)
-                        bar.update(len(places))
+                with self.backend.prepare(side, sum(map(len, distinct))) as embed_batch:
+                    for batch in make_batches(list(map(len, distinct)), self.backend.token_budget, batch_size):
+                        padded = self.tokenizer.pad([distinct[position] for position in batch])
+                        vectors[[new[position] for position in batch]] = embed_batch(**padded)
+                        bar.update(len(batch))
                 vectors[start : start + len(sequences)] = vectors[firsts]
         return vectors
+
+
+def iterate_documents(
+    encoder: Encoder, entities: Iterable[Entity], *, batch_size: int | None = None
+) -> Iterator[tuple[list[Entity], Vectors]]:
+    """Encode a stream of entities of any length in bounded memory.
+
+    Args:
+        encoder: The encoder.
+        entities: The entities.
+        batch_size: Entities in one forward pass; by default as many as suit the device and their length.
+
+    Yields:
+        Some thousand entities at a time, in input order, with their vectors.
+    """
+    stream = iter(entities)
+    while chunk := list(islice(stream, _CHUNK)):
+        yield chunk, encoder.encode_document(chunk, batch_size=batch_size)

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from modelscope_plugin.config.evaluation_settings import DEFAULT_KS, check_ks
-from modelscope_plugin.data.golds import with_all_golds
+from modelscope_plugin.data.golds import merge_golds
 from modelscope_plugin.data.names import normalized_name, shared_names
 from modelscope_plugin.data.records import Mention
-from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.evaluation.nil import NilFigures, judge_rankings
-from modelscope_plugin.evaluation.recall import first_hit, mean_reciprocal_rank, recall_at_k
+from modelscope_plugin.evaluation.recall import find_first_hit, mean_reciprocal_rank, recall_at_k
 from modelscope_plugin.linking.nil import NilRule
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 from modelscope_plugin.retrieval.retriever import Retriever
@@ -93,7 +93,7 @@ class Evaluation:
 
 
 def evaluate(
-    encoder: EntityEncoder,
+    encoder: Encoder,
     index: EntityIndex,
     mentions: Iterable[Mention],
     *,
@@ -131,7 +131,7 @@ def evaluate(
         InputError: If no mention has a gold entity, or there is a NIL threshold and no rule was fitted.
     """
     index.check_model(encoder.fingerprint, encoder.name)
-    given = with_all_golds(mentions)
+    given = merge_golds(mentions)
     labelled = [mention for mention in given if mention.entity_ids]
     if not labelled:
         raise InputError(f"none of the {len(given)} mentions has a gold entity; recall needs labelled mentions")
@@ -186,7 +186,9 @@ def score_rankings(
     """
     ks = check_ks(ks)
     known = set(entity_ids)
-    hits = [first_hit(found[: max(ks)], mention.entity_ids) for found, mention in zip(rankings, mentions, strict=True)]
+    hits = [
+        find_first_hit(found[: max(ks)], mention.entity_ids) for found, mention in zip(rankings, mentions, strict=True)
+    ]
     parts = {"single_gold": [len(mention.entity_ids) == 1 for mention in mentions]}
     if seen is not None:
         met = set(seen)

@@ -1,30 +1,27 @@
-"""How well a rule tells the mentions that have no entity."""
+"""Measures how well a rule predicts which mentions have no entity (NIL)."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modelscope_plugin.data.golds import with_all_golds
 from modelscope_plugin.data.records import Mention
-from modelscope_plugin.encoding.encoder import EntityEncoder
-from modelscope_plugin.linking.nil import NilRule, fit_nil_rule, ranking_features
-from modelscope_plugin.retrieval.entity_index import EntityIndex
-from modelscope_plugin.retrieval.retriever import Ranking, Retriever
+from modelscope_plugin.linking.nil import NilRule, ranking_features
+from modelscope_plugin.retrieval.retriever import Ranking
 
 
 @dataclass(frozen=True)
 class NilFigures:
-    """Figures of linking with NIL.
+    """Figures of linking with NIL, each 0 to 1.
 
     Attributes:
-        accuracy: Share of mentions whose best candidate is right, or that are rightly said to have no entity.
-        precision: Share of NIL mentions among those said to be NIL; 0 where none is.
-        recall: Share of the NIL mentions that are said to be NIL.
-        f1: Harmonic mean of the two.
-        threshold: The threshold in force.
+        accuracy: Share of all mentions that are linked correctly: to a gold entity, or to none if they are NIL.
+        precision: Share of NIL mentions among those predicted NIL; 0 if none is predicted.
+        recall: Share of the NIL mentions that are predicted NIL.
+        f1: Harmonic mean of precision and recall.
+        threshold: The threshold that was used.
         recall_by_type: Recall by label (``NIL``, ``NIL_Person``, ...).
     """
 
@@ -43,88 +40,57 @@ class NilFigures:
 
 
 def score_nil(
-    said: Sequence[bool], best: Sequence[str | None], mentions: Sequence[Mention], threshold: float
+    predicted: Sequence[bool], best_ids: Sequence[str | None], mentions: Sequence[Mention], threshold: float
 ) -> NilFigures | None:
-    """Compare what is said with the labels.
+    """Compare predictions with the labels.
 
     Args:
-        said: For each mention whether it is said to have no entity.
-        best: For each mention the id of its best candidate, None where it has none.
+        predicted: For each mention whether it is predicted NIL.
+        best_ids: For each mention the id of its best candidate, None if it has none.
         mentions: The mentions, each with gold entities or a NIL label.
         threshold: The threshold to report.
 
     Returns:
-        The figures; None where no mention has a NIL label.
+        The figures; None if no mention has a NIL label.
     """
     labels = Counter(mention.nil for mention in mentions if mention.nil is not None)
     if not labels:
         return None
-    met: Counter[str] = Counter()
-    right = 0
-    for nil, found, mention in zip(said, best, mentions, strict=True):
+    hits_by_type: Counter[str] = Counter()
+    correct = 0
+    for nil, best_id, mention in zip(predicted, best_ids, mentions, strict=True):
         if mention.nil is not None:
-            met[mention.nil] += nil
-            right += nil
+            hits_by_type[mention.nil] += nil
+            correct += nil
         else:
-            right += not nil and found in mention.entity_ids
-    hits = met.total()
-    precision, recall = hits / sum(said) if any(said) else 0.0, hits / labels.total()
+            correct += not nil and best_id in mention.entity_ids
+    hits = hits_by_type.total()
+    precision, recall = hits / sum(predicted) if any(predicted) else 0.0, hits / labels.total()
     return NilFigures(
-        accuracy=right / len(mentions),
+        accuracy=correct / len(mentions),
         precision=precision,
         recall=recall,
         f1=2 * precision * recall / (precision + recall) if hits else 0.0,
         threshold=threshold,
-        recall_by_type={label: met[label] / labels[label] for label in sorted(labels)},
+        recall_by_type={label: hits_by_type[label] / labels[label] for label in sorted(labels)},
     )
 
 
 def judge_rankings(
     rankings: Sequence[Ranking], mentions: Sequence[Mention], entity_ids: Sequence[str], rule: NilRule
 ) -> NilFigures | None:
-    """Apply a rule to rankings and compare with the labels; see `score_nil`."""
-    features = [ranking_features(ranking) for ranking in rankings]
-    said = [one is None or rule.confidence(one) < rule.threshold for one in features]
-    best = [entity_ids[ranking.rows[0]] if len(ranking.rows) else None for ranking in rankings]
-    return score_nil(said, best, mentions, rule.threshold)
-
-
-def fit_nil(
-    encoder: EntityEncoder,
-    index: EntityIndex,
-    mentions: Iterable[Mention],
-    *,
-    retrieval: str = "dense",
-    precision: float | None = None,
-    batch_size: int | None = None,
-    show_progress_bar: bool | None = None,
-) -> NilRule:
-    """Fit the NIL rule of an index on labelled mentions and keep it in the index (`EntityIndex.fitted`).
+    """Predict NIL by a rule and compare with the labels; see `score_nil`.
 
     Args:
-        encoder: The dual encoder.
-        index: Its index of the knowledge base; `EntityIndex.save_fitted` writes the rule into its folder.
-        mentions: Mentions with gold entities or NIL labels; others are passed over.
-        retrieval: The retrieval to fit for; the rule holds for no other, and linking is ``hybrid`` by default.
-        precision: The precision of saying NIL that is wanted, 0 to 1; None for the best F1.
-        batch_size: Mentions in one forward pass.
-        show_progress_bar: True, False, or None for a bar on a terminal only.
+        rankings: For each mention its ranked candidates.
+        mentions: The mentions, each with gold entities or a NIL label.
+        entity_ids: The entity id of each row of the index.
+        rule: The rule.
 
     Returns:
-        The rule.
-
-    Raises:
-        IndexMismatchError: If the index was built with another model.
-        InputError: If there are not both kinds of mentions, or the precision is reached nowhere.
+        The figures; None if no mention has a NIL label.
     """
-    index.check_model(encoder.fingerprint, encoder.name)
-    given = [mention for mention in with_all_golds(mentions) if mention.entity_ids or mention.nil is not None]
-    retriever = Retriever(index, retrieval)
-    vectors = None
-    if retriever.needs_vectors:
-        vectors = encoder.encode_query(given, batch_size=batch_size, show_progress_bar=show_progress_bar)
-    rankings = retriever.rank(vectors, [mention.surface for mention in given], 1)
     features = [ranking_features(ranking) for ranking in rankings]
-    rule = fit_nil_rule(features, [mention.nil is not None for mention in given], retrieval, precision=precision)
-    rule.keep(index)
-    return rule
+    predicted = [one is None or rule.confidence(one) < rule.threshold for one in features]
+    best_ids = [entity_ids[ranking.rows[0]] if len(ranking.rows) else None for ranking in rankings]
+    return score_nil(predicted, best_ids, mentions, rule.threshold)

@@ -1,4 +1,4 @@
-"""A picture of recall."""
+"""Draws recall over k."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from modelscope_plugin.storage.files import check_output_file, replace_file
 
 
 def check_plot(path: str | Path) -> None:
-    """Raise `InputError` where a picture cannot be drawn: matplotlib is missing, or ``path`` is no place for a PNG."""
+    """Raise `InputError` if no plot can be drawn: matplotlib is missing, or ``path`` cannot be written as a PNG."""
     try:
         import matplotlib  # noqa: F401
     except ImportError:
         raise InputError("drawing needs matplotlib; install it with: pip install 'modelscope_plugin[plot]'") from None
     check_output_file(path)
     if Path(path).suffix.lower() != ".png":
-        raise InputError(f"{path}: the picture is a PNG; give it a name that ends in .png")
+        raise InputError(f"{path}: the plot is written as PNG; give a name that ends in .png")
 
 
 def plot_recall(curves: Mapping[str, Sequence[float]], path: str | Path) -> None:
     """Draw Recall@k over k, one curve for each method.
 
     Args:
-        curves: For each name recall (0 to 1) at 1, 2, 3 ...
+        curves: For each method, by its name in the legend, recall (0 to 1) at k = 1, 2, 3 ...
         path: The PNG file to write.
 
     Raises:

@@ -1,1 +1,1 @@
-"""Texts to entities: mentions are found, candidates retrieved and ranked, NIL is decided."""
+"""Linking: finds mentions in texts, retrieves candidates and decides which mentions have no entity."""

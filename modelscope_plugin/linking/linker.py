@@ -1,17 +1,20 @@
-"""Mentions to entities of a knowledge base, without ModelScope."""
+"""Links mentions to entities of a knowledge base, without ModelScope."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from modelscope_plugin.config.configuration import default_configuration, merged, read_configuration
+from modelscope_plugin.config.model_settings import PipelineSettings
+from modelscope_plugin.config.settings import read_settings
 from modelscope_plugin.data.markers import parse_marked_text
 from modelscope_plugin.data.records import Document, Mention
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, MissingFileError
-from modelscope_plugin.linking.detection.detectors import Detector, make_detector, with_detected
+from modelscope_plugin.linking.detection.detectors import DetectorLike, make_detector
+from modelscope_plugin.linking.detection.spans import add_mentions
 from modelscope_plugin.linking.nil import NO_CANDIDATE, NilRule
 from modelscope_plugin.modeling.location import resolve_model
 from modelscope_plugin.modeling.model_folder import INDEX_FOLDER
@@ -31,9 +34,9 @@ class EntityLinker:
         retrieval: ``hybrid`` (names first, vectors and names fused), ``dense`` (vectors alone) or ``lexical`` (names
             alone); by default what ``pipeline.retrieval`` in the shipped configuration.json says.
         nil_threshold: The confidence, 0 to 1, below which a mention has no entity, in place of the one that was
-            fitted for the index; 0 keeps only mentions without any candidate. Without a fitted rule no candidate is
-            doubted.
-        detector: Where mentions of texts that have none come from; see `make_detector`.
+            fitted for the index; with 0, only mentions without any candidate have none. Without a fitted rule every
+            mention with a candidate has an entity.
+        detector: Finds the mentions of texts that have none; see `make_detector`.
 
     Raises:
         IndexMismatchError: If the index was built with another model.
@@ -46,12 +49,12 @@ class EntityLinker:
         index: EntityIndex,
         retrieval: str | None = None,
         nil_threshold: float | None = None,
-        detector: str | Detector | None = None,
+        detector: DetectorLike | None = None,
     ) -> None:
         index.check_model(encoder.fingerprint, encoder.name)
         self.encoder = encoder
         self.index = index
-        self.retriever = Retriever(index, retrieval or default_configuration()["pipeline"]["retrieval"])
+        self.retriever = Retriever(index, PipelineSettings().retrieval if retrieval is None else retrieval)
         self.nil_rule = NilRule.of_index(index, self.retriever.retrieval, nil_threshold)
         self.detector = make_detector(detector, index)
 
@@ -63,17 +66,17 @@ class EntityLinker:
         *,
         retrieval: str | None = None,
         nil_threshold: float | None = None,
-        detector: str | Detector | None = None,
+        detector: DetectorLike | None = None,
         **loading: Any,
     ) -> EntityLinker:
-        """Open an index and the model it was built with.
+        """Make a linker of an index and the model it was built with.
 
         Args:
             model: Folder or hub id; None for the model that the index names.
-            index: Folder of the index; None for the one that a published model brings along.
+            index: Folder of the index; None for the one in the folder of a published model.
             retrieval: As for the class; by default what the model's configuration.json says.
-            nil_threshold: As for the class, by default from there too.
-            detector: As for the class, by default from there too.
+            nil_threshold: As for the class; same default.
+            detector: As for the class; same default.
             **loading: How to load the model: ``device``, ``max_length``, ``backend`` and the other keywords of
                 `EntityEncoder.from_pretrained`.
 
@@ -82,13 +85,13 @@ class EntityLinker:
 
         Raises:
             MissingFileError: If there is no such model or index.
-            InputError: If the model brings no index along, or the index does not name its model.
+            InputError: If the model has no index in its folder, or the index does not name its model.
             IndexMismatchError: If they do not belong together.
         """
-        encoder, opened = open_index(model, index, **loading)
-        folder = resolve_model(encoder.name)
-        options = configured(folder, retrieval=retrieval, nil_threshold=nil_threshold, detector=detector)
-        return cls(encoder, opened, **options)
+        encoder, entity_index = load_model_and_index(model, index, **loading)
+        folder = resolve_model(encoder.name, loading.get("revision"))
+        options = read_linking_options(folder, retrieval, nil_threshold, detector)
+        return cls(encoder, entity_index, **options)
 
     def link(
         self,
@@ -115,7 +118,7 @@ class EntityLinker:
         return self.retriever.search(vectors, [_surface(mention) for mention in mentions], top_k)
 
     def link_documents(self, documents: Iterable[Document], **options: Any) -> list[dict[str, Any]]:
-        """Link all mentions of texts, with a detector also those of texts that have none.
+        """Link all mentions of texts; with a detector, it finds the mentions of texts that have none.
 
         Args:
             documents: The texts.
@@ -123,71 +126,73 @@ class EntityLinker:
 
         Returns:
             For each text ``{"text": ..., "mentions": [{"mention", "start", "end", "candidates"}, ...]}``,
-            with ``nil``, ``confidence`` and ``nil_reason`` before the candidates where the index has a NIL rule,
-            candidates as `Candidate.to_record` writes them; ``text_id`` where there is one.
+            ``text_id`` first if the text has one, candidates as from `Candidate.to_record`. If the index has a NIL
+            rule, a mention also has ``nil`` and ``confidence``, and ``nil_reason`` if it has no entity.
         """
         documents = list(documents)
         if self.detector is not None:
-            documents = [with_detected(document, self.detector) for document in documents]
+            documents = add_mentions(documents, self.detector)
         candidates = iter(self.link([mention for document in documents for mention in document.mentions], **options))
-        return [self._linked(document, [next(candidates) for _ in document.mentions]) for document in documents]
+        return [self._to_record(document, [next(candidates) for _ in document.mentions]) for document in documents]
 
-    def _linked(self, document: Document, candidates: Iterable[list[Candidate]]) -> dict[str, Any]:
-        linked: dict[str, Any] = {"text_id": document.text_id} if document.text_id else {}
-        linked["text"] = document.text
-        linked["mentions"] = [
+    def _to_record(self, document: Document, candidates: Iterable[list[Candidate]]) -> dict[str, Any]:
+        record: dict[str, Any] = {"text_id": document.text_id} if document.text_id else {}
+        record["text"] = document.text
+        record["mentions"] = [
             {
                 "mention": mention.surface,
                 "start": mention.start,
                 "end": mention.end,
-                **self._judged(found),
+                **self._decide_nil(found),
                 "candidates": [candidate.to_record() for candidate in found],
             }
             for mention, found in zip(document.mentions, candidates, strict=True)
         ]
-        return linked
+        return record
 
-    def _judged(self, candidates: list[Candidate]) -> dict[str, Any]:
-        """What is said of a mention: ``nil``, ``confidence``, and the reason where it has no entity."""
+    def _decide_nil(self, candidates: list[Candidate]) -> dict[str, Any]:
+        """Return the fields ``nil``, ``confidence`` and, if the mention has no entity, ``nil_reason``."""
         if self.nil_rule is None:
             return {} if candidates else {"nil": True, "nil_reason": NO_CANDIDATE}
         nil, confidence, reason = self.nil_rule.judge(candidates)
         return {"nil": nil, "confidence": confidence} | ({"nil_reason": reason} if nil else {})
 
 
-def open_index(
+def load_model_and_index(
     model: str | Path | None, index: str | Path | None = None, **loading: Any
 ) -> tuple[EntityEncoder, EntityIndex]:
-    """Open an index and the model it was built with, whatever was fitted for it.
+    """Load an index and the model it was built with.
+
+    What was fitted for the index is not read, so that a damaged NIL rule can be fitted again.
 
     Args:
-        model: As for `EntityLinker.from_pretrained`, as are the others.
-        index: Folder of the index.
-        **loading: How to load the model.
+        model: Folder or hub id of the model; None for the one that the index names.
+        index: Folder of the index; None for the one in the folder of a published model.
+        **loading: How to load the model; the keywords of `EntityEncoder.from_pretrained`.
 
     Returns:
         The model and the index.
 
     Raises:
         MissingFileError: If there is no such model or index.
-        InputError: If the model brings no index along, or the index does not name its model.
+        InputError: If the model has no index in its folder, or the index does not name its model.
         IndexMismatchError: If they do not belong together.
     """
-    opened = EntityIndex.load(find_index(model) if index is None else index)
-    if model is None and not opened.model:
+    entity_index = EntityIndex.load(find_index_folder(model, loading.get("revision")) if index is None else index)
+    if model is None and not entity_index.model:
         raise InputError(f"the index {index} does not name its model; give the model")
     try:
-        encoder = EntityEncoder.from_pretrained(model or opened.model, **loading)
+        encoder = EntityEncoder.from_pretrained(model or entity_index.model, **loading)
     except MissingFileError as error:
         if model is not None:
             raise
         raise MissingFileError(f"the index {index} names its model, but {error}; give the model") from None
-    opened.check_model(encoder.fingerprint, encoder.name)
-    return encoder, opened
+    entity_index.check_model(encoder.fingerprint, encoder.name)
+    return encoder, entity_index
 
 
-def find_index(model: str | Path | None, revision: str | None = None) -> Path:
-    """Find the index that a published model brings along.
+def find_index_folder(model: str | Path | None, revision: str | None = None) -> Path:
+    """Find the index in the folder of a published model.
 
     Args:
         model: A model folder or a hub id.
@@ -197,30 +202,39 @@ def find_index(model: str | Path | None, revision: str | None = None) -> Path:
         The folder of the index.
 
     Raises:
-        InputError: If there is no model, or no index in its folder.
+        InputError: If no model is given, or its folder has no index.
         MissingFileError: If there is no such model.
     """
     folder = None if model is None else resolve_model(model, revision)
     if folder is None or not (folder / INDEX_FOLDER).is_dir():
-        where = "" if folder is None else f", and {folder} brings none along"
+        missing = "" if folder is None else f", and there is none in {folder}"
         raise InputError(
-            f"no index{where}; give index=FOLDER, made with: modelscope entity index KB --model DIR --out FOLDER"
+            f"no index is given{missing}; give index=FOLDER, made with: modelscope entity index KB --model DIR --out "
+            "FOLDER"
         )
     return folder / INDEX_FOLDER
 
 
-def configured(model: str | Path, **given: Any) -> dict[str, Any]:
-    """How to link: what is given, else what ``pipeline`` says in a model's configuration.json, else in the shipped one.
+def read_linking_options(
+    model: str | Path, retrieval: str | None, nil_threshold: float | None, detector: DetectorLike | None
+) -> dict[str, Any]:
+    """Read how to link from the ``pipeline`` section of a model's configuration.json.
 
     Args:
         model: The model folder.
-        **given: ``retrieval``, ``nil_threshold`` and ``detector``; None where the configuration decides.
+        retrieval: Overrides the configuration, like the next two; None where it decides.
+        nil_threshold: As for `EntityLinker`.
+        detector: As for `EntityLinker`.
 
     Returns:
-        The three.
+        The three as keywords of `EntityLinker`.
+
+    Raises:
+        ModelFolderError: If the configuration holds a value that cannot be used.
+        InputError: If the retrieval is unknown or the threshold is out of its range.
     """
-    section = merged(default_configuration(), read_configuration(model))["pipeline"]
-    return {name: section[name] if value is None else value for name, value in given.items()}
+    settings = read_settings(PipelineSettings, model, retrieval=retrieval, nil_threshold=nil_threshold)
+    return asdict(settings) | ({} if detector is None else {"detector": detector})
 
 
 def _surface(mention: str | Mention) -> str:

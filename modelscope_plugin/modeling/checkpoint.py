@@ -1,4 +1,4 @@
-"""Weights of BERT-family checkpoints: today's safetensors folders and ModelScope's older ones."""
+"""Loads the weights of BERT-family checkpoints: safetensors folders and ModelScope's older ones."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModel, PreTrainedModel
+from transformers import MODEL_MAPPING, AutoModel, PreTrainedModel
 
 from modelscope_plugin.errors import MissingFileError, ModelFolderError
 from modelscope_plugin.modeling.checkpoint_files import first_line, load_config, quiet_transformers
@@ -45,12 +45,11 @@ def load_tower(folder: str | Path) -> PreTrainedModel:
     _check_files(folder)
     config = load_config(folder)
     options: dict[str, Any] = {}
-    model_class = AutoModel._model_mapping.get(type(config), None)
-    if model_class is None:
+    if type(config) not in MODEL_MAPPING:
         raise ModelFolderError(
             f"{folder}/config.json: transformers has no encoder for model_type {config.model_type!r}"
         )
-    if "add_pooling_layer" in inspect.signature(model_class.__init__).parameters:
+    if "add_pooling_layer" in inspect.signature(MODEL_MAPPING[type(config)].__init__).parameters:
         options["add_pooling_layer"] = False
     try:
         with quiet_transformers():
@@ -64,12 +63,12 @@ def load_tower(folder: str | Path) -> PreTrainedModel:
     missing = sorted(key for key in report["missing_keys"] if not key.startswith(_NOT_NEEDED))
     if missing:
         raise ModelFolderError(
-            f"{folder}: {len(missing)} weights are missing ({_some(missing)}); "
+            f"{folder}: {len(missing)} weights are missing ({_list_some(missing)}); "
             f"the file does not hold the {config.model_type} encoder that config.json describes"
         )
     left_over = sorted(key for key in report["unexpected_keys"] if not _is_head(key))
     if left_over:
-        logger.warning("%s: %d weights are left over and not used (%s)", folder, len(left_over), _some(left_over))
+        logger.warning("%s: %d weights are left over and not used (%s)", folder, len(left_over), _list_some(left_over))
     return tower.eval()
 
 
@@ -85,10 +84,10 @@ def _check_files(folder: Path) -> None:
 
 
 def _is_head(key: str) -> bool:
-    """Weights that any pre-trained checkpoint has beyond its encoder: nobody misses them here."""
+    """True for weights of pre-training heads and poolers, which this package does not use."""
     heads = ("cls.", "lm_head.", "discriminator_predictions.", "generator_predictions.", "vocab_")
     return key.startswith(heads) or "pooler." in key or key.endswith("position_ids")
 
 
-def _some(names: list[str]) -> str:
+def _list_some(names: list[str]) -> str:
     return ", ".join(names[:4]) + (", …" if len(names) > 4 else "")

@@ -1,4 +1,4 @@
-"""Configuration and tokenizer of BERT-family checkpoints, today's folders and ModelScope's older ones."""
+"""Loads configuration and tokenizer of BERT-family checkpoints, ModelScope's older ones too."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from modelscope_plugin.config.configuration import read_configuration
+from modelscope_plugin.config.model_settings import WindowSettings
+from modelscope_plugin.config.settings import read_settings
 from modelscope_plugin.errors import ModelFolderError
-from modelscope_plugin.modeling.tokenization import DEFAULT_MAX_LENGTH, EntityTokenizer
+from modelscope_plugin.modeling.tokenization import EntityTokenizer
 
 _VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
 
@@ -22,13 +23,13 @@ def load_entity_tokenizer(folder: str | Path, max_length: int | None = None) -> 
 
     Args:
         folder: The model folder.
-        max_length: Tokens of a window, in place of what configuration.json says.
+        max_length: Tokens of a window; by default what configuration.json says.
 
     Returns:
         The tokenizer.
 
     Raises:
-        ModelFolderError: If there is no vocabulary or it cannot be read.
+        ModelFolderError: If there is no vocabulary or it cannot be read, or configuration.json has a bad value.
         InputError: If ``max_length`` leaves no room for a mention.
     """
     return entity_tokenizer(load_tokenizer(folder), folder, max_length)
@@ -37,10 +38,9 @@ def load_entity_tokenizer(folder: str | Path, max_length: int | None = None) -> 
 def entity_tokenizer(
     tokenizer: PreTrainedTokenizerBase, folder: str | Path, max_length: int | None = None
 ) -> EntityTokenizer:
-    """As `load_entity_tokenizer`, with a tokenizer that is loaded already."""
-    settings = read_configuration(folder).get("preprocessor") or {}
-    length = max_length or settings.get("max_length") or settings.get("sequence_length") or DEFAULT_MAX_LENGTH
-    return EntityTokenizer(tokenizer, length, settings.get("boq") or "", settings.get("bod") or "")
+    """Configure a loaded tokenizer as `load_entity_tokenizer` does."""
+    window = read_settings(WindowSettings, folder, max_length=max_length)
+    return EntityTokenizer(tokenizer, window.max_length, window.mention_prefix, window.entity_prefix)
 
 
 def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
@@ -68,11 +68,11 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
 
 
 def load_config(folder: Path) -> PretrainedConfig:
-    """Read config.json; without ``model_type`` it is taken for BERT, as old ModelScope folders leave it out."""
+    """Read config.json; without ``model_type``, which old ModelScope folders leave out, it is taken for BERT."""
     path = folder / "config.json"
     try:
         values = json.loads(path.read_text(encoding="utf-8-sig"))
-        # transformers tells the architecture by model_type, ModelScope by its own configuration.json.
+        # transformers reads the architecture from model_type, ModelScope from its own configuration.json.
         model_type = values.pop("model_type", None) or "bert"
         return AutoConfig.for_model(model_type, **values)
     except Exception as error:
@@ -80,14 +80,14 @@ def load_config(folder: Path) -> PretrainedConfig:
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what an exception says."""
+    """Return the first line of the message of an exception, or its type."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[0] if lines else type(error).__name__
 
 
 @contextmanager
 def quiet_transformers() -> Iterator[None]:
-    """Keep transformers from printing its own load report; what matters in it is said by this package."""
+    """Silence the load report of transformers; what matters in it is logged or raised by this package."""
     verbosity = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     bars = transformers_logging.is_progress_bar_enabled()

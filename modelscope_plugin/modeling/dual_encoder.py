@@ -6,6 +6,7 @@ their weights.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,8 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from modelscope_plugin.config.configuration import read_configuration
+from modelscope_plugin.config.model_settings import ModelSettings
+from modelscope_plugin.config.settings import read_settings
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.checkpoint import load_tower
 from modelscope_plugin.modeling.checkpoint_files import quiet_transformers
@@ -23,7 +25,7 @@ from modelscope_plugin.modeling.pooling import check_pooler_type, needs_all_stat
 from modelscope_plugin.types import Side
 
 ENTITY_TOWER_FOLDER = "entity_tower"
-"""Sub-folder of a model folder with the second tower; the mention tower stands at the top."""
+"""Sub-folder of a model folder with the second tower; the mention tower is in the model folder itself."""
 
 
 class DualEncoder(nn.Module):
@@ -62,20 +64,20 @@ class DualEncoder(nn.Module):
 
     @property
     def towers(self) -> int:
-        """1 where both sides share their weights, 2 where they do not."""
+        """1 if both sides share their weights, else 2."""
         return 1 if self.entity_tower is self.mention_tower else 2
 
     @property
     def max_positions(self) -> int:
         """The longest window that the position embeddings allow."""
         config = self.mention_tower.config
-        # RoBERTa-like models count positions from behind the padding id.
+        # RoBERTa-like models number positions from padding id + 1.
         offset = config.pad_token_id + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
         return int(getattr(config, "max_position_embeddings", 1 << 30)) - offset
 
     @property
     def device(self) -> torch.device:
-        """Where the weights are."""
+        """The device of the weights."""
         return next(self.parameters()).device
 
     def embed(self, side: Side, input_ids: torch.Tensor, attention_mask: torch.Tensor, **inputs: Any) -> torch.Tensor:
@@ -93,24 +95,26 @@ class DualEncoder(nn.Module):
         tower = self.mention_tower if side == "mention" else self.entity_tower
         every = needs_all_states(self.emb_pooler_type)
         output = tower(
-            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=every, return_dict=True, **inputs
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            output_hidden_states=every,
+            return_dict=True,
+            **inputs,
         )
         states = output.hidden_states if every else (output.last_hidden_state,)
         vectors = pool(states, attention_mask, self.emb_pooler_type)
         return functional.normalize(vectors, dim=-1) if self.normalize else vectors
 
     def resize_token_embeddings(self, size: int) -> None:
-        """Grow the vocabulary of both towers to ``size`` tokens; never shrinks it."""
+        """Grow the token embeddings of both towers to ``size`` tokens; they never shrink."""
         for tower in {id(tower): tower for tower in (self.mention_tower, self.entity_tower)}.values():
             if tower.get_input_embeddings().num_embeddings < size:
                 tower.resize_token_embeddings(size, mean_resizing=False)
 
     def separate_towers(self) -> None:
-        """Give the entity side weights of its own, a copy of the mention side's."""
+        """Copy the mention tower to be the entity tower, so that they no longer share weights."""
         if self.towers == 1:
-            copy = type(self.mention_tower)._from_config(self.mention_tower.config)
-            copy.load_state_dict(self.mention_tower.state_dict(), strict=False)
-            self.entity_tower = copy.to(self.device).train(self.training)
+            self.entity_tower = copy.deepcopy(self.mention_tower)
 
     def fingerprint(self) -> str:
         """A digest of weights, pooling and normalisation.
@@ -134,23 +138,21 @@ class DualEncoder(nn.Module):
 
         Args:
             folder: The folder of a dual encoder, or of any BERT-family checkpoint.
-            **settings: ``emb_pooler_type`` and ``normalize``, in place of what configuration.json says; None
+            **settings: ``emb_pooler_type`` and ``normalize``, instead of what configuration.json says; None
                 changes nothing.
 
         Returns:
             The model, in float32 and evaluation mode.
 
         Raises:
-            ModelFolderError: If a file is missing or damaged.
+            ModelFolderError: If a file is missing or damaged, or configuration.json holds a value that cannot be used.
+            InputError: If a setting is unknown or out of its range.
         """
         folder = Path(folder)
-        configured = read_configuration(folder).get("model") or {}
-        configured = {key: configured[key] for key in ("emb_pooler_type", "normalize", "towers") if key in configured}
-        chosen = configured | {key: value for key, value in settings.items() if value is not None}
+        configured = read_settings(ModelSettings, folder, **settings)
         mention_tower = load_tower(folder)
-        second = folder / ENTITY_TOWER_FOLDER
-        entity_tower = load_tower(second) if chosen.pop("towers", 1) == 2 else None
-        return cls(mention_tower, entity_tower, **chosen).eval()
+        entity_tower = load_tower(folder / ENTITY_TOWER_FOLDER) if configured.towers == 2 else None
+        return cls(mention_tower, entity_tower, configured.emb_pooler_type, configured.normalize).eval()
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write the weights as safetensors, with their config.json, into a folder."""

@@ -1,4 +1,4 @@
-"""Where a model is: a folder, or a model id of the ModelScope hub."""
+"""Finds the folder of a model, given as a folder or as an id of the ModelScope hub."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import re
 from pathlib import Path
 
 from modelscope_plugin.errors import MissingFileError
+from modelscope_plugin.storage.files import recover_folder
 
 _HUB_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 
 def is_hub_id(name: str) -> bool:
-    """Whether a name has the form of a hub id, ``owner/name``."""
+    """True if a name has the form of a hub id, ``owner/name``."""
     return _HUB_ID.fullmatch(name) is not None
 
 
 def resolve_model(model: str | Path, revision: str | None = None) -> Path:
-    """Find the folder of a model, downloading it where a hub id is given.
+    """Find the folder of a model, downloading it if a hub id is given.
 
     Args:
         model: A folder, or an id such as ``owner/name``, which ModelScope's hub client downloads once.
@@ -26,12 +27,13 @@ def resolve_model(model: str | Path, revision: str | None = None) -> Path:
         The folder.
 
     Raises:
-        MissingFileError: If ``model`` is neither, or the hub does not give it.
+        MissingFileError: If ``model`` is neither, or the hub does not have it.
     """
     path = Path(model)
+    recover_folder(path)
     if path.is_dir():
         return path
-    # A Path, or a name that begins with a folder that is there, is a folder that is not: nothing to ask the hub for.
+    # A Path, or a name whose parent folder exists, means a folder and not a hub id.
     if isinstance(model, Path) or path.parent.is_dir() or not is_hub_id(str(model)):
         raise MissingFileError(f"there is no model folder {model}; name a folder or a hub id such as owner/name")
     from modelscope.hub.snapshot_download import snapshot_download

@@ -1,4 +1,4 @@
-"""The folder of a trained model: weights, tokenizer, configuration.json."""
+"""Writes the folder of a trained model: weights, tokenizer, configuration.json."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from modelscope_plugin.config.configuration import CONFIGURATION_FILE, default_configuration, merged
+from modelscope_plugin.config.configuration import CONFIGURATION_FILE, default_configuration, merge_configurations
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
-from modelscope_plugin.storage.files import write_json
+from modelscope_plugin.storage.files import update_folder, write_json
 
 INDEX_FOLDER = "index"
-"""Sub-folder of a published model with a ready index of a knowledge base."""
+"""Sub-folder of a published model with the index of a knowledge base."""
 
 
 def write_model_folder(
@@ -21,19 +21,15 @@ def write_model_folder(
     tokenizer: EntityTokenizer,
     configuration: Mapping[str, Any] | None = None,
 ) -> None:
-    """Write a folder that goes straight into ``pipeline(Tasks.sentence_embedding, ...)``.
+    """Write a model folder that ``pipeline(Tasks.sentence_embedding, ...)`` opens.
 
     Args:
-        folder: The folder; files in it are overwritten one by one. Use
+        folder: The folder; files in it are replaced one by one. Use
             `modelscope_plugin.storage.files.replace_folder` to replace a folder as a whole.
         model: The dual encoder.
         tokenizer: Its tokenizer with window and prefixes.
-        configuration: What configuration.json says beside the model and the window; by default what the shipped one
-            does.
+        configuration: Content of configuration.json apart from model and window; by default that of the shipped one.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    model.save_pretrained(folder)
-    tokenizer.tokenizer.save_pretrained(folder)
     prefixes = {"boq": tokenizer.mention_prefix, "bod": tokenizer.entity_prefix}
     own = {
         "model": {"emb_pooler_type": model.emb_pooler_type, "normalize": model.normalize, "towers": model.towers},
@@ -43,4 +39,7 @@ def write_model_folder(
         },
     }
     base = default_configuration() if configuration is None else configuration
-    write_json(folder / CONFIGURATION_FILE, merged(base, own))
+    with update_folder(folder) as draft:
+        model.save_pretrained(draft)
+        tokenizer.tokenizer.save_pretrained(draft)
+        write_json(draft / CONFIGURATION_FILE, merge_configurations(base, own))

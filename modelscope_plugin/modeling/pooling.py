@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast, get_args
 
 import torch
 
-from modelscope_plugin.errors import InputError
+from modelscope_plugin.checks import check_choice
+from modelscope_plugin.types import PoolerType
 
 _Pooler = Callable[[tuple[torch.Tensor, ...], torch.Tensor], torch.Tensor]
 
@@ -16,30 +18,28 @@ def _mean(states: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     return (states * weights).sum(1) / weights.sum(1).clamp(min=1)
 
 
-_POOLERS: dict[str, _Pooler] = {
+_POOLERS: dict[PoolerType, _Pooler] = {
     "cls": lambda states, mask: states[-1][:, 0],
     "avg": lambda states, mask: _mean(states[-1], mask),
     "avg_top2": lambda states, mask: _mean((states[-1] + states[-2]) / 2, mask),
     "avg_first_last": lambda states, mask: _mean((states[1] + states[-1]) / 2, mask),
 }
 
-POOLER_TYPES = tuple(_POOLERS)
+POOLER_TYPES: tuple[PoolerType, ...] = get_args(PoolerType)
 """The values that ``emb_pooler_type`` can take."""
 
 
-def check_pooler_type(pooler_type: str) -> str:
-    """Return ``pooler_type`` if it is one of `POOLER_TYPES`; InputError otherwise."""
-    if pooler_type not in _POOLERS:
-        raise InputError(f"unknown emb_pooler_type {pooler_type!r}; choose from {', '.join(POOLER_TYPES)}")
-    return pooler_type
+def check_pooler_type(pooler_type: str) -> PoolerType:
+    """Return ``pooler_type`` if it is one of `POOLER_TYPES`; raise InputError otherwise."""
+    return cast("PoolerType", check_choice("emb_pooler_type", pooler_type, POOLER_TYPES))
 
 
-def needs_all_states(pooler_type: str) -> bool:
-    """Whether the pooler looks at more than the last layer."""
+def needs_all_states(pooler_type: PoolerType) -> bool:
+    """True if the pooler needs the states of other layers than the last one."""
     return pooler_type in ("avg_top2", "avg_first_last")
 
 
-def pool(states: tuple[torch.Tensor, ...], mask: torch.Tensor, pooler_type: str) -> torch.Tensor:
+def pool(states: tuple[torch.Tensor, ...], mask: torch.Tensor, pooler_type: PoolerType) -> torch.Tensor:
     """Pool token states.
 
     Args:

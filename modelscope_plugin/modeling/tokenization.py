@@ -1,4 +1,4 @@
-"""Mentions and entity texts to token ids, with any tokenizer of the BERT family."""
+"""Tokenises mentions and entity texts with any tokenizer of the BERT family."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from modelscope_plugin.types import TokenIds
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-# More than any token has: the longest word that BERT's tokenizers look up has 100 characters.
+# More characters than any token has: the longest word that BERT's tokenizers look up has 100.
 _CHARACTERS_PER_TOKEN = 128
 
 DEFAULT_MAX_LENGTH = 128
@@ -57,13 +57,13 @@ class EntityTokenizer:
         self.entity_prefix = entity_prefix
         if self.has_markers:
             declare_markers(tokenizer)
-        self._head, self._tail = _frame(tokenizer)
+        self._head, self._tail = _special_ids(tokenizer)
         self._start, self._end = self._ids([MENTION_START, MENTION_END])
         self.max_length = max_length
 
     @property
     def has_markers(self) -> bool:
-        """Whether both markers are in the vocabulary."""
+        """True if both markers are in the vocabulary."""
         vocabulary = self.tokenizer.get_vocab()
         return MENTION_START in vocabulary and MENTION_END in vocabulary
 
@@ -86,7 +86,7 @@ class EntityTokenizer:
         self._max_length = value
 
     def mention_ids(self, mentions: Sequence[str | Mention]) -> list[TokenIds]:
-        """Tokenise mentions, or plain texts that take their place.
+        """Tokenise mentions, or texts without a mention.
 
         Args:
             mentions: `Mention` objects, texts with one marked mention, or texts without markers.
@@ -101,8 +101,8 @@ class EntityTokenizer:
         parts: list[str] = []
         pieces: list[int] = []
         reach = self._reach
-        for place, item in enumerate(mentions):
-            mention = _as_mention(item, place)
+        for position, item in enumerate(mentions):
+            mention = _as_mention(item, position)
             if mention is None:
                 parts.append(str(item)[:reach])
                 pieces.append(1)
@@ -131,14 +131,14 @@ class EntityTokenizer:
         Raises:
             InputTypeError: If an item is not a text.
         """
-        for place, text in enumerate(texts):
+        for position, text in enumerate(texts):
             if not isinstance(text, str):
-                raise InputTypeError(f"entity text {place} must be a string, not {type(text).__name__}")
+                raise InputTypeError(f"entity text {position} must be a string, not {type(text).__name__}")
         head = self._head_with(self.entity_prefix)
         return [self._cut(head, ids) for ids in self._ids([text[: self._reach] for text in texts])]
 
     def pad(self, sequences: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
-        """Fill up sequences to the longest of them.
+        """Pad sequences to the length of the longest.
 
         Args:
             sequences: Token ids, at least one sequence.
@@ -156,7 +156,7 @@ class EntityTokenizer:
 
     @property
     def _reach(self) -> int:
-        """Characters next to a mention that can matter: a book is not tokenised for each of its mentions."""
+        """Characters before or behind a mention that can be in its window; the rest of a book is not tokenised."""
         return _CHARACTERS_PER_TOKEN * self.max_length
 
     def _ids(self, texts: list[str]) -> list[TokenIds]:
@@ -167,13 +167,13 @@ class EntityTokenizer:
                 texts, add_special_tokens=False, return_attention_mask=False, return_token_type_ids=False, verbose=False
             )
         except TypeError:
-            # What the tokenizer says of text that is no valid Unicode.
+            # The tokenizer raises this for text that is not valid Unicode.
             raise InputError("a text holds half of a surrogate pair; pass whole characters") from None
         ids: list[TokenIds] = encoded["input_ids"]
         return ids
 
     def _head_with(self, prefix: str) -> TokenIds:
-        """What stands before every text; a prefix is part of it, so that no window cuts it off."""
+        """The ids in front of every text; a prefix is among them, so that no window cuts it off."""
         return self._head + (self._ids([prefix])[0] if prefix else [])
 
     def _cut(self, head: TokenIds, ids: TokenIds) -> TokenIds:
@@ -196,7 +196,7 @@ class EntityTokenizer:
 
 
 def declare_markers(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Make the markers single special tokens of a tokenizer, adding them to its vocabulary where it lacks them."""
+    """Make the markers special tokens of a tokenizer, adding those that its vocabulary lacks."""
     from transformers import AddedToken
 
     # White space around a marker belongs to it, so that any other loader sees the tokens that this package makes.
@@ -207,22 +207,22 @@ def declare_markers(tokenizer: PreTrainedTokenizerBase) -> None:
     tokenizer.add_tokens(markers, special_tokens=True)
 
 
-def _frame(tokenizer: PreTrainedTokenizerBase) -> tuple[TokenIds, TokenIds]:
-    """What the tokenizer puts before and behind a text: [CLS] and [SEP] for BERT."""
-    bare: TokenIds = tokenizer("1", add_special_tokens=False)["input_ids"]
+def _special_ids(tokenizer: PreTrainedTokenizerBase) -> tuple[TokenIds, TokenIds]:
+    """Return the ids that the tokenizer puts before and behind a text: [CLS] and [SEP] for BERT."""
+    plain: TokenIds = tokenizer("1", add_special_tokens=False)["input_ids"]
     framed: TokenIds = tokenizer("1")["input_ids"]
-    for start in range(len(framed) - len(bare) + 1):
-        if framed[start : start + len(bare)] == bare:
-            return framed[:start], framed[start + len(bare) :]
+    for start in range(len(framed) - len(plain) + 1):
+        if framed[start : start + len(plain)] == plain:
+            return framed[:start], framed[start + len(plain) :]
     raise InputError("the tokenizer changes a text when it adds its special tokens; a BERT-family tokenizer is needed")
 
 
-def _as_mention(item: str | Mention, place: int) -> Mention | None:
+def _as_mention(item: str | Mention, position: int) -> Mention | None:
     if isinstance(item, Mention):
         return item
     if not isinstance(item, str):
-        raise InputTypeError(f"text {place} must be a string or a Mention, not {type(item).__name__}")
+        raise InputTypeError(f"text {position} must be a string or a Mention, not {type(item).__name__}")
     try:
         return parse_marked_text(item)
     except InputError as error:
-        raise InputError(f"text {place}: {error}") from None
+        raise InputError(f"text {position}: {error}") from None

@@ -1,4 +1,4 @@
-"""Something to be done with a module of ModelScope as soon as it is loaded, without loading it before."""
+"""Runs an action on a module as soon as it is loaded, without loading it earlier."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from types import ModuleType
 
 
 def after_import(name: str, action: Callable[[ModuleType], None]) -> None:
-    """Run an action on a module: now if it is loaded, otherwise right after it has been.
+    """Run an action on a module: at once if it is loaded, otherwise right after it has been loaded.
 
     Args:
         name: Full name of the module.
-        action: What to do with it.
+        action: Called with the module.
     """
     if name in sys.modules:
         action(sys.modules[name])
@@ -24,7 +24,7 @@ def after_import(name: str, action: Callable[[ModuleType], None]) -> None:
 
 
 class _Finder(importlib.abc.MetaPathFinder):
-    """Finds the module as the others would, adds the action to its loading, then steps out of the way."""
+    """Finds the module as the other finders would and wraps its loader; removes itself after that."""
 
     def __init__(self, name: str, action: Callable[[ModuleType], None]) -> None:
         self._name = name
@@ -43,7 +43,7 @@ class _Finder(importlib.abc.MetaPathFinder):
 
 
 class _Loader(importlib.abc.Loader):
-    """Wraps the loader of the module."""
+    """Loads the module with its own loader, then runs the action."""
 
     def __init__(self, loader: importlib.abc.Loader, action: Callable[[ModuleType], None]) -> None:
         self._loader = loader

@@ -11,17 +11,17 @@ from modelscope.metrics.builder import METRICS
 from modelscope_plugin.config.evaluation_settings import DEFAULT_KS, check_ks
 from modelscope_plugin.config.metainfo import Metrics
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.evaluation.recall import first_hit, mean_reciprocal_rank, recall_at_k
-from modelscope_plugin.modelscope_adapter.registration import registers
+from modelscope_plugin.evaluation.recall import find_first_hit, mean_reciprocal_rank, recall_at_k
+from modelscope_plugin.modelscope_adapter.registration import register_class
 
 
-@registers(METRICS, "default", Metrics.entity_recall)
+@register_class(METRICS, "default", Metrics.entity_recall)
 class EntityRecallMetric(Metric):
-    """Recall@k and MRR, fed batch by batch with rankings and gold entities.
+    """Recall@k and mean reciprocal rank (MRR) of rankings that are added batch by batch.
 
     Args:
         k: The values of k.
-        **kwargs: What ModelScope hands to every metric.
+        **kwargs: What ModelScope passes to every metric.
     """
 
     def __init__(self, k: Iterable[int] = DEFAULT_KS, **kwargs: Any) -> None:
@@ -32,10 +32,10 @@ class EntityRecallMetric(Metric):
     def add(
         self, outputs: Mapping[str, Sequence[Sequence[str]]], inputs: Mapping[str, Sequence[Sequence[str]]]
     ) -> None:
-        """Take the results of a batch.
+        """Add the results of a batch.
 
         Args:
-            outputs: ``ranking``: for each mention the ids found, best first.
+            outputs: ``ranking``: for each mention the ids of its candidates, best first.
             inputs: ``entity_ids``: for each mention its gold ids.
 
         Raises:
@@ -44,15 +44,15 @@ class EntityRecallMetric(Metric):
         rankings, golds = outputs["ranking"], inputs["entity_ids"]
         if len(rankings) != len(golds):
             raise InputError(f"{len(rankings)} rankings for {len(golds)} mentions")
-        self._hits += [first_hit(ranking, gold) for ranking, gold in zip(rankings, golds, strict=True)]
+        self._hits += [find_first_hit(ranking, gold) for ranking, gold in zip(rankings, golds, strict=True)]
 
     def evaluate(self) -> dict[str, float]:
-        """The figures over all batches: ``recall@4``, ..., ``mrr``."""
+        """Compute the figures over all batches: ``recall@4``, ..., ``mrr``."""
         figures = {f"recall@{k}": value for k, value in recall_at_k(self._hits, self.ks).items()}
         return figures | {"mrr": mean_reciprocal_rank(self._hits)}
 
     def merge(self, other: EntityRecallMetric) -> None:
-        """Take over what a metric of another process has seen."""
+        """Add the results of the metric of another process."""
         self._hits += other._hits
 
     def __getstate__(self) -> tuple[list[int], list[int | None]]:

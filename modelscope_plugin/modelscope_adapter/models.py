@@ -13,21 +13,23 @@ from torch.nn import functional
 
 from modelscope_plugin.config.configuration import read_configuration
 from modelscope_plugin.config.metainfo import Models, Tasks
+from modelscope_plugin.config.model_settings import find_model_type
 from modelscope_plugin.modeling.checkpoint_files import load_entity_tokenizer
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.model_folder import write_model_folder
-from modelscope_plugin.modelscope_adapter.registration import registers
+from modelscope_plugin.modelscope_adapter.registration import register_class
 
 
-@registers(MODELS, Tasks.sentence_embedding, Models.entity_embedding)
+@register_class(MODELS, Tasks.sentence_embedding, Models.entity_embedding)
 class EntityEmbeddingModel(TorchModel):
-    """ModelScope's face of `DualEncoder`, called like the built-in sentence-embedding model.
+    """`DualEncoder` as a ModelScope model, called like the built-in sentence-embedding model.
 
     Args:
         model_dir: The model folder.
-        emb_pooler_type: ``cls`` (default), ``avg``, ``avg_top2`` or ``avg_first_last``.
-        normalize: Whether vectors are scaled to length 1.
-        **kwargs: What ModelScope hands to every model, such as ``device``.
+        emb_pooler_type: ``cls``, ``avg``, ``avg_top2`` or ``avg_first_last``; by default what configuration.json
+            says, else ``cls``.
+        normalize: Whether vectors are scaled to length 1; by default what configuration.json says.
+        **kwargs: What ModelScope passes to every model, such as ``device``.
 
     Raises:
         ModelFolderError: If a file of the folder is missing or damaged.
@@ -37,7 +39,7 @@ class EntityEmbeddingModel(TorchModel):
         self, model_dir: str, emb_pooler_type: str | None = None, normalize: bool | None = None, **kwargs: Any
     ) -> None:
         super().__init__(model_dir, **kwargs)
-        # ModelScope sets model_dir to what the caller wrote, which may be relative.
+        # ModelScope overwrites model_dir with what the caller gave, which may be relative.
         self._folder = Path(model_dir).resolve()
         self.dual_encoder = DualEncoder.from_pretrained(model_dir, emb_pooler_type=emb_pooler_type, normalize=normalize)
 
@@ -47,17 +49,17 @@ class EntityEmbeddingModel(TorchModel):
         docs: dict[str, torch.Tensor] | None = None,
         labels: torch.Tensor | None = None,
     ) -> SentencEmbeddingModelOutput:
-        """Embed what the preprocessor made.
+        """Embed the output of the preprocessor.
 
         Args:
             query: ``input_ids`` and ``attention_mask`` of the mentions, both (n, length).
             docs: The same of the entities.
-            labels: In training, the place of each mention's entity among ``docs``; by default the first
-                of each mention's equal share, as the built-in model has it.
+            labels: In training, the row in ``docs`` of each mention's entity, (n,); by default the first of m / n
+                consecutive rows per mention, as in the built-in model.
 
         Returns:
-            ``query_embeddings`` (n, dim) and ``doc_embeddings`` (m, dim), None for what was not given; in
-            training mode ``loss`` too, the cross-entropy of the dot products.
+            ``query_embeddings`` (n, dim) and ``doc_embeddings`` (m, dim), None for an input that was not given; in
+            training mode also ``loss``, the cross-entropy of the dot products.
         """
         mentions = None if query is None else self.dual_encoder.embed("mention", **query)
         entities = None if docs is None else self.dual_encoder.embed("entity", **docs)
@@ -73,13 +75,13 @@ class EntityEmbeddingModel(TorchModel):
         """Write weights, tokenizer and configuration.json, so that the folder can be loaded again.
 
         Args:
-            target_folder: Folder to write into; made if it does not exist.
-            *args: Not used; what ModelScope's own models take is accepted.
-            **kwargs: Not used.
+            target_folder: Folder to write to; created if it does not exist.
+            *args: Accepted because ModelScope's own models take more; not used.
+            **kwargs: Accepted for the same reason; not used.
         """
-        own = read_configuration(self._folder)
-        # The code of a standalone folder stays there.
-        own.pop("allow_remote", None)
-        ours = (own.get("model") or {}).get("type") == Models.entity_embedding
+        configuration = read_configuration(self._folder)
+        # The code that a standalone folder carries is not copied.
+        configuration.pop("allow_remote", None)
+        is_ours = find_model_type(configuration, self._folder) == Models.entity_embedding
         tokenizer = load_entity_tokenizer(self._folder)
-        write_model_folder(Path(target_folder), self.dual_encoder, tokenizer, own if ours else None)
+        write_model_folder(Path(target_folder), self.dual_encoder, tokenizer, configuration if is_ours else None)

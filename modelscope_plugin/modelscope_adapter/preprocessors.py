@@ -1,4 +1,4 @@
-"""The mention-centred window as a ModelScope preprocessor."""
+"""The tokenizer with its mention-centred window as a ModelScope preprocessor."""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from modelscope.preprocessors.base import Preprocessor
 from modelscope.preprocessors.builder import PREPROCESSORS
 from modelscope.utils.constant import Fields, ModeKeys
 
+from modelscope_plugin.checks import check_integer
 from modelscope_plugin.config.metainfo import Preprocessors
-from modelscope_plugin.data.requests import CANDIDATES_KEY, SOURCE_KEY, EmbeddingRequest, embedding_request
+from modelscope_plugin.data.requests import CANDIDATES_KEY, SOURCE_KEY, EmbeddingRequest, parse_embedding_request
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.checkpoint_files import load_entity_tokenizer
-from modelscope_plugin.modelscope_adapter.registration import registers
+from modelscope_plugin.modelscope_adapter.registration import register_class
 from modelscope_plugin.types import TokenIds
 
 
-@registers(PREPROCESSORS, Fields.nlp, Preprocessors.entity_embedding)
+@register_class(PREPROCESSORS, Fields.nlp, Preprocessors.entity_embedding)
 class EntityEmbeddingPreprocessor(Preprocessor):
-    """ModelScope's face of `EntityTokenizer`, called like the built-in sentence-embedding preprocessor.
+    """`EntityTokenizer` as a ModelScope preprocessor, called like the built-in sentence-embedding preprocessor.
 
     Args:
         model_dir: The model folder; its tokenizer files and configuration.json are read.
@@ -30,7 +31,7 @@ class EntityEmbeddingPreprocessor(Preprocessor):
         sequence_length: The name that the built-in pipeline gives to ``max_length``.
         boq: Text in front of every source sentence.
         bod: Text in front of every sentence to compare.
-        **kwargs: What ModelScope hands to every preprocessor.
+        **kwargs: What ModelScope passes to every preprocessor.
 
     Raises:
         ModelFolderError: If the folder has no tokenizer.
@@ -54,29 +55,32 @@ class EntityEmbeddingPreprocessor(Preprocessor):
             raise InputError(f"eoq and eod in the preprocessor section of {model_dir} are for decoder-only models")
         self.first_sequence = first_sequence
         self.second_sequence = second_sequence
-        self.tokenizer = load_entity_tokenizer(model_dir, max_length or sequence_length)
+        length = sequence_length if max_length is None else max_length
+        if length is not None:
+            length = check_integer("max_length", length, least=1)
+        self.tokenizer = load_entity_tokenizer(model_dir, length)
         if boq is not None:
             self.tokenizer.mention_prefix = boq
         if bod is not None:
             self.tokenizer.entity_prefix = bod
 
-    def request(self, data: Any) -> EmbeddingRequest:
-        """Read the input of the pipeline; see `embedding_request`."""
-        return embedding_request(data, self.first_sequence, self.second_sequence)
+    def read_request(self, data: Any) -> EmbeddingRequest:
+        """Read the input of the pipeline; see `parse_embedding_request`."""
+        return parse_embedding_request(data, self.first_sequence, self.second_sequence)
 
     def __call__(self, data: Any, **kwargs: Any) -> dict[str, dict[str, torch.Tensor] | None]:
         """Tokenise source sentences and the sentences to compare.
 
         Args:
-            data: As for `embedding_request`.
-            **kwargs: Accepted for the sake of callers of the built-in preprocessor, and not used: padding
-                goes to the longest text, truncation to the window.
+            data: As for `parse_embedding_request`.
+            **kwargs: Accepted because the built-in preprocessor takes more; not used: texts are padded to the longest
+                and truncated to the window.
 
         Returns:
-            ``query`` and ``docs``, each with ``input_ids`` and ``attention_mask`` (int64, n x length), or None
-            where there is no text.
+            ``query`` and ``docs``, each with ``input_ids`` and ``attention_mask``, int64 (n, length); None if there
+            is no text.
         """
-        request = self.request(data)
+        request = self.read_request(data)
         return {
             "query": self._tensors(self.tokenizer.mention_ids(request.sources)),
             "docs": self._tensors(self.tokenizer.entity_ids(request.candidates)),

@@ -1,16 +1,16 @@
-"""How ModelScope finds the classes of this package.
+"""Lets ModelScope find the classes of this package.
 
-ModelScope looks a type up in an index of module paths before it asks its registries, and imports the
-module it finds there; the decorators in that module then fill the registry. So this package only adds its
-modules to that index: nothing heavy is imported before it is used, and ModelScope does not warn about
-types that are "not found in ast index file".
+ModelScope looks a type up in an index of modules before it asks its registries, and imports the module that the index
+names; the decorators in that module then fill the registry. So this package only adds its modules to that index:
+nothing heavy is imported before it is used, and ModelScope does not warn about types that are "not found in ast index
+file".
 
-The index belongs to ``modelscope.utils.import_utils``. If that is loaded already, the entries are made at
-once, otherwise right after it has been loaded.
+The index belongs to ``modelscope.utils.import_utils``. If that is loaded already, the entries are added at once,
+otherwise right after it has been loaded.
 
-This module also runs as part of the copy of the code that a standalone model folder carries. There it steps back
-where the package is installed, and where the copy of another folder came first: one and the same code serves all
-models of a process. Where that is other code than the folder carries, a warning says so.
+This module also runs as part of the copy of the code that a standalone model folder carries. If the package is
+installed, or the copy of another folder was imported before, this copy registers nothing: the same code serves all
+models of a process. If it differs from the code that the folder carries, a warning is logged.
 """
 
 from __future__ import annotations
@@ -30,23 +30,36 @@ _INSTALLED = "modelscope_plugin"
 _PACKAGE = __name__.removesuffix(".modelscope_adapter.registration")
 _PIPELINES = "modelscope_adapter.pipelines"
 
-# (registry, group, name): module that registers it when it is imported.
+ENTITY_LINKING_NAMES = (Pipelines.entity_linking, Pipelines.entity_embedding, "sentence-embedding")
+"""Names of the entity-linking pipeline: its own, and those of the embedding pipeline, for ModelScope takes the name
+from a model's configuration.json, which describes the embedding pipeline."""
+
+# The module that registers a class when it is imported, by registry, group and name.
 _MODULES = {
     ("MODELS", Tasks.sentence_embedding, Models.entity_embedding): "modelscope_adapter.models",
     ("PREPROCESSORS", "nlp", Preprocessors.entity_embedding): "modelscope_adapter.preprocessors",
     ("PIPELINES", Tasks.sentence_embedding, Pipelines.entity_embedding): f"{_PIPELINES}.sentence_embedding",
-    ("PIPELINES", Tasks.entity_linking, Pipelines.entity_linking): f"{_PIPELINES}.entity_linking",
-    ("PIPELINES", Tasks.entity_linking, Pipelines.entity_embedding): f"{_PIPELINES}.entity_linking",
-    ("PIPELINES", Tasks.entity_linking, "sentence-embedding"): f"{_PIPELINES}.entity_linking",
+    **{("PIPELINES", Tasks.entity_linking, name): f"{_PIPELINES}.entity_linking" for name in ENTITY_LINKING_NAMES},
     ("TRAINERS", "default", Trainers.entity_embedding): "modelscope_adapter.trainers",
     ("METRICS", "default", Metrics.entity_recall): "modelscope_adapter.metrics",
-    # Built-in names that this package stands in for where the built-in cannot run.
-    ("MODELS", Tasks.sentence_embedding, "bert"): "modelscope_adapter.builtin",
-    ("PREPROCESSORS", "nlp", "sentence-embedding"): "modelscope_adapter.builtin",
-    ("PIPELINES", Tasks.sentence_embedding, "sentence-embedding"): "modelscope_adapter.builtin",
+    # Names of the built-in BERT model, replaced only if that cannot be imported.
+    ("MODELS", Tasks.sentence_embedding, "bert"): "modelscope_adapter.builtin_replacement",
+    ("PREPROCESSORS", "nlp", "sentence-embedding"): "modelscope_adapter.builtin_replacement",
+    ("PIPELINES", Tasks.sentence_embedding, "sentence-embedding"): "modelscope_adapter.builtin_replacement",
 }
 
 _Class = TypeVar("_Class", bound=type)
+
+
+class _ModuleName(str):
+    """The name of a module of this package, which gives the package for a suffix of any version.
+
+    The code in standalone folders of version 0.1 looks for the package by taking its own module paths off this name.
+    """
+
+    def removesuffix(self, _suffix: str, /) -> str:
+        return _PACKAGE
+
 
 logger = logging.getLogger(__name__)
 
@@ -64,23 +77,25 @@ def _is_installed() -> bool:
     return spec is not None and spec.origin is not None
 
 
-def registers(registry: Any, group: str, name: str) -> Callable[[_Class], _Class]:
-    """Class decorator that puts a class into one of ModelScope's registries, like ``registry.register_module``.
+def register_class(registry: Any, group: str, *names: str) -> Callable[[_Class], _Class]:
+    """Class decorator that adds a class to one of ModelScope's registries, like ``registry.register_module``.
 
     Args:
         registry: ``MODELS``, ``PIPELINES``, ...
         group: The task, or another group of that registry.
-        name: The type that configuration.json names.
+        *names: The types by which configuration.json may name the class.
 
     Returns:
-        The decorator. It leaves the registry alone where ModelScope's index names another module for the type, as it
-        does in a copy of this code that has stepped back.
+        The decorator. A name for which ModelScope's index names another module is left alone; so is every name in a
+        copy of this code that registers nothing.
     """
 
     def decorate(cls: _Class) -> _Class:
-        entry = _entries(sys.modules[_MODELSCOPE_MODULE]).get((registry.name.upper(), group, name))
-        if entry is None or entry["module"] == cls.__module__:
-            registry.register_module(group, module_name=name, module_cls=cls)
+        entries = _entries(sys.modules[_MODELSCOPE_MODULE])
+        for name in names:
+            entry = entries.get((registry.name.upper(), group, name))
+            if entry is None or entry["module"] == cls.__module__:
+                registry.register_module(group, module_name=name, module_cls=cls)
         return cls
 
     return decorate
@@ -103,10 +118,10 @@ def _fill_from_copy(entries: dict[tuple[str, str, str], dict[str, Any]]) -> None
         # A standalone folder carries the code of the embedding pipeline alone.
         if importlib.util.find_spec(f"{_PACKAGE}.{module}") is not None:
             entry = entries.setdefault(signature, _entry(module))
-            serving = sys.modules[entry["module"].removesuffix(f".{module}")]
+            serving = _package_of(entry["module"])
     mine = sys.modules[_PACKAGE]
-    what = "__version__" if serving.__name__ == _INSTALLED else "CODE"
-    if getattr(serving, what) != getattr(mine, what):
+    attribute = "__version__" if serving.__name__ == _INSTALLED else "CODE"
+    if getattr(serving, attribute) != getattr(mine, attribute):
         logger.warning(
             "%s (version %s) serves the model that brings %s (version %s) along; if it misbehaves, %s",
             serving.__name__,
@@ -117,10 +132,17 @@ def _fill_from_copy(entries: dict[tuple[str, str, str], dict[str, Any]]) -> None
         )
 
 
+def _package_of(module: str) -> Any:
+    """Return the package, the installed one or a copy, that a module belongs to; rooms have no version."""
+    parts = module.split(".")
+    parents = (sys.modules.get(".".join(parts[:count])) for count in range(1, len(parts)))
+    return next(parent for parent in parents if hasattr(parent, "__version__"))
+
+
 def _entries(import_utils: ModuleType) -> dict[tuple[str, str, str], dict[str, Any]]:
     entries: dict[tuple[str, str, str], dict[str, Any]] = import_utils.LazyImportModule.get_ast_index()["index"]
     return entries
 
 
 def _entry(module: str) -> dict[str, Any]:
-    return {"filepath": "", "imports": [], "module": f"{_PACKAGE}.{module}"}
+    return {"filepath": "", "imports": [], "module": _ModuleName(f"{_PACKAGE}.{module}")}

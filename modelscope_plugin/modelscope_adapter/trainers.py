@@ -1,4 +1,4 @@
-"""The training of this package as a ModelScope trainer."""
+"""The trainer that ModelScope builds by the name ``entity-embedding-trainer``."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from modelscope.trainers.base import BaseTrainer
 from modelscope.trainers.builder import TRAINERS
 from modelscope.utils.config import Config
 
-from modelscope_plugin.config.configuration import default_configuration_file, merged
-from modelscope_plugin.config.evaluation_settings import evaluation_ks
+from modelscope_plugin.config.configuration import default_configuration_file
+from modelscope_plugin.config.evaluation_settings import find_ks
 from modelscope_plugin.config.metainfo import Trainers
-from modelscope_plugin.config.training_settings import training_configuration, training_settings
+from modelscope_plugin.config.training_settings import (
+    RunSettings,
+    read_training_configuration,
+    read_training_settings,
+)
 from modelscope_plugin.data.parsing import parse_document, parse_entity
 from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.data.records import Entity, Mention
@@ -22,7 +26,7 @@ from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.evaluation.evaluation import evaluate
 from modelscope_plugin.modeling.location import resolve_model
-from modelscope_plugin.modelscope_adapter.registration import registers
+from modelscope_plugin.modelscope_adapter.registration import register_class
 from modelscope_plugin.retrieval.building import build_index
 from modelscope_plugin.training.training import train
 
@@ -33,7 +37,7 @@ OUTPUT_FOLDER = "output"
 """Sub-folder of the work folder with the trained model, as ModelScope's own trainers have it."""
 
 
-@registers(TRAINERS, "default", Trainers.entity_embedding)
+@register_class(TRAINERS, "default", Trainers.entity_embedding)
 class EntityEmbeddingTrainer(BaseTrainer):
     """``build_trainer('entity-embedding-trainer', default_args={...})``.
 
@@ -79,26 +83,25 @@ class EntityEmbeddingTrainer(BaseTrainer):
             raise InputTypeError(f"model must be a folder or a hub id, not {type(model).__name__}")
         super().__init__(str(default_configuration_file()))
         self._model, self._model_revision = model, model_revision
-        configuration = training_configuration(resolve_model(model, model_revision))
-        if cfg_file is not None:
-            configuration = merged(configuration, Config.from_file(str(cfg_file)).to_dict())
-        self.cfg = Config(configuration)
+        files = {} if cfg_file is None else {Path(cfg_file): Config.from_file(str(cfg_file)).to_dict()}
+        folder = resolve_model(model, model_revision)
+        self.cfg = Config(read_training_configuration(folder, files, (ViewSettings,)))
         if cfg_modify_fn is not None:
             self.cfg = cfg_modify_fn(self.cfg) or self.cfg
-        self.settings, self.mining = training_settings(self.cfg.to_dict(), seed=seed, max_epochs=max_epochs)
-        self.output_dir = Path(work_dir or self.cfg.train.work_dir) / OUTPUT_FOLDER
+        self.settings, self.mining = read_training_settings(self.cfg.to_dict(), seed=seed, max_epochs=max_epochs)
+        self.output_dir = Path(work_dir or RunSettings.from_configuration(self.cfg.to_dict()).work_dir) / OUTPUT_FOLDER
         self.device = device
         # Read twice, for training and for evaluation, so a one-time iterator is kept as a list.
         self._knowledge_base = knowledge_base if isinstance(knowledge_base, str | Path) else list(knowledge_base)
-        self._train_dataset = _kept(train_dataset)
-        self._eval_dataset = _kept(eval_dataset)
+        self._train_dataset = _materialize(train_dataset)
+        self._eval_dataset = _materialize(eval_dataset)
 
     def train(self, *args: Any, resume: bool = False, tensorboard: str | None = None, **kwargs: Any) -> dict[str, Any]:
         """Train all stages, write the model folder, and measure recall where there is an evaluation dataset.
 
         Args:
             *args: None.
-            resume: Go on with an interrupted run of the same call.
+            resume: Resume an interrupted run of the same call.
             tensorboard: Folder for TensorBoard's files.
             **kwargs: None; an unknown argument is refused.
 
@@ -112,20 +115,20 @@ class EntityEmbeddingTrainer(BaseTrainer):
         """
         if args or kwargs:
             raise InputError(
-                f"unknown argument {min(kwargs, default=args[:1])!r} of train; to go on with an interrupted run give "
+                f"unknown argument {min(kwargs, default=args[:1])!r} of train; to resume an interrupted run give "
                 "resume=True"
             )
         if self._train_dataset is None and not self.settings.kb_mentions:
             raise InputError("no train_dataset; give a file of mentions or the mentions, or set train.kb_mentions")
         result = train(
             self._model,
-            self._entities,
-            () if self._train_dataset is None else _mentions(self._train_dataset),
+            self._read_entities,
+            () if self._train_dataset is None else _iterate_mentions(self._train_dataset),
             self.output_dir,
             self.settings,
             self.mining,
-            eval_mentions=None if self._eval_dataset is None else _mentions(self._eval_dataset),
-            ks=evaluation_ks(self.cfg.to_dict()),
+            eval_mentions=None if self._eval_dataset is None else _iterate_mentions(self._eval_dataset),
+            ks=find_ks(self.cfg.to_dict()),
             device=self.device,
             revision=self._model_revision,
             resume=resume,
@@ -153,30 +156,30 @@ class EntityEmbeddingTrainer(BaseTrainer):
         encoder = EntityEncoder.from_pretrained(checkpoint_path or self.output_dir, device=self.device)
         configuration = self.cfg.to_dict()
         views = ViewSettings.from_configuration(configuration, max_views=self.settings.views)
-        index = build_index(encoder, self._entities(), views=views)
-        trained = () if self._train_dataset is None else _mentions(self._train_dataset)
+        index = build_index(encoder, self._read_entities(), views=views)
+        trained = () if self._train_dataset is None else _iterate_mentions(self._train_dataset)
         return evaluate(
             encoder,
             index,
-            _mentions(self._eval_dataset),
-            ks=evaluation_ks(configuration),
+            _iterate_mentions(self._eval_dataset),
+            ks=find_ks(configuration),
             seen={one for mention in trained for one in mention.entity_ids},
             by_ambiguity=True,
         ).to_record()
 
-    def _entities(self) -> Iterable[Entity]:
+    def _read_entities(self) -> Iterable[Entity]:
         source = self._knowledge_base
         if isinstance(source, str | Path):
             return read_entities(source)
         return (item if isinstance(item, Entity) else parse_entity(item) for item in source)
 
 
-def _kept(source: Mentions | None) -> Mentions | None:
-    """The dataset; a one-time iterator as a list."""
+def _materialize(source: Mentions | None) -> Mentions | None:
+    """A dataset that can be read again: a one-time iterator as a list."""
     return list(source) if isinstance(source, Iterator) else source
 
 
-def _mentions(source: Mentions) -> Iterable[Mention]:
+def _iterate_mentions(source: Mentions) -> Iterable[Mention]:
     if isinstance(source, str | Path):
         yield from read_mentions(source)
         return

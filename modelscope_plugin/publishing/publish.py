@@ -10,11 +10,18 @@ from typing import Any
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import UsageError
 from modelscope_plugin.modeling.location import is_hub_id
-from modelscope_plugin.publishing.check.check import check_folder
-from modelscope_plugin.publishing.export.export import export_model, license_of
-from modelscope_plugin.publishing.export.export_record import EXPORT_FILE, ExportRecord, file_sizes, read_export
-from modelscope_plugin.publishing.upload.file_states import read_states
+from modelscope_plugin.publishing.card.head import read_license
+from modelscope_plugin.publishing.check.check_folder import check_folder
+from modelscope_plugin.publishing.export.export_model import ExportOptions, export_with_options
+from modelscope_plugin.publishing.export.export_record import (
+    CARD_FILE,
+    EXPORT_FILE,
+    ExportRecord,
+    read_export_record,
+)
+from modelscope_plugin.publishing.upload.file_states import read_file_states
 from modelscope_plugin.publishing.upload.upload import check_upload, upload_folder
+from modelscope_plugin.storage.inventory import list_files
 
 
 @dataclass(frozen=True)
@@ -57,7 +64,8 @@ def publish_model(
 ) -> PublishResult:
     """Export a model, check the exported folder, and upload it to the ModelScope hub.
 
-    The check runs the folder's code and the Python of its card; publish folders of others only if you trust them.
+    The check runs the code that a standalone folder carries; publish exported folders of others only if you trust them.
+    Nothing in README.md is run.
 
     Args:
         folder: A model folder, which is exported first, or a folder that `export_model` wrote for this ``repo_id``,
@@ -86,17 +94,17 @@ def publish_model(
         ModelFolderError: If a file of the model is missing, damaged or was changed.
     """
     if not is_hub_id(repo_id):
-        raise UsageError(f"{repo_id!r} is no hub id; it has the form owner/name")
+        raise UsageError(f"{repo_id!r} is not a hub id; it has the form owner/name")
     folder = Path(folder)
-    record = read_export(folder)
+    record = read_export_record(folder)
     options = {"standalone": standalone, "index": index, "onnx": onnx, "evaluation": evaluation}
     options |= {"language": language, "license": license}
     given: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
     if record is not None and given:
-        raise UsageError(f"{folder} is exported already; {', '.join(sorted(given))} is a choice of the export")
+        raise UsageError(f"{folder} is exported already; export the model again to change {', '.join(sorted(given))}")
     if record is not None and record.name != repo_id:
         raise UsageError(f"the card of {folder} loads {record.name!r}, not {repo_id!r}; export it with that name")
-    if (license or license_of(folder) if record is None else record.license) is None:
+    if (license or read_license(folder / CARD_FILE) if record is None else record.license) is None:
         raise UsageError(f"the licence of {folder} is not known; export it with one, such as --license apache-2.0")
     if not dry_run:
         # What the hub would refuse at the end, it refuses before the work.
@@ -106,18 +114,18 @@ def publish_model(
         return _publish(folder, folder, record, target, dry_run)
     with tempfile.TemporaryDirectory(prefix="modelscope_plugin.publish.") as work:
         exported = Path(work) / repo_id.replace("/", "__")
-        export_model(folder, exported, name=repo_id, **{"standalone": True, **given})
-        record = read_export(exported)
+        export_with_options(folder, exported, ExportOptions(name=repo_id, **{"standalone": True, **given}))
+        record = read_export_record(exported)
         assert record is not None
         return _publish(exported, folder, record, target, dry_run)
 
 
 def _publish(folder: Path, source: Path, record: ExportRecord, target: dict[str, Any], dry_run: bool) -> PublishResult:
     """Check and upload an exported folder."""
-    # What goes up is what was checked: a file that changes from now on stops the upload.
-    states = read_states(folder, [*record.files, EXPORT_FILE])
+    # Exactly the files that are checked are uploaded: one that changes from now on stops the upload.
+    states = read_file_states(folder, [*record.files, EXPORT_FILE])
     checked = check_folder(folder, record, EntityEncoder.from_pretrained(source, device="cpu"))
     if dry_run:
-        return PublishResult(record.name, "", file_sizes(folder), [], checked)
+        return PublishResult(record.name, "", list_files(folder), [], checked)
     done = upload_folder(folder, states, record.name, license=record.license, since=states, **target)
     return PublishResult(record.name, done.url, done.files, done.deleted, checked)

@@ -12,8 +12,9 @@ import numpy as np
 from modelscope_plugin.data.kb_mentions import mentions_of_entity
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.data.views import ViewSettings
-from modelscope_plugin.encoding.bulk.local import EncodingJob
-from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.encoding.bulk.protocol import BulkEncoder
+from modelscope_plugin.encoding.encoder import iterate_documents
+from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.errors import IndexMismatchError
 from modelscope_plugin.progress import progress_bar
 from modelscope_plugin.retrieval.dense.faiss.tuning import choose_kind
@@ -28,13 +29,13 @@ _QUERIES = 1000
 
 
 def build_index(
-    encoder: EntityEncoder,
+    encoder: Encoder,
     entities: Iterable[Entity],
     *,
     index: EntityIndex | None = None,
     views: ViewSettings | None = None,
     batch_size: int | None = None,
-    job: EncodingJob | None = None,
+    bulk_encoder: BulkEncoder | None = None,
     total: int | None = None,
     show_progress_bar: bool | None = None,
 ) -> EntityIndex:
@@ -46,8 +47,7 @@ def build_index(
         index: The index to add to; by default a new one.
         views: How many vectors an entity gets; by default as many as in ``index``, in a new one each one.
         batch_size: Texts in one forward pass; by default as many as suit the device.
-        job: Encodes in shards that survive an interruption, by several processes where it has them; its model is
-            that of ``encoder``.
+        bulk_encoder: Encodes in shards that survive an interruption; its model is that of ``encoder``.
         total: Number of entities where it is known, for the progress bar.
         show_progress_bar: True, False, or None for a bar on a terminal only.
 
@@ -57,7 +57,7 @@ def build_index(
     Raises:
         IndexMismatchError: If ``index`` was built with another model, another window or other views.
     """
-    max_length = encoder.tokenizer.max_length
+    max_length = encoder.max_length
     if index is None:
         index = EntityIndex(encoder.dimension, encoder.fingerprint, encoder.name, max_length, views)
     index.check_model(encoder.fingerprint, encoder.name)
@@ -73,7 +73,7 @@ def build_index(
     index.model = encoder.name or index.model
     started, count = time.monotonic(), 0
     with progress_bar(total, "Indexing", "entity", show_progress_bar) as bar:
-        for chunk, vectors, rows in _encode(encoder, entities, settings, batch_size, job):
+        for chunk, vectors, rows in _encode(encoder, entities, settings, batch_size, bulk_encoder):
             index.add(chunk, vectors, rows)
             count += len(vectors)
             bar.update(len(chunk))
@@ -82,30 +82,31 @@ def build_index(
 
 
 def _encode(
-    encoder: EntityEncoder,
+    encoder: Encoder,
     entities: Iterable[Entity],
     settings: ViewSettings,
     batch_size: int | None,
-    job: EncodingJob | None,
+    bulk_encoder: BulkEncoder | None,
 ) -> Iterator[tuple[Sequence[Entity], Vectors, ViewRows | None]]:
     """Some entities at a time, with their vectors, and their views where they have several."""
     if settings.max_views > 1:
-        encode = partial(encoder.encode_document if job is None else partial(_encode_texts, job), batch_size=batch_size)
-        yield from encode_views(entities, settings, encode)
-    elif job is None:
-        for chunk, vectors in encoder.iterate_documents(entities, batch_size=batch_size):
+        encode_texts = encoder.encode_document if bulk_encoder is None else partial(_encode_texts, bulk_encoder)
+        yield from encode_views(entities, settings, partial(encode_texts, batch_size=batch_size))
+    elif bulk_encoder is None:
+        for chunk, vectors in iterate_documents(encoder, entities, batch_size=batch_size):
             yield chunk, vectors, None
     else:
-        for shard in job.shards("entity", entities, batch_size=batch_size):
+        for shard in bulk_encoder.encode_shards("entity", entities, batch_size=batch_size):
             yield shard.items, shard.vectors, None
 
 
-def _encode_texts(job: EncodingJob, texts: Sequence[str], *, batch_size: int | None) -> Vectors:
-    return np.concatenate([shard.vectors for shard in job.shards("entity", texts, batch_size=batch_size)])
+def _encode_texts(bulk_encoder: BulkEncoder, texts: Sequence[str], *, batch_size: int | None) -> Vectors:
+    shards = [shard.vectors for shard in bulk_encoder.encode_shards("entity", texts, batch_size=batch_size)]
+    return np.concatenate(shards)
 
 
 def tune_index(
-    encoder: EntityEncoder,
+    encoder: Encoder,
     index: EntityIndex,
     mentions: Iterable[Mention] | None = None,
     *,

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from modelscope_plugin.checks import check_integer
-from modelscope_plugin.data.identity import unique_ids
+from modelscope_plugin.data.identity import check_unique_ids
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.errors import IndexMismatchError, InputError, NotFiniteError
@@ -117,7 +117,7 @@ class EntityIndex:
         vectors = self._check_vectors(vectors, copy=True)
         parts = self._parts
         owners = parts.views.owners(views, len(entities), len(vectors))
-        ids = [entity.id for entity in unique_ids(entities)]
+        ids = [entity.id for entity in check_unique_ids(entities)]
         # First what may refuse the vectors.
         parts.store.add([ids[owner] for owner in owners], vectors)
         parts.lexicon.release()

@@ -14,7 +14,7 @@ from modelscope_plugin.retrieval.knowledge_base import KnowledgeBase
 from modelscope_plugin.retrieval.knowledge_base.entity_records import ENTITY_FILES
 from modelscope_plugin.retrieval.lexical.lexicon import LEXICON_FILES, Lexicon
 from modelscope_plugin.retrieval.manifest import MANIFEST_FILE, Manifest, check_files, read_manifest, write_manifest
-from modelscope_plugin.storage.files import check_output_folder, replace_folder
+from modelscope_plugin.storage.files import check_output_folder, recover_folder, replace_folder
 
 _FILES = (VECTORS_FILE, *ENTITY_FILES)
 _OPTIONAL_FILES = (*TUNING_FILES, *LEXICON_FILES, *VIEW_FILES)
@@ -67,6 +67,7 @@ def read_index(folder: Path, *, verify: bool) -> tuple[Manifest, IndexParts]:
         MissingFileError: If there is no index in the folder.
         IndexFolderError: If a file of it is missing or damaged, or was written by a newer version.
     """
+    recover_folder(folder)
     manifest = read_manifest(folder, _FILES, _OPTIONAL_FILES)
     check_files(folder, manifest, unread=() if verify else _LARGE_FILES)
     entities = manifest.entities

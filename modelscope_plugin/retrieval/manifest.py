@@ -11,8 +11,8 @@ from typing import Any
 
 from modelscope_plugin.errors import IndexFolderError, MissingFileError
 from modelscope_plugin.retrieval.fitted import Fitted
-from modelscope_plugin.storage.digests import file_sha256
 from modelscope_plugin.storage.files import write_json
+from modelscope_plugin.storage.inventory import read_file_state
 
 MANIFEST_FILE = "manifest.json"
 # Version 2 has names, what was fitted, and how the index is searched; a folder of version 1 opens without them.
@@ -51,7 +51,7 @@ class Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest, files: Iterable[str]) -> None:
     """Write the manifest of a folder whose files are all there, with their sizes and checksums."""
-    records = {name: _file_record(folder / name) for name in files}
+    records = {name: read_file_state(folder / name).to_record() for name in files}
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     manifest = replace(manifest, version=_VERSION, created=created, files=records)
     write_json(folder / MANIFEST_FILE, asdict(manifest) | {"fitted": manifest.fitted.to_record()})
@@ -115,7 +115,7 @@ def check_files(folder: Path, manifest: Manifest, unread: Iterable[str] = ()) ->
             raise IndexFolderError(
                 f"{path} is damaged: {size} bytes instead of {record['bytes']}; build the index again"
             )
-        if name not in unread and _file_record(path) != record:
+        if name not in unread and read_file_state(path).to_record() != record:
             raise IndexFolderError(f"{path} is damaged: its checksum is another; build the index again")
 
 
@@ -136,7 +136,3 @@ def _find_fault(values: dict[str, Any], files: set[str], optional: set[str]) -> 
     if any(set(record) != {"bytes", "sha256"} for record in values["files"].values()):
         return "files lack sizes or checksums"
     return ""
-
-
-def _file_record(path: Path) -> dict[str, Any]:
-    return {"bytes": path.stat().st_size, "sha256": file_sha256(path)}

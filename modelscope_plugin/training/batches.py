@@ -19,7 +19,7 @@ _OPEN = 64
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step of training looks at.
+    """The texts of one batch and which of them belong together.
 
     Attributes:
         mentions: Tokens of n mentions, by length.
@@ -27,7 +27,7 @@ class Batch:
             the random negatives, each entity once; where entities have views, the tokens of all their views.
         pairs: Row of a mention and column of the entity it should find, int64 (n, 2).
         golds: Bool (n, m), true where a candidate is a gold entity of a mention.
-        views: Where entities have views: the places in ``candidates`` of those of each entity, int64 (m, most
+        views: Where entities have views: for each entity the positions of its views in ``candidates``, int64 (m, most
             views), -1 where an entity has fewer.
     """
 
@@ -37,7 +37,7 @@ class Batch:
     golds: torch.Tensor
     views: torch.Tensor | None = None
 
-    def guessing(self, symmetric: bool) -> float:
+    def guessing_loss(self, symmetric: bool) -> float:
         """The loss of a model that knows nothing: the mean over the pairs of ln(1 + negatives)."""
         loss = (1 + (~self.golds).sum(1)[self.pairs[:, 0]]).float().log().mean()
         if symmetric:
@@ -83,14 +83,13 @@ class Batches:
         """
         random = np.random.default_rng([self._seed, number])
         golds = [example.golds[int(random.integers(len(example.golds)))] for example in self._examples]
-        places = self._places(golds, random)
-        for count, batch in enumerate(places):
-            drawn = np.random.default_rng([self._seed, number, count])
+        for count, positions in enumerate(self._split(golds, random)):
+            draw = np.random.default_rng([self._seed, number, count])
             if count >= start:
-                yield self._batch([(self._examples[place], golds[place]) for place in batch], drawn)
+                yield self._make_batch([(self._examples[one], golds[one]) for one in positions], draw)
 
-    def _places(self, golds: Sequence[int], random: np.random.Generator) -> list[list[int]]:
-        """Which examples make a batch."""
+    def _split(self, golds: Sequence[int], random: np.random.Generator) -> list[list[int]]:
+        """Split the examples, given by position, into batches of similar length in random order."""
         entities = self._examples.entities
         lengths = np.array([len(e.mention) + entities.length(g) for e, g in zip(self._examples, golds, strict=True)])
         order = random.permutation(len(golds))
@@ -98,60 +97,62 @@ class Batches:
         for start in range(0, len(order), pool):
             part = order[start : start + pool]
             order[start : start + pool] = part[np.argsort(lengths[part], kind="stable")]
-        batches = self._without_repeats(order.tolist(), golds)
-        return [batches[place] for place in random.permutation(len(batches))]
+        batches = self._separate_repeats(order.tolist(), golds)
+        return [batches[number] for number in random.permutation(len(batches))]
 
-    def _without_repeats(self, order: list[int], golds: Sequence[int]) -> list[list[int]]:
+    def _separate_repeats(self, order: list[int], golds: Sequence[int]) -> list[list[int]]:
+        """Fill batches in an order so that examples of one entity come into different batches."""
         full: list[list[int]] = []
         filling: list[tuple[list[int], set[int]]] = []
-        for place in order:
-            gold = golds[place]
+        for position in order:
+            gold = golds[position]
             chosen = next((batch for batch in filling if gold not in batch[1]), None)
             if chosen is None and len(filling) < _OPEN:
                 chosen = [], set()
                 filling.append(chosen)
             chosen = chosen or filling[0]
-            chosen[0].append(place)
+            chosen[0].append(position)
             chosen[1].add(gold)
             if len(chosen[0]) == self._batch_size:
                 full.append(chosen[0])
                 filling.remove(chosen)
-        left = [place for batch, _ in filling for place in batch]
+        left = [position for batch, _ in filling for position in batch]
         return full + [left[start : start + self._batch_size] for start in range(0, len(left), self._batch_size)]
 
-    def _batch(self, chosen: Sequence[tuple[Example, int]], random: np.random.Generator) -> Batch:
+    def _make_batch(self, chosen: Sequence[tuple[Example, int]], random: np.random.Generator) -> Batch:
+        """Make a batch of examples, each with the gold entity it takes, and draw its negatives."""
         chosen = sorted(chosen, key=lambda one: len(one[0].mention))
         wanted = [gold for _, gold in chosen]
         for example, _ in chosen:
             count = min(self._hard_negatives, len(example.negatives))
             if count:
                 drawn = random.choice(len(example.negatives), count, replace=False)
-                wanted += [example.negatives[place] for place in drawn]
+                wanted += [example.negatives[number] for number in drawn]
         tokens = self._examples.entities
         wanted += random.integers(len(tokens), size=self._random_negatives).tolist()
-        columns = sorted(dict.fromkeys(wanted), key=tokens.length)
-        column = {entity: place for place, entity in enumerate(columns)}
-        golds = torch.zeros(len(chosen), len(columns), dtype=torch.bool)
+        entities = sorted(dict.fromkeys(wanted), key=tokens.length)
+        columns = {entity: column for column, entity in enumerate(entities)}
+        golds = torch.zeros(len(chosen), len(entities), dtype=torch.bool)
         for row, (example, _) in enumerate(chosen):
-            golds[row, [column[gold] for gold in example.golds if gold in column]] = True
+            golds[row, [columns[gold] for gold in example.golds if gold in columns]] = True
         if tokens.max_views > 1:
-            candidates, views = _with_views([tokens.views(entity) for entity in columns])
+            candidates, views = _flatten_views([tokens.views(entity) for entity in entities])
         else:
-            candidates, views = [tokens[entity] for entity in columns], None
+            candidates, views = [tokens[entity] for entity in entities], None
         return Batch(
             [example.mention for example, _ in chosen],
             candidates,
-            torch.tensor([(row, column[gold]) for row, (_, gold) in enumerate(chosen)]),
+            torch.tensor([(row, columns[gold]) for row, (_, gold) in enumerate(chosen)]),
             golds,
             views,
         )
 
 
-def _with_views(entities: Sequence[Sequence[TokenIds]]) -> tuple[list[TokenIds], torch.Tensor]:
-    """The views of all entities, by length, and where those of each entity stand among them."""
-    texts = [(text, place, number) for place, views in enumerate(entities) for number, text in enumerate(views)]
+def _flatten_views(entities: Sequence[Sequence[TokenIds]]) -> tuple[list[TokenIds], torch.Tensor]:
+    """List the views of all entities by length; and, as in `Batch.views`, where those of each entity are."""
+    texts = [(text, entity, number) for entity, views in enumerate(entities) for number, text in enumerate(views)]
     texts.sort(key=lambda one: len(one[0]))
-    places = torch.full((len(entities), max(map(len, entities))), -1)
-    for row, (_, place, number) in enumerate(texts):
-        places[place, number] = row
-    return [text for text, _, _ in texts], places
+    positions = torch.full((len(entities), max(map(len, entities))), -1)
+    for position, (_, entity, number) in enumerate(texts):
+        positions[entity, number] = position
+    return [text for text, _, _ in texts], positions

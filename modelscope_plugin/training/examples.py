@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from modelscope_plugin.data.identity import unique_ids
+from modelscope_plugin.data.identity import check_unique_ids
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.data.views import entity_views
 from modelscope_plugin.errors import TrainingError
@@ -21,12 +21,12 @@ _CHUNK = 8192
 
 @dataclass(frozen=True)
 class Example:
-    """A mention with what it should be near to and far from.
+    """A mention with its gold entities and hard negatives.
 
     Attributes:
         mention: Tokens of the mention.
-        golds: Its gold entities, as places in `Examples.entities`; at least one.
-        negatives: Its hard negatives, likewise.
+        golds: Rows of its gold entities in `Examples.entities`; at least one.
+        negatives: Rows of its hard negatives.
     """
 
     mention: TokenIds
@@ -35,7 +35,9 @@ class Example:
 
 
 class EntityTokens:
-    """The tokens of many entities in little memory, those of one text once; a million short ones take some 200 MB.
+    """The tokens of many entities, by row; a million short ones take some 200 MB.
+
+    Entities of the same texts share a row.
 
     Args:
         tokenizer: Tokenizer and window.
@@ -48,18 +50,18 @@ class EntityTokens:
         self._tokens = array("I")
         self._ends = array("Q", [0])
         self._firsts = array("Q", [0])
-        self._places: dict[bytes, int] = {}
+        self._rows: dict[bytes, int] = {}
 
     def __len__(self) -> int:
         return len(self._firsts) - 1
 
-    def __getitem__(self, place: int) -> TokenIds:
+    def __getitem__(self, row: int) -> TokenIds:
         """The tokens of a whole entity."""
-        return self._text(self._firsts[place])
+        return self._text(self._firsts[row])
 
-    def views(self, place: int) -> list[TokenIds]:
+    def views(self, row: int) -> list[TokenIds]:
         """The tokens of all views of an entity, first the whole."""
-        return [self._text(text) for text in range(self._firsts[place], self._firsts[place + 1])]
+        return [self._text(text) for text in range(self._firsts[row], self._firsts[row + 1])]
 
     def _text(self, text: int) -> TokenIds:
         return self._tokens[self._ends[text] : self._ends[text + 1]].tolist()
@@ -68,9 +70,9 @@ class EntityTokens:
         """Tokenise entities.
 
         Returns:
-            The place of each; entities whose texts are the same, as far as the window goes, share one.
+            The row of each; entities whose texts are the same, as far as the window goes, share one.
         """
-        places = []
+        rows = []
         texts = [entity_views(entity, self.max_views) for entity in entities]
         tokens = iter(self._tokenizer.entity_ids([text for views in texts for text in views]))
         for views in texts:
@@ -78,18 +80,18 @@ class EntityTokens:
             digest = hashlib.blake2b(array("Q", map(len, packed)), digest_size=12)
             for view in packed:
                 digest.update(view)
-            place = self._places.setdefault(digest.digest(), len(self))
-            if place == len(self):
+            row = self._rows.setdefault(digest.digest(), len(self))
+            if row == len(self):
                 for view in packed:
                     self._tokens.extend(view)
                     self._ends.append(len(self._tokens))
                 self._firsts.append(len(self._ends) - 1)
-            places.append(place)
-        return places
+            rows.append(row)
+        return rows
 
-    def length(self, place: int) -> int:
+    def length(self, row: int) -> int:
         """How many tokens a whole entity has."""
-        first = self._firsts[place]
+        first = self._firsts[row]
         return self._ends[first + 1] - self._ends[first]
 
 
@@ -130,10 +132,10 @@ class Examples(Sequence[Example]):
         wanted = golds.union(*(mention.negatives for mention in labelled))
         found: dict[str, int] = {}
         self.entities = EntityTokens(tokenizer, views)
-        stream = (entity for entity in unique_ids(entities) if whole or entity.id in wanted)
+        stream = (entity for entity in check_unique_ids(entities) if whole or entity.id in wanted)
         while chunk := list(islice(stream, max(1, _CHUNK // views))):
-            places = self.entities.add(chunk)
-            found |= {entity.id: place for entity, place in zip(chunk, places, strict=True) if entity.id in wanted}
+            rows = self.entities.add(chunk)
+            found |= {entity.id: row for entity, row in zip(chunk, rows, strict=True) if entity.id in wanted}
         usable = [mention for mention in labelled if any(gold in found for gold in mention.entity_ids)]
         if not usable:
             raise TrainingError(
@@ -152,7 +154,7 @@ class Examples(Sequence[Example]):
             "unknown": len(labelled) - len(usable),
         }
         self._items = [
-            _example(
+            _make_example(
                 tokens,
                 [found[one] for one in mention.entity_ids if one in found],
                 [found[one] for one in mention.negatives if one in found],
@@ -163,12 +165,12 @@ class Examples(Sequence[Example]):
     def __len__(self) -> int:
         return len(self._items)
 
-    def __getitem__(self, place: int) -> Example:  # type: ignore[override]
-        return self._items[place]
+    def __getitem__(self, position: int) -> Example:  # type: ignore[override]
+        return self._items[position]
 
 
-def _example(mention: TokenIds, golds: list[int], negatives: list[int]) -> Example:
-    # By place, so that an entity with the very text of a gold one is no negative either.
+def _make_example(mention: TokenIds, golds: list[int], negatives: list[int]) -> Example:
+    # By row, so that an entity with the very text of a gold one is no negative either.
     others = [one for one in dict.fromkeys(negatives) if one not in golds]
     return Example(mention, tuple(dict.fromkeys(golds)), tuple(others))
 

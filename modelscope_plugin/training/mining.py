@@ -27,9 +27,9 @@ from modelscope_plugin.types import RowIds, Vectors
 # Mentions searched at once: their scores against the whole knowledge base have to fit in memory.
 _CHUNK = 1024
 # Entities with the very text of a gold one that are allowed for; there are rarely any.
-_DOUBLES = 8
-# Scores of one vector differ by no more than this, whatever it was multiplied together with.
-_SAME = 1e-4
+_SAME_TEXTS = 8
+# Scores of equal vectors differ by no more than this share, whatever they were multiplied together with.
+_TOLERANCE = 1e-4
 
 
 class Negative(NamedTuple):
@@ -38,9 +38,8 @@ class Negative(NamedTuple):
     Attributes:
         row: Row of the entity in the index.
         score: Its dot product with the mention.
-        rank: Its place among the entities that are no gold of the mention, from 1; 0 where it lies beyond the
-            ranks looked at.
-        by_name: Whether it was taken for its name.
+        rank: Its rank among the entities that are no gold of the mention, from 1; 0 beyond the ranks looked at.
+        by_name: Whether it was chosen for its name.
     """
 
     row: int
@@ -51,14 +50,14 @@ class Negative(NamedTuple):
 
 @dataclass(frozen=True)
 class MiningReport:
-    """What mining gave.
+    """Figures of mining.
 
     Attributes:
         mentions: Mentions with a gold entity in the index.
         negatives: Hard negatives in all.
         mentions_by_negatives: How many mentions got how many.
-        by_name: How many of them were taken for their name.
-        mean_margin: Mean of gold score minus negative score; below 0 the model has them the wrong way round.
+        by_name: How many of them were chosen for their name.
+        mean_margin: Mean of gold score minus negative score; below 0 the model prefers the negatives.
     """
 
     mentions: int
@@ -73,20 +72,20 @@ class MiningReport:
 
 
 @dataclass(frozen=True)
-class Mined:
+class MiningResult:
     """Mentions with their hard negatives.
 
     Attributes:
         mentions: The mentions with a gold entity in the index; what was found is among their ``negatives``,
             behind those they had.
-        places: Where each of them stood among the mentions given.
+        positions: Their positions among the mentions given.
         found: For each of them the negatives with score and rank, best first.
         gold_scores: For each of them the score of its best gold entity.
         report: The figures.
     """
 
     mentions: list[Mention]
-    places: list[int]
+    positions: list[int]
     found: list[list[Negative]]
     gold_scores: list[float]
     report: MiningReport
@@ -100,17 +99,17 @@ def mine_negatives(
     *,
     batch_size: int | None = None,
     show_progress_bar: bool | None = None,
-) -> Mined:
+) -> MiningResult:
     """Find hard negatives over the whole knowledge base.
 
     The second stage of BLINK (Wu et al. 2020) and of the model card; the choices are those of
     ``mine_hard_negatives`` in sentence-transformers.
 
     Args:
-        encoder: The model whose mistakes are looked for.
+        encoder: The model.
         index: Its index of the knowledge base.
         mentions: Mentions with gold entities; those without one in the index are left out.
-        settings: Range, number and way of drawing. The draw of a mention depends on the seed and its place.
+        settings: Range, number and way of drawing. The draw of a mention depends on the seed and its position.
         batch_size: Mentions in one forward pass; by default as many as suit the device.
         show_progress_bar: True, False, or None for a bar on a terminal only.
 
@@ -125,10 +124,10 @@ def mine_negatives(
     index.check_model(encoder.fingerprint, encoder.name)
     rows = {one: row for row, one in enumerate(index.ids)}
     given = list(mentions)
-    places = [place for place, mention in enumerate(given) if any(one in rows for one in mention.entity_ids)]
-    if not places:
+    positions = [number for number, mention in enumerate(given) if any(one in rows for one in mention.entity_ids)]
+    if not positions:
         raise InputError(f"none of the {len(given)} mentions has a gold entity in the index; use the files it is of")
-    usable = [given[place] for place in places]
+    usable = [given[position] for position in positions]
     namesakes = _Namesakes(index, usable) if settings.name_negatives else None
     found: list[list[Negative]] = []
     gold_scores: list[float] = []
@@ -137,28 +136,27 @@ def mine_negatives(
             part = usable[start : start + _CHUNK]
             queries = encoder.encode_query(part, batch_size=batch_size)
             golds = [{rows[one] for one in mention.entity_ids if one in rows} for mention in part]
-            # Gold entities and their doubles have no rank, so some more have to be looked at.
-            most = settings.range_max + max(map(len, golds)) + _DOUBLES
-            scores, ranked = index.search_rows(queries, most, exact=True)
+            # Gold entities and entities of the same text have no rank, so some more have to be looked at.
+            limit = settings.range_max + max(map(len, golds)) + _SAME_TEXTS
+            scores, ranked = index.search_rows(queries, limit, exact=True)
             for mention, query, own, row_scores, row_ranked in zip(part, queries, golds, scores, ranked, strict=True):
                 own_scores = index.scores(query, sorted(own))
-                gold_score = float(own_scores.max())
-                doubles = _doubles(index, own, own_scores, row_scores, row_ranked)
-                others = ~np.isin(row_ranked, [*own, *doubles])
-                alike = [] if namesakes is None else namesakes.of(mention, own)
+                excluded = [*own, *_find_same_texts(index, own, own_scores, row_scores, row_ranked)]
+                others = ~np.isin(row_ranked, excluded)
+                ranking = _Ranking(query, float(own_scores.max()), row_scores[others], row_ranked[others])
+                same_name = [] if namesakes is None else namesakes.find(mention, own)
                 draw = random.Random(f"{settings.seed} {len(found)}")
-                ranking = row_scores[others], row_ranked[others]
-                found.append(_chosen(index, query, gold_score, *ranking, alike, settings, draw))
-                gold_scores.append(gold_score)
+                found.append(_choose(index, ranking, same_name, settings, draw))
+                gold_scores.append(ranking.gold_score)
             bar.update(len(part))
     filled = [
         replace(mention, negatives=tuple(dict.fromkeys((*mention.negatives, *(index.ids[one.row] for one in chosen)))))
         for mention, chosen in zip(usable, found, strict=True)
     ]
-    return Mined(filled, places, found, gold_scores, _report(found, gold_scores))
+    return MiningResult(filled, positions, found, gold_scores, _report(found, gold_scores))
 
 
-def write_negatives(path: str | Path, mined: Mined, index: EntityIndex) -> None:
+def write_negatives(path: str | Path, result: MiningResult, index: EntityIndex) -> None:
     """Write mentions with their hard negatives as a file that training reads.
 
     Each line is a mention in this package's own form, with ``negatives``: id, name, score and rank of each that was
@@ -166,11 +164,11 @@ def write_negatives(path: str | Path, mined: Mined, index: EntityIndex) -> None:
 
     Args:
         path: The JSON-lines file to write, whole or not at all.
-        mined: What `mine_negatives` found.
+        result: What `mine_negatives` found.
         index: The index it was found in.
     """
     with replace_file(Path(path)) as draft, open(draft, "w", encoding="utf-8") as stream:
-        for mention, chosen, gold_score in zip(mined.mentions, mined.found, mined.gold_scores, strict=True):
+        for mention, chosen, gold_score in zip(result.mentions, result.found, result.gold_scores, strict=True):
             record: dict[str, Any] = {"text_id": mention.text_id} if mention.text_id else {}
             record |= {"text": mention.text, "mention": mention.surface, "start": mention.start, "end": mention.end}
             record |= {"entity_ids": list(mention.entity_ids), "gold_score": round(gold_score, 4)}
@@ -187,8 +185,25 @@ def write_negatives(path: str | Path, mined: Mined, index: EntityIndex) -> None:
             stream.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
+@dataclass(frozen=True)
+class _Ranking:
+    """The entities that a model ranks highest for a mention, without its gold entities.
+
+    Attributes:
+        query: Vector of the mention.
+        gold_score: Score of its best gold entity.
+        scores: Scores of the entities, best first.
+        rows: Their rows in the index.
+    """
+
+    query: Vectors
+    gold_score: float
+    scores: Vectors
+    rows: RowIds
+
+
 class _Namesakes:
-    """The entities of an index that share a name with what a mention is about."""
+    """The entities of an index that share a name with a mention or its gold entities."""
 
     def __init__(self, index: EntityIndex, mentions: Sequence[Mention]) -> None:
         golds = {one for mention in mentions for one in mention.entity_ids}
@@ -201,8 +216,8 @@ class _Namesakes:
             if entity.id in golds:
                 self._golds[entity.id] = entity
 
-    def of(self, mention: Mention, golds: set[int]) -> list[int]:
-        """Their rows, without the gold entities and what has the very text of one."""
+    def find(self, mention: Mention, golds: set[int]) -> list[int]:
+        """Rows of the namesakes, without the gold entities and those of the same text."""
         own = [self._golds[one] for one in mention.entity_ids if one in self._golds]
         names = {normalized_name(mention.surface)}.union(*map(names_of, own))
         rows = {row for name in names for row in self._rows.get(name, ())} - golds
@@ -210,9 +225,11 @@ class _Namesakes:
         return sorted(row for row in rows if entity_text(self._index[row]) not in texts)
 
 
-def _doubles(index: EntityIndex, golds: set[int], gold_scores: Vectors, scores: Vectors, ranked: RowIds) -> set[int]:
-    """The entities found whose text is that of a gold entity; their scores differ in the last digits only."""
-    near = np.abs(scores[:, None] - gold_scores) <= _SAME * np.maximum(1.0, np.abs(gold_scores))
+def _find_same_texts(
+    index: EntityIndex, golds: set[int], gold_scores: Vectors, scores: Vectors, ranked: RowIds
+) -> set[int]:
+    """Rows of the entities found whose text is that of a gold entity; their scores differ in the last digits only."""
+    near = np.abs(scores[:, None] - gold_scores) <= _TOLERANCE * np.maximum(1.0, np.abs(gold_scores))
     rows = set(ranked[near.any(axis=1)].tolist()) - golds
     if not rows:
         return set()
@@ -220,36 +237,28 @@ def _doubles(index: EntityIndex, golds: set[int], gold_scores: Vectors, scores: 
     return {row for row in rows if entity_text(index[row]) in texts}
 
 
-def _chosen(
-    index: EntityIndex,
-    query: Vectors,
-    gold_score: float,
-    scores: Vectors,
-    ranked: RowIds,
-    alike: list[int],
-    settings: MiningSettings,
-    draw: random.Random,
+def _choose(
+    index: EntityIndex, ranking: _Ranking, same_name: list[int], settings: MiningSettings, draw: random.Random
 ) -> list[Negative]:
-    """The negatives of one mention: first those of its name, the rest from the range of the ranking."""
-    highest = math.inf if settings.absolute_margin is None else gold_score - settings.absolute_margin
+    """Choose the negatives of one mention: first its namesakes, the rest from the range of the ranking."""
+    highest = math.inf if settings.absolute_margin is None else ranking.gold_score - settings.absolute_margin
     named: list[Negative] = []
-    if alike:
-        rank = {row: rank for rank, row in enumerate(ranked.tolist(), 1)}
-        alike_scores = index.scores(query, alike).tolist()
+    if same_name:
+        ranks = {row: rank for rank, row in enumerate(ranking.rows.tolist(), 1)}
         named = [
-            Negative(row, score, rank.get(row, 0), by_name=True)
-            for row, score in zip(alike, alike_scores, strict=True)
+            Negative(row, score, ranks.get(row, 0), by_name=True)
+            for row, score in zip(same_name, index.scores(ranking.query, same_name).tolist(), strict=True)
             if score <= highest
         ]
         named = sorted(named, key=_best_first)[: min(settings.name_negatives, settings.num_negatives)]
-    usable = (scores <= highest) & ~np.isin(ranked, [one.row for one in named])
-    usable[: settings.range_min] = usable[settings.range_max :] = False
-    places = np.flatnonzero(usable).tolist()
+    is_usable = (ranking.scores <= highest) & ~np.isin(ranking.rows, [one.row for one in named])
+    is_usable[: settings.range_min] = is_usable[settings.range_max :] = False
+    positions = np.flatnonzero(is_usable).tolist()
     wanted = settings.num_negatives - len(named)
     if settings.sampling_strategy == "random":
-        places = sorted(draw.sample(places, min(wanted, len(places))))
-    pool = [Negative(int(ranked[place]), float(scores[place]), place + 1) for place in places[:wanted]]
-    return sorted(named + pool, key=_best_first) if named else pool
+        positions = sorted(draw.sample(positions, min(wanted, len(positions))))
+    others = [Negative(int(ranking.rows[one]), float(ranking.scores[one]), one + 1) for one in positions[:wanted]]
+    return sorted(named + others, key=_best_first) if named else others
 
 
 def _best_first(one: Negative) -> tuple[float, int]:

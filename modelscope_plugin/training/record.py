@@ -21,7 +21,7 @@ RECORD_FILE = "training.json"
 
 
 def versions() -> dict[str, str]:
-    """The versions on which the outcome of a run depends."""
+    """The versions on which the result of a run depends."""
     return {
         "modelscope_plugin": __version__,
         "torch": torch.__version__,
@@ -41,10 +41,10 @@ def write_record(
 
     Args:
         folder: The model folder.
-        identity: All that decided what the run gave.
-        base_model: The checkpoint it started from, as it was named.
+        identity: All that decided the weights of the run.
+        base_model: The checkpoint it started from: a hub id, or its path.
         best: The stage whose model the folder holds.
-        stages: What every stage gave.
+        stages: The results of all stages.
     """
     record = {
         **identity,

@@ -1,4 +1,4 @@
-"""What training gives back."""
+"""The results of training: losses and recall of every stage."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 
 @dataclass(frozen=True)
 class StageResult:
-    """What one stage gave.
+    """The result of one stage.
 
     Attributes:
         stage: Which stage, from 1.
         losses: Mean loss of every epoch that was trained.
         collapsed: Whether the last loss was still that of guessing.
         steps: Steps of the optimiser.
-        best_step: The step whose weights were kept, where recall was measured on the way; else the last.
+        best_step: The step whose weights were kept, where recall was measured during training; else the last.
         seconds: Time of training, without mining and evaluation afterwards.
-        mining: What mining before it gave.
+        mining: The figures of mining before it.
         evaluation: Recall over the whole knowledge base, where evaluation mentions were given.
     """
 
@@ -45,7 +45,7 @@ class StageResult:
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training run gave.
+    """The result of a training run.
 
     Attributes:
         folder: The model folder.

@@ -1,41 +1,59 @@
-"""What a training run has on disk until it has ended: enough to go on after it was killed."""
+"""What a training run has on disk until it has ended: enough to resume it after it was killed."""
 
 from __future__ import annotations
 
 import json
-import os
+import logging
 import shutil
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
 from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.storage.files import write_json
+from modelscope_plugin.training.run_files import LOCK_FILE, REMOVED_FILE, RUN_FILE, RunFiles
 from modelscope_plugin.training.training_state import disk_errors
 
-_RUN_FILE, _LOCK_FILE = "run.json", "lock"
+logger = logging.getLogger(__name__)
+
+# Version of the files in a run folder.
+_FORMAT = 2
+# Copies of the weights that a run has on disk at once, beside the models of stages: two checkpoints with both moments
+# of AdamW and the best weights.
+_COPIES = 7
+
+
+def run_folder_of(output: Path) -> Path:
+    """The run folder of a model folder: ``NAME.training`` beside it."""
+    output = output.resolve()
+    return output.with_name(f"{output.name}.training")
 
 
 class RunFolder:
     """The folder beside the model folder to be: finished stages, mined negatives, the latest checkpoint.
 
     Args:
-        output: The model folder to be written; ``NAME.training`` beside it is this folder.
+        output: The model folder to be written.
+
+    Attributes:
+        path: The run folder.
+        files: The files in it.
+        stages: Records of the stages that are finished.
     """
 
     def __init__(self, output: Path) -> None:
-        output = output.resolve()
-        self.path = output.with_name(f"{output.name}.training")
+        self.path = run_folder_of(output)
+        self.files = RunFiles(self.path)
         self.stages: list[dict[str, Any]] = []
-        """Records of the stages that are finished."""
         self._identity: dict[str, Any] = {}
-        self._lock: int | None = None
+        self._lock: FileLock | None = None
 
     @property
     def is_started(self) -> bool:
         """Whether an earlier run is there."""
-        return (self.path / _RUN_FILE).exists()
+        return (self.path / RUN_FILE).exists()
 
     @property
     def is_open(self) -> bool:
@@ -43,28 +61,34 @@ class RunFolder:
         return bool(self._identity)
 
     def check(self, resume: bool) -> None:
-        """Take hold of the folder, where it is there.
+        """Lock the folder, where there is one.
 
         Args:
-            resume: Whether an interrupted run may be gone on with.
+            resume: Whether an interrupted run may be resumed.
 
         Raises:
-            InputError: If the folder is not ours, or holds a run that is not to be gone on with.
-            TrainingError: If a run is going on there.
+            InputError: If the folder is not ours, or holds a run that is not to be resumed.
+            TrainingError: If another process trains there.
         """
+        if (self.path / REMOVED_FILE).exists():
+            self._lock = self._lock or _lock_folder(self.path)
+            self.remove()
         if not self.path.exists():
             return
-        if not self.path.is_dir() or (not self.is_started and any(map(_is_foreign, self.path.iterdir()))):
-            raise InputError(f"{self.path} is needed for checkpoints and holds something else; move it away")
-        self._lock = _locked(self.path / _LOCK_FILE)
+        foreign = None if self.is_started else self.files.find_foreign()
+        if foreign is not None:
+            raise InputError(
+                f"{self.path} is needed for checkpoints and holds something else ({foreign}); move it away"
+            )
+        self._lock = self._lock or _lock_folder(self.path)
         if self.is_started and not resume:
             self.close()
             raise InputError(
-                f"{self.path} holds an interrupted training; go on with it (resume=True, --resume), or delete it"
+                f"{self.path} holds an interrupted training; resume it (resume=True, --resume), or delete it"
             )
 
     def open(self, identity: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Start, or go on where an earlier run has stopped.
+        """Start a run, or resume the one that is there.
 
         Args:
             identity: All that decides the result: settings, checksums of the data, the base model.
@@ -73,90 +97,94 @@ class RunFolder:
             Records of the stages that are finished.
 
         Raises:
-            TrainingError: If the earlier run was another one.
+            TrainingError: If the earlier run was another one, or one of an earlier version of this package.
         """
-        self._identity = json.loads(json.dumps(identity))
+        current = json.loads(json.dumps(identity))
         self.path.mkdir(parents=True, exist_ok=True)
-        if self._lock is None:
-            self._lock = _locked(self.path / _LOCK_FILE)
-        self._sweep()
-        file = self.path / _RUN_FILE
-        if not file.exists():
+        self._lock = self._lock or _lock_folder(self.path)
+        self.files.remove_drafts()
+        if not self.is_started:
+            self._identity = current
             self._write()
             return self.stages
+        file = self.path / RUN_FILE
         try:
             run = json.loads(file.read_text(encoding="utf-8"))
-            earlier, self.stages = run["identity"], run["stages"]
-        except (ValueError, KeyError, TypeError):
+            version, earlier, self.stages = run.get("format", 1), dict(run["identity"]), list(run["stages"])
+        except (ValueError, KeyError, TypeError, AttributeError):
             raise TrainingError(f"{file} is damaged; delete {self.path} and train anew") from None
-        different = sorted(differences(earlier, self._identity))
+        if version != _FORMAT:
+            raise TrainingError(
+                f"{self.path} holds a training of another version of this package; finish it with that version, or "
+                "delete the folder to start anew"
+            )
+        different = sorted(differences(earlier, current))
         if different:
             raise TrainingError(
                 f"{self.path} holds a training with other {', '.join(different)}; repeat the call as it was, or delete "
                 "the folder to start anew"
             )
+        self._identity = current
         return self.stages
 
+    def check_space(self, weights_size: int, stages: int) -> None:
+        """Raise `TrainingError` where the disk has no room for what is still to be written.
+
+        Args:
+            weights_size: Bytes of the weights of the model.
+            stages: Stages of the whole run.
+        """
+        to_train = stages - len(self.stages)
+        needed = (1 + (to_train + _COPIES if to_train else 0)) * weights_size
+        parent = self.path.parent
+        free = shutil.disk_usage(parent).free
+        if to_train:
+            # What is there already is replaced on the way.
+            free += sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        if free < needed:
+            raise TrainingError(
+                f"{parent} has {free / 1e6:,.0f} MB free and the checkpoints of a run need {needed / 1e6:,.0f} MB; "
+                "make room or write to another disk"
+            )
+
     def finish_stage(self, record: Mapping[str, Any]) -> None:
-        """Note that a stage is finished, and drop its checkpoints."""
+        """Note that a stage is finished, and remove its checkpoints."""
         self.stages.append(dict(record))
         self._write()
-        shutil.rmtree(self.checkpoints(len(self.stages)), ignore_errors=True)
-
-    def model(self, stage: int) -> Path:
-        """The model folder of a stage."""
-        return self.path / f"stage-{stage}"
-
-    def negatives(self, stage: int) -> Path:
-        """The file with the hard negatives that a stage trains with."""
-        return self.path / f"negatives-{stage}.json"
-
-    def rescued(self, stage: int) -> Path:
-        """The model folder of the latest checkpoint of a stage that came to no end."""
-        return self.path / f"stage-{stage}-unfinished"
-
-    def checkpoints(self, stage: int) -> Path:
-        """The folder for the checkpoints of a stage."""
-        return self.path / f"checkpoints-{stage}"
-
-    def size(self) -> int:
-        """Bytes of all that is in it."""
-        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        self.files.remove_checkpoints(len(self.stages))
 
     def discard_if_empty(self) -> None:
-        """Remove the folder where there is nothing in it to go on from."""
-        if {file.name for file in self.path.rglob("*") if file.is_file()} <= {_RUN_FILE, _LOCK_FILE}:
+        """Remove the folder where there is nothing in it to resume."""
+        if not self.files.has_content():
             self.remove()
 
     def close(self) -> None:
-        """Let go of the folder; another process may go on with it."""
+        """Release the lock; another process may resume the run."""
         if self._lock is not None:
-            os.close(self._lock)
+            self._lock.release()
             self._lock = None
 
     def remove(self) -> None:
-        """Remove the folder with all that is in it; half of it is never taken for a run."""
+        """Remove the run with all its files; others are left, and named in a warning."""
+        if not self.path.is_dir():
+            self.close()
+            return
+        self.files.remove_run()
         self.close()
-        if self.path.is_dir():
-            gone = self.path.with_name(f".{self.path.name}.{os.getpid()}.gone")
-            os.rename(self.path, gone)
-            shutil.rmtree(gone, ignore_errors=True)
-
-    def _sweep(self) -> None:
-        """Remove what a killed process was about to write or to delete."""
-        left = [*self.path.rglob("*.part"), *self.path.parent.glob(f".{self.path.name}.*.gone")]
-        for entry in left:
-            if entry.is_dir():
-                shutil.rmtree(entry, ignore_errors=True)
-            else:
-                entry.unlink(missing_ok=True)
+        (self.path / LOCK_FILE).unlink(missing_ok=True)
+        foreign = self.files.find_foreign()
+        if foreign is None:
+            self.path.rmdir()
+        else:
+            logger.warning("%s is left, for it holds something else (%s)", self.path, foreign)
 
     def _write(self) -> None:
         with disk_errors(self.path):
-            write_json(self.path / _RUN_FILE, {"identity": self._identity, "stages": self.stages})
+            record = {"format": _FORMAT, "identity": self._identity, "stages": self.stages}
+            write_json(self.path / RUN_FILE, record)
 
 
-def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Sequence[str]:
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """The keys, with dots between, under which two nested records differ."""
     names = []
     for key in {*one, *other}:
@@ -168,24 +196,16 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> Sequence[st
     return names
 
 
-def _is_foreign(entry: Path) -> bool:
-    return entry.name != _LOCK_FILE and entry.suffix != ".part"
-
-
-def _locked(file: Path) -> int | None:
-    """Hold a lock on a file as long as this process lives; None where the system has no such locks."""
-    if sys.platform == "win32":
-        return None
-    import fcntl
-
-    lock = os.open(file, os.O_CREAT | os.O_RDWR, 0o666)
+def _lock_folder(path: Path) -> FileLock | None:
+    """Lock a run folder as long as this process lives; None where the file system has no locks."""
+    lock = FileLock(path / LOCK_FILE, timeout=0, thread_local=False, fallback_to_soft=False)
     try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(lock)
-        raise TrainingError(f"{file.parent} is in use: another process trains there; wait for it or stop it") from None
-    except OSError:
-        # A file system without locks, some network ones.
-        os.close(lock)
+        lock.acquire()
+    except Timeout:
+        raise TrainingError(f"{path} is in use: another process trains there; wait for it or stop it") from None
+    except PermissionError as error:
+        raise TrainingError(f"{path} cannot be locked ({error}); train as the user it belongs to") from error
+    except (OSError, NotImplementedError):
+        # Some network file systems have no locks.
         return None
     return lock

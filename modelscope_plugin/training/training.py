@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from modelscope_plugin.config.evaluation_settings import DEFAULT_KS, check_ks
@@ -13,12 +11,15 @@ from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.location import resolve_model
 from modelscope_plugin.storage.files import check_output_folder
-from modelscope_plugin.training.loop import Writer, check_mixed_precision
+from modelscope_plugin.training.context import TrainingContext
+from modelscope_plugin.training.encoder_setup import check_mixed_precision
+from modelscope_plugin.training.process_group import join_process_group
+from modelscope_plugin.training.random_state import fork_random_state
 from modelscope_plugin.training.record import RECORD_FILE
 from modelscope_plugin.training.results import TrainingResult
-from modelscope_plugin.training.run_folder import RunFolder
-from modelscope_plugin.training.stages import Stages
-from modelscope_plugin.training.workers import joined_workers
+from modelscope_plugin.training.run import TrainingRun
+from modelscope_plugin.training.run_folder import run_folder_of
+from modelscope_plugin.training.tensorboard import check_tensorboard, open_tensorboard
 
 
 def train(
@@ -40,7 +41,7 @@ def train(
     """Train a dual encoder and write its folder.
 
     Under ``torchrun`` all processes call this and see the same disk; n of them with a batch and random negatives of b
-    do what one does with n times b.
+    do what one does with n times b. The state of torch's random numbers is the same afterwards as before.
 
     Args:
         model: Folder or hub id of any BERT-family checkpoint; where its tokenizer lacks the markers they
@@ -56,7 +57,7 @@ def train(
         ks: The values of k to measure.
         device: As for `EntityEncoder.from_pretrained`; under ``torchrun`` each process takes a GPU of its own.
         revision: Branch or tag of a hub model.
-        resume: Go on with an interrupted run of the same call; the weights will be those of a run that was
+        resume: Resume an interrupted run of the same call; the weights will be those of a run that was
             never interrupted. A run that has ended is not repeated.
         tensorboard: Folder for TensorBoard's files.
         show_progress_bar: True, False, or None for a bar on a terminal only.
@@ -65,55 +66,39 @@ def train(
         Losses and recall of the stages.
 
     Raises:
-        TrainingError: If no mention is usable, the knowledge base lacks an entity, the loss is no number, or
-            the disk is full.
+        TrainingError: If no mention is usable, the knowledge base lacks an entity, the loss becomes NaN or infinite,
+            or the disk is full.
         InputError: If the window is longer than the model allows, ``output`` holds something else, or an
             interrupted run is there and ``resume`` is false.
     """
     output, ks = Path(output), check_ks(ks)
     check_output_folder(output, RECORD_FILE)
-    held_out = None if eval_mentions is None else list(eval_mentions)
-    if held_out is not None and not any(mention.entity_ids for mention in held_out):
+    eval_mentions = None if eval_mentions is None else list(eval_mentions)
+    if eval_mentions is not None and not any(mention.entity_ids for mention in eval_mentions):
         raise InputError(
-            f"none of the {len(held_out)} evaluation mentions has a gold entity; leave them out or label them"
+            f"none of the {len(eval_mentions)} evaluation mentions has a gold entity; leave them out or label them"
         )
-    if settings.eval_steps and held_out is None:
+    if settings.eval_steps and eval_mentions is None:
         raise InputError(
             "train.eval_steps needs evaluation mentions (eval_dataset, --dev); or set it to 0 (--eval-steps 0)"
         )
-    folder = RunFolder(output)
     if tensorboard is not None:
-        _check_tensorboard(Path(tensorboard), output, folder.path)
-    with joined_workers(device) as workers:
-        check_mixed_precision(settings.mixed_precision, workers.device)
-        with _written(tensorboard if workers.is_main else None) as write:
+        check_tensorboard(Path(tensorboard), output, run_folder_of(output))
+    with join_process_group(device) as processes, fork_random_state(processes.device):
+        check_mixed_precision(settings.mixed_precision, processes.device)
+        with open_tensorboard(tensorboard if processes.is_main else None) as write_figure:
             base = resolve_model(model, revision)
-            # A folder by its whole path, so that the record cannot be taken for one of a hub id.
-            name = str(base.resolve()) if Path(model).is_dir() else str(model)
-            stages = Stages(
-                base, name, entities, settings, mining, held_out, ks, folder, workers, write, show_progress_bar
+            context = TrainingContext(
+                base=base,
+                # A folder by its whole path, so that the record cannot be taken for one of a hub id.
+                base_name=str(base.resolve()) if Path(model).is_dir() else str(model),
+                read_entities=entities,
+                settings=settings,
+                mining=mining,
+                eval_mentions=eval_mentions,
+                ks=ks,
+                processes=processes,
+                write_figure=write_figure,
+                show_progress_bar=show_progress_bar if processes.is_main else False,
             )
-            return stages.train(mentions, output, resume)
-
-
-def _check_tensorboard(folder: Path, *replaced: Path) -> None:
-    """Raise `InputError` where TensorBoard cannot write, or would write into a folder that is replaced as a whole."""
-    if importlib.util.find_spec("tensorboard") is None:
-        raise InputError("TensorBoard is not installed; install it with: pip install 'modelscope_plugin[tensorboard]'")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; name a folder for TensorBoard")
-    for other in replaced:
-        if folder.resolve().is_relative_to(other.resolve()):
-            raise InputError(f"{folder} lies in {other}, which is replaced as a whole; name a folder elsewhere")
-
-
-@contextmanager
-def _written(folder: str | Path | None) -> Iterator[Writer | None]:
-    """A writer of figures for TensorBoard, where it is asked for."""
-    if folder is None:
-        yield None
-        return
-    from torch.utils.tensorboard import SummaryWriter
-
-    with SummaryWriter(str(folder)) as writer:
-        yield writer.add_scalar
+            return TrainingRun(context, output).train(mentions, resume)

@@ -1,4 +1,4 @@
-"""The state of a training stage on disk, from which it goes on as if it had never stopped."""
+"""The state of a training stage on disk, from which it is resumed to the same weights."""
 
 from __future__ import annotations
 
@@ -16,6 +16,9 @@ from safetensors.torch import load_model, save_model
 from modelscope_plugin.errors import TrainingError
 from modelscope_plugin.storage.files import replace_file, replace_folder, write_json
 
+CHECKPOINT_FOLDER, BEST_WEIGHTS_FILE = "checkpoint", "best.safetensors"
+"""What a stage keeps in its folder of checkpoints: the latest checkpoint, and the weights of the highest recall."""
+
 _WEIGHTS, _STATE, _PROGRESS = "model.safetensors", "state.pt", "progress.json"
 
 
@@ -26,22 +29,38 @@ class Progress:
     Attributes:
         step: Steps of the optimiser done.
         losses: Mean loss of every epoch that has ended.
-        epoch_losses: Losses of the steps of the epoch under way.
-        guessing: What the losses of the last epoch's batches would be for a model that knows nothing.
-        best: Best mean recall so far, where it is measured on the way.
+        step_losses: Losses of the steps of the current epoch.
+        guessing_losses: What the losses of the last epoch's batches would be for a model that knows nothing.
+        best_recall: Highest mean recall so far, where it is measured during training.
         best_step: The step it was measured at.
-        measured: Measurements since then.
+        evaluations_since_best: Evaluations after that step.
         seconds: Time spent.
     """
 
     step: int = 0
     losses: list[float] = field(default_factory=list)
-    epoch_losses: list[float] = field(default_factory=list)
-    guessing: list[float] = field(default_factory=list)
-    best: float | None = None
+    step_losses: list[float] = field(default_factory=list)
+    guessing_losses: list[float] = field(default_factory=list)
+    best_recall: float | None = None
     best_step: int = 0
-    measured: int = 0
+    evaluations_since_best: int = 0
     seconds: float = 0.0
+
+    @property
+    def guessing_loss(self) -> float:
+        """The last epoch's loss for a model that knows nothing; 0 where no mention had a negative."""
+        return sum(self.guessing_losses) / max(1, len(self.guessing_losses))
+
+    @property
+    def has_learned(self) -> bool:
+        """Whether the loss of the last epoch is clearly below that of guessing."""
+        return self.losses[-1] < 0.95 * self.guessing_loss
+
+    def end_epoch(self) -> None:
+        """Note the mean loss of an epoch that is over, or was stopped early."""
+        if self.step_losses:
+            self.losses.append(sum(self.step_losses) / len(self.step_losses))
+            self.step_losses = []
 
 
 def save_weights(model: torch.nn.Module, file: Path) -> None:
@@ -60,7 +79,7 @@ def load_weights(model: torch.nn.Module, file: Path) -> None:
 
 
 def save_checkpoint(folder: Path, model: torch.nn.Module, state: dict[str, Any], progress: Progress) -> None:
-    """Write a checkpoint, in the place of an earlier one once it is complete.
+    """Write a checkpoint; it replaces the earlier one once it is complete.
 
     Args:
         folder: The folder to write.
@@ -81,7 +100,7 @@ def save_checkpoint(folder: Path, model: torch.nn.Module, state: dict[str, Any],
 
 
 def load_checkpoint(folder: Path, model: torch.nn.Module) -> tuple[dict[str, Any], Progress]:
-    """Read a checkpoint: the weights into ``model``, the rest as it was given.
+    """Read a checkpoint: the weights into ``model``, and return the rest.
 
     Args:
         folder: A folder that `save_checkpoint` wrote.
@@ -103,11 +122,11 @@ def load_checkpoint(folder: Path, model: torch.nn.Module) -> tuple[dict[str, Any
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn what the libraries say of a full disk into an error with a remedy."""
+    """Turn the errors of the libraries on a full disk into one with a remedy."""
     try:
         yield
     except (OSError, SafetensorError) as error:
         raise TrainingError(
-            f"{path} cannot be written ({(str(error).splitlines() or ['?'])[0]}); make room on the disk and go on with "
-            "resume (--resume), what was saved before is still there"
+            f"{path} cannot be written ({(str(error).splitlines() or ['?'])[0]}); make room on the disk and "
+            "resume (resume=True, --resume); what was saved before is still there"
         ) from error

@@ -19,7 +19,7 @@ from conftest import MENTIONS, write_entities, write_mentions
 from modelscope_plugin import __version__
 from modelscope_plugin.cli.main import main
 from modelscope_plugin.data import Entity, Mention, read_mentions
-from modelscope_plugin.encoding import EncodingJob
+from modelscope_plugin.encoding.bulk.local import LocalBulkEncoder
 from modelscope_plugin.retrieval import EntityIndex
 
 MARKED = "小品里 [ENT_S] 大鹏 [ENT_E] 很好笑"
@@ -207,7 +207,7 @@ def test_mine_then_train_with_what_it_wrote(
 def test_setting_that_can_be_null_takes_a_number_or_none(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["train", "--model", "m", "--kb", "k", "--out", "o", "--dropout", "half"])
-    assert "'half' is neither a number nor none" in capsys.readouterr().err
+    assert "value='half' must be a number of at least 0 and below 1, or none" in capsys.readouterr().err
 
 
 def test_mine_does_not_write_over_what_it_reads(
@@ -239,7 +239,7 @@ def test_evaluate_says_before_measuring_that_it_cannot_draw(
 ) -> None:
     picture = tmp_path / "recall.jpeg"
     assert main(["evaluate", str(mentions_file), "--index", str(index_folder), "--plot", str(picture)]) == 1
-    assert "give it a name that ends in .png" in capsys.readouterr().err
+    assert "give a name that ends in .png" in capsys.readouterr().err
 
 
 def test_evaluate_takes_k_from_the_model(
@@ -372,8 +372,8 @@ def test_interrupted_encode_says_what_was_there(
     model_folder: Path, mentions_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "vectors.npy"
-    with EncodingJob(model_folder, tmp_path / "vectors.npy.shards", device="cpu") as job:
-        list(job.shards("mention", read_mentions(mentions_file)))
+    with LocalBulkEncoder(model_folder, tmp_path / "vectors.npy.shards", device="cpu") as job:
+        list(job.encode_shards("mention", read_mentions(mentions_file)))
     assert main(["encode", str(mentions_file), "--model", str(model_folder), "--device", "cpu", "--out", str(out)]) == 0
     assert "6 vectors of 64 dimensions, 6 of them from an interrupted run" in capsys.readouterr().out
     assert not out.with_name("vectors.npy.shards").exists()

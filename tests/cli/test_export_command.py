@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from modelscope_plugin.cli.main import main
-from modelscope_plugin.publishing.export.export import export_model
+from modelscope_plugin.publishing.export.export_model import export_model
 
 
 def test_export_lists_the_files(model_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -47,7 +47,7 @@ def test_index_is_added_to_with_its_own_views(
     more = write_entities(tmp_path / "more.jsonl", [Entity("new", "新", (), (), "苹果。大鹏。")])
     assert _json(capsys, "index", more, "--add", "--out", index, "--json")["views"] == 12 + 4
     assert main(["index", str(more), "--add", "--out", str(index), "--views", "2"]) == 2
-    assert "what is added is made like what is there" in capsys.readouterr().err
+    assert "added entities are stored like those of the index" in capsys.readouterr().err
     removed = _json(capsys, "index", "--remove", "new", "roc", "--out", index, "--json")
     assert (removed["views"], "seconds_per_view" in removed) == (10, False)
     assert EntityIndex.load(index, verify=True).view_settings == ViewSettings(4, 1)

@@ -5,13 +5,15 @@ from typing import Any
 import pytest
 
 from modelscope_plugin.config.configuration import (
+    MISSING,
     default_configuration,
     default_configuration_file,
-    merged,
+    find_value,
+    merge_configurations,
     read_configuration,
     read_configuration_file,
 )
-from modelscope_plugin.errors import MissingFileError, ModelFolderError
+from modelscope_plugin.errors import InputError, MissingFileError, ModelFolderError
 
 
 def test_default_configuration_file_is_there() -> None:
@@ -59,6 +61,24 @@ def test_read_configuration_file_names_a_broken_file(tmp_path: Path, data: bytes
         read_configuration_file(tmp_path / "c.json")
 
 
+@pytest.mark.parametrize("data", ['{"a":' * 100_000 + "1" + "}" * 100_000, '{"a": ' + "[" * 200 + "]" * 200 + "}"])
+def test_read_configuration_file_refuses_json_that_is_nested_deeply(tmp_path: Path, data: str) -> None:
+    (tmp_path / "c.json").write_text(data)
+    with pytest.raises(ModelFolderError, match=r"c\.json: JSON nested more than 50 deep"):
+        read_configuration_file(tmp_path / "c.json")
+
+
+def test_find_value_tells_null_from_missing() -> None:
+    configuration = {"a": {"b": None, "c": 1}, "d": None}
+    assert (find_value(configuration, "a.b"), find_value(configuration, "a.c")) == (None, 1)
+    assert all(find_value(configuration, path) is MISSING for path in ("a.e", "d.b", "e.b.c"))
+
+
+def test_find_value_names_a_section_that_is_not_an_object() -> None:
+    with pytest.raises(InputError, match=r"^a\.b must be a JSON object, not \[1\]$"):
+        find_value({"a": {"b": [1]}}, "a.b.c.d")
+
+
 @pytest.mark.parametrize(("data", "kind"), [(b"[]", "list"), (b"null", "NoneType"), (b'"x"', "str"), (b"1", "int")])
 def test_read_configuration_file_refuses_json_that_is_no_object(tmp_path: Path, data: bytes, kind: str) -> None:
     (tmp_path / "c.json").write_bytes(data)
@@ -79,16 +99,16 @@ def test_read_configuration_file_refuses_json_that_is_no_object(tmp_path: Path, 
         ({"a": 1}, {"a": None}, {"a": None}),
     ],
 )
-def test_merged_lays_changes_over_the_base(
+def test_merge_configurations_keeps_what_is_not_changed(
     base: dict[str, Any], changes: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    assert merged(base, changes) == expected
+    assert merge_configurations(base, changes) == expected
 
 
-def test_merged_changes_neither_of_its_arguments() -> None:
+def test_merge_configurations_changes_neither_of_its_arguments() -> None:
     base, changes = {"a": {"b": [1]}}, {"a": {"c": [2]}}
     before = deepcopy((base, changes))
-    result = merged(base, changes)
+    result = merge_configurations(base, changes)
     result["a"]["b"].append(9)
     result["a"]["c"].append(9)
     assert (base, changes) == before

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from modelscope_plugin.data.lines import read_lines
+from modelscope_plugin.data.lines import MAX_LINE_BYTES, read_lines
 from modelscope_plugin.errors import DataFileError, InputError, MissingFileError
 
 LINES = ["第一行：大鹏", "", "第三行 😀"]
@@ -105,10 +105,10 @@ def test_read_lines_complains_about_truncated_gzip(tmp_path: Path, kept: int) ->
         list(read_lines(written(tmp_path / "a.gz", packed[:kept])))
 
 
-@pytest.mark.parametrize("place", [2, 12, 40, -8, -1])
-def test_read_lines_complains_about_damaged_gzip(tmp_path: Path, place: int) -> None:
+@pytest.mark.parametrize("position", [2, 12, 40, -8, -1])
+def test_read_lines_complains_about_damaged_gzip(tmp_path: Path, position: int) -> None:
     packed = bytearray(gzip.compress("".join(f"第{number}行\n" for number in range(500)).encode()))
-    packed[place] ^= 0xFF
+    packed[position] ^= 0xFF
     with pytest.raises(DataFileError, match=r"a\.gz:\d+: "):
         list(read_lines(written(tmp_path / "a.gz", bytes(packed))))
 
@@ -131,3 +131,12 @@ def test_read_lines_complains_about_a_path_below_a_file(tmp_path: Path) -> None:
 def test_read_lines_streams_what_comes_before_a_broken_line(tmp_path: Path) -> None:
     lines = read_lines(written(tmp_path / "a.txt", b"a\n\xff\n"))
     assert next(lines) == (1, "a")
+
+
+def test_read_lines_refuses_a_line_that_would_fill_the_memory(tmp_path: Path) -> None:
+    packed = gzip.compress(b"a\n" + bytes(MAX_LINE_BYTES + 1), compresslevel=1)
+    assert len(packed) < 1 << 20
+    lines = read_lines(written(tmp_path / "a.gz", packed))
+    assert next(lines) == (1, "a")
+    with pytest.raises(DataFileError, match=r"a\.gz:2: the line has more than 64 MiB"):
+        next(lines)

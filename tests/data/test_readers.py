@@ -109,10 +109,14 @@ def test_read_entities_reads_gb18030(tmp_path: Path) -> None:
     assert list(read_entities(path, encoding="gb18030")) == [Entity("1", "黄山")]
 
 
-def test_read_entities_reads_a_table_with_a_long_description(tmp_path: Path) -> None:
-    description = "很长的介绍" * 40_000
-    path = text_file(tmp_path / "kb.csv", "id,name,description", f"1,黄山,{description}")
-    assert next(read_entities(path)).description == description
+def test_read_entities_names_the_line_of_a_field_that_is_too_long(tmp_path: Path) -> None:
+    limit = csv.field_size_limit()
+    path = text_file(tmp_path / "kb.csv", "id,name", f"1,{'山' * limit}", f"2,{'山' * (limit + 1)}")
+    entities = read_entities(path)
+    assert len(next(entities).name) == limit
+    with pytest.raises(DataFileError, match=rf"kb\.csv:3: broken row .*more than {limit:,} characters"):
+        next(entities)
+    assert csv.field_size_limit() == limit
 
 
 @pytest.mark.parametrize("header", ["id,name,facts", "subject_id,subject,data"])
@@ -173,13 +177,13 @@ def test_read_entities_names_file_and_line_of_json_that_is_no_object(tmp_path: P
 
 def test_read_entities_names_both_lines_of_a_duplicate_id(tmp_path: Path) -> None:
     path = json_file(tmp_path / "kb.jsonl", *({"id": key, "name": "黄山"} for key in ("1", "2", "3", "2")))
-    with pytest.raises(DataFileError, match=r"kb\.jsonl:4: id '2' stands already in line 2"):
+    with pytest.raises(DataFileError, match=r"kb\.jsonl:4: id '2' is already in line 2"):
         list(read_entities(path))
 
 
 def test_read_entities_finds_an_id_written_as_text_and_as_number(tmp_path: Path) -> None:
     path = json_file(tmp_path / "kb.jsonl", {"id": "1", "name": "黄山"}, {"id": 1, "name": "泰山"})
-    with pytest.raises(DataFileError, match="stands already in line 1"):
+    with pytest.raises(DataFileError, match="is already in line 1"):
         list(read_entities(path))
 
 
@@ -273,7 +277,7 @@ def test_read_mentions_takes_empty_cells_of_a_table_for_absent(tmp_path: Path) -
 
 def test_read_mentions_names_the_line_of_a_mention_that_does_not_match(tmp_path: Path) -> None:
     good, bad = ({"text": SENTENCE, "mention": "大鹏", "offset": offset} for offset in (2, 3))
-    with pytest.raises(DataFileError, match=r"a\.jsonl:2: mention '大鹏' does not stand at offset 3"):
+    with pytest.raises(DataFileError, match=r"a\.jsonl:2: mention '大鹏' is not at offset 3"):
         list(read_mentions(json_file(tmp_path / "a.jsonl", good, bad)))
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from modelscope_plugin.data import Mention, entity_text, mark_mention
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.encoding import encoder as encoder_module
-from modelscope_plugin.encoding.device import choose_device
+from modelscope_plugin.encoding.encoder import iterate_documents
+from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.errors import InputError, InputTypeError, MissingFileError
 
 
@@ -108,20 +109,9 @@ def test_missing_model_raises() -> None:
 
 
 def test_iterate_documents_keeps_order(encoder: EntityEncoder) -> None:
-    chunks = list(encoder.iterate_documents(iter(ENTITIES)))
+    chunks = list(iterate_documents(encoder, iter(ENTITIES)))
     assert [entity for chunk, _ in chunks for entity in chunk] == ENTITIES
     np.testing.assert_array_equal(np.concatenate([v for _, v in chunks]), encoder.encode_document(ENTITIES))
-
-
-def test_choose_device_falls_back_to_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert choose_device("gpu") == choose_device(None) == torch.device("cpu")
-
-
-@pytest.mark.parametrize("device", ["tpu", "cuda:99", "gpu:99"])
-def test_choose_device_names_what_is_wrong(device: str) -> None:
-    with pytest.raises(InputError, match=device):
-        choose_device(device)
 
 
 def test_equal_texts_far_apart_are_encoded_once(encoder: EntityEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,3 +125,8 @@ def test_equal_texts_far_apart_are_encoded_once(encoder: EntityEncoder, monkeypa
     assert sum(seen) == 3
     assert np.array_equal(vectors[:2], vectors[3:])
     np.testing.assert_allclose(vectors[2], encoder.encode_document(["长江"])[0], atol=1e-5)
+
+
+def test_an_encoder_has_what_the_protocol_names(encoder: EntityEncoder) -> None:
+    typed: Encoder = encoder
+    assert (typed.dimension, typed.max_length, typed.name) == (64, 128, encoder.name)

@@ -60,3 +60,8 @@ def test_mentions_are_split_by_training_and_by_ambiguity(encoder: EntityEncoder,
 
 def test_groups_that_were_not_asked_for_are_not_there(encoder: EntityEncoder, index: EntityIndex) -> None:
     assert list(evaluate(encoder, index, MENTIONS, ks=[1]).groups) == ["single_gold"]
+
+
+def test_names_are_measured_by_evaluate(encoder: EntityEncoder, index: EntityIndex) -> None:
+    assert evaluate(encoder, index, MENTIONS, ks=[3], retrieval="lexical").recall == {3: 1.0}
+    assert evaluate(encoder, index, MENTIONS, ks=[3], retrieval="hybrid").recall == {3: 1.0}

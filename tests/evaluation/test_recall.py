@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from modelscope_plugin.config.evaluation_settings import check_ks
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.evaluation.recall import first_hit, mean_reciprocal_rank, recall_at_k
+from modelscope_plugin.evaluation.recall import find_first_hit, mean_reciprocal_rank, recall_at_k
 
 HITS = st.lists(st.none() | st.integers(1, 20), min_size=1, max_size=30)
 KS = st.lists(st.integers(1, 20), min_size=1, max_size=5)
@@ -17,11 +17,11 @@ checked = settings(deadline=None, max_examples=100)
     ("gold", "rank"), [(["a"], 1), (["c"], 3), (["c", "b"], 2), (["x"], None), ([], None), (["x", "c"], 3)]
 )
 def test_first_hit_is_the_rank_of_the_first_gold_entity(gold: list[str], rank: int | None) -> None:
-    assert first_hit(["a", "b", "c"], gold) == rank
+    assert find_first_hit(["a", "b", "c"], gold) == rank
 
 
 def test_first_hit_in_an_empty_ranking_is_none() -> None:
-    assert first_hit([], ["a"]) is None
+    assert find_first_hit([], ["a"]) is None
 
 
 def test_recall_counts_hits_up_to_k() -> None:

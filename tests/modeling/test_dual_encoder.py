@@ -117,7 +117,7 @@ def test_resize_token_embeddings_grows_and_never_shrinks(base_folder: Path) -> N
 
 
 def test_towers_of_different_size_raise(base_folder: Path, tmp_path: Path) -> None:
-    from modelscope_plugin.modeling.scratch import write_random_bert
+    from modelscope_plugin.modeling.random_model import write_random_bert
 
     write_random_bert(tmp_path, ["大鹏"], hidden_size=128)
     with pytest.raises(InputError, match="64 dimensions and the entity tower 128"):

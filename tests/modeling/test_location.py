@@ -30,3 +30,8 @@ def test_resolve_model_takes_a_name_in_an_existing_folder_for_a_folder(
 def test_resolve_model_never_asks_the_hub_for_a_path() -> None:
     with pytest.raises(MissingFileError, match="there is no model folder owner/name"):
         resolve_model(Path("owner/name"))
+
+
+def test_a_model_folder_that_a_killed_process_was_about_to_replace_is_found(tmp_path: Path) -> None:
+    (tmp_path / ".model.0123abcd.earlier").mkdir()
+    assert resolve_model(tmp_path / "model") == tmp_path / "model"

@@ -23,6 +23,16 @@ def test_import_brings_in_neither_modelscope_nor_torch() -> None:
     assert _run(code).strip() == "[]"
 
 
+def test_folder_of_version_0_1_finds_the_package_by_its_own_paths() -> None:
+    code = """
+import modelscope_plugin
+from modelscope.utils.import_utils import LazyImportModule
+entry = LazyImportModule.get_ast_index()["index"]["PIPELINES", "sentence-embedding", "entity-embedding"]
+print(entry["module"].removesuffix(".pipelines.entity_embedding_pipeline"))
+"""
+    assert _run(code).split()[-1] == "modelscope_plugin"
+
+
 def test_data_room_needs_no_torch() -> None:
     code = "import sys, modelscope_plugin.data; print([m for m in ('modelscope', 'torch') if m in sys.modules])"
     assert _run(code).strip() == "[]"
@@ -89,3 +99,17 @@ pipe = pipeline('sentence-embedding', model=sys.argv[1], pipeline_name='entity-e
 print(pipe('大鹏')['text_embedding'].shape)
 """
     assert _run(code, base_folder).strip().endswith("(1, 64)")
+
+
+def test_folder_of_version_0_1_can_ask_which_code_serves_it(model_folder: Path) -> None:
+    # Its own module names differ from those of the index, so it takes the module of the pipeline for the package.
+    code = """
+import sys, modelscope_plugin
+from modelscope.pipelines import pipeline
+from modelscope.utils.import_utils import LazyImportModule
+pipeline('sentence-embedding', model=sys.argv[1], device='cpu')
+entry = LazyImportModule.get_ast_index()['index']['PIPELINES', 'sentence-embedding', 'entity-embedding']
+serving = sys.modules[entry['module'].removesuffix('.pipelines.entity_embedding_pipeline')]
+print(serving.CODE == '', serving.__version__ == modelscope_plugin.__version__)
+"""
+    assert _run(code, model_folder).strip().endswith("True True")

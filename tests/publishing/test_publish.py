@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,7 +16,8 @@ from hub_stand_in import PRIVATE, PUBLIC, Hub, serve_hub
 
 from modelscope_plugin.errors import FolderCheckError, HubError, ModelFolderError, UsageError
 from modelscope_plugin.publishing import publish
-from modelscope_plugin.publishing.export.export import export_model
+from modelscope_plugin.publishing.check import check_folder
+from modelscope_plugin.publishing.export.export_model import export_model
 from modelscope_plugin.publishing.publish import publish_model
 
 TOKEN = "ms-0123456789abcdef"
@@ -96,19 +98,32 @@ def test_exported_folder_goes_up_as_it_stands(hub: Hub, model_folder: Path, tmp_
     result = publish_model(folder, REPO, token=TOKEN)
     assert hub.models[REPO].files["README.md"].decode() == card
     assert result.files == {name: len(content) for name, content in hub.models[REPO].files.items()}
-    with pytest.raises(UsageError, match="is exported already; language is a choice of the export"):
+    with pytest.raises(UsageError, match="is exported already; export the model again to change language"):
         publish_model(folder, REPO, token=TOKEN, language="zh")
     with pytest.raises(UsageError, match="loads 'owner/name', not 'owner/other'; export it with that name"):
         publish_model(folder, "owner/other", token=TOKEN)
 
 
-def test_folder_that_fails_the_check_does_not_go_up(hub: Hub, model_folder: Path, tmp_path: Path) -> None:
+def test_folder_that_fails_the_check_does_not_go_up(
+    hub: Hub, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = export_model(model_folder, tmp_path / "m", name=REPO, license="mit").folder
-    card = (folder / "README.md").read_text(encoding="utf-8")
-    (folder / "README.md").write_text(card.replace("pipe(", "pip("), encoding="utf-8")
-    with pytest.raises(FolderCheckError, match="Python block 1 of the card failed"):
+    monkeypatch.setattr(check_folder, "render_snippets", lambda facts: {"pipeline": "raise KeyError('x')"})
+    with pytest.raises(FolderCheckError, match="plugin: the pipeline snippet of the card failed"):
         publish_model(folder, REPO, token=TOKEN)
     assert not any(request.action for request in hub.requests)
+
+
+def test_nothing_that_is_written_into_a_card_runs(hub: Hub, model_folder: Path, tmp_path: Path) -> None:
+    folder = export_model(model_folder, tmp_path / "m", name=REPO, license="mit").folder
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    code = f"open({str(tmp_path / 'ran')!r}, 'w')"
+    card = card.replace("import modelscope_plugin\n", f"import modelscope_plugin\n{code}\n")
+    card += f"\n```python\n{code}\n```\n"
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    publish_model(folder, REPO, token=TOKEN)
+    assert hub.models[REPO].files["README.md"].decode() == card
+    assert not (tmp_path / "ran").exists()
 
 
 def test_card_that_changes_during_the_check_does_not_go_up(
@@ -158,5 +173,21 @@ def test_terminated_command_leaves_no_folder_behind(model_folder: Path, tmp_path
 
 @pytest.mark.parametrize("repo_id", ["name", "owner/name/more", "../name", "owner/", "", "-o/x", "中文/模型"])
 def test_name_of_a_wrong_form_is_refused(repo_id: str, model_folder: Path) -> None:
-    with pytest.raises(UsageError, match="is no hub id; it has the form owner/name"):
+    with pytest.raises(UsageError, match="is not a hub id; it has the form owner/name"):
         publish_model(model_folder, repo_id, token=TOKEN)
+
+
+def test_code_in_the_files_of_a_model_does_not_run(model_folder: Path, tmp_path: Path) -> None:
+    folder, ran = tmp_path / "m", tmp_path / "ran"
+    shutil.copytree(model_folder, folder)
+    evil = f"x |`\n\n```python\nimport pathlib\npathlib.Path({str(ran)!r}).touch()\n```\n<img src=x>"
+    configuration = json.loads((folder / "configuration.json").read_text(encoding="utf-8"))
+    configuration["preprocessor"] |= {"boq": evil, "bod": evil}
+    (folder / "configuration.json").write_text(json.dumps(configuration), encoding="utf-8")
+    result = publish_model(folder, REPO, dry_run=True, standalone=False, license="mit")
+    assert "plugin" in result.checked
+    training = {"settings": {"batch_size": evil}, "stages": [{"stage": 1, "steps": 1, "losses": [1.0]}]}
+    (folder / "training.json").write_text(json.dumps(training), encoding="utf-8")
+    with pytest.raises(ModelFolderError, match=r"training\.json: settings\.batch_size must be a number"):
+        publish_model(folder, REPO, dry_run=True, standalone=False, license="mit")
+    assert not ran.exists()

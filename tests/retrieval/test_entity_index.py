@@ -601,3 +601,9 @@ def test_load_refuses_a_newer_version(saved: Path) -> None:
     (saved / "manifest.json").write_text(json.dumps(manifest | {"version": 3}), encoding="utf-8")
     with pytest.raises(IndexFolderError, match="is of version 3, this package reads version 2"):
         EntityIndex.load(saved)
+
+
+def test_load_brings_back_an_index_that_a_killed_process_was_about_to_replace(saved: Path) -> None:
+    count = len(EntityIndex.load(saved))
+    saved.rename(saved.with_name(f".{saved.name}.0123abcd.earlier"))
+    assert len(EntityIndex.load(saved)) == count

@@ -148,7 +148,7 @@ def test_guessing_is_the_loss_of_equal_scores(symmetric: bool) -> None:
     for batch in _batches(_Examples([[0, 1], [2], [3], [1, 4]], [[5], [], [6], []]), 3, hard=1).epoch(0):
         vectors = torch.ones(len(batch.mentions), 2), torch.ones(len(batch.candidates), 2)
         loss = contrastive_loss(*vectors, batch.pairs, batch.golds, 1.0, symmetric)
-        assert math.isclose(loss.item(), batch.guessing(symmetric), rel_tol=1e-5)
+        assert math.isclose(loss.item(), batch.guessing_loss(symmetric), rel_tol=1e-5)
 
 
 def test_texts_of_a_batch_are_sorted_by_length() -> None:

@@ -11,11 +11,11 @@ from conftest import ENTITIES, MENTIONS
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.training import gradients
 from modelscope_plugin.training.batches import Batch, Batches
+from modelscope_plugin.training.encoder_setup import set_dropout
 from modelscope_plugin.training.examples import Examples
 from modelscope_plugin.training.gradients import GradientComputer
-from modelscope_plugin.training.loop import set_dropout
 from modelscope_plugin.training.losses import contrastive_loss
-from modelscope_plugin.training.workers import Workers
+from modelscope_plugin.training.process_group import ProcessGroup
 
 CPU = torch.device("cpu")
 LOSS = partial(contrastive_loss, temperature=0.5, symmetric=True)
@@ -47,7 +47,7 @@ def _gradient(
         encoder.model,
         encoder.tokenizer,
         LOSS,
-        Workers(0, 1, CPU),
+        ProcessGroup(0, 1, CPU),
         mini_batch_size,
         lambda: torch.autocast("cpu", dtype) if dtype else contextlib.nullcontext(),
     )
@@ -113,7 +113,9 @@ def test_gradients_are_scaled(trained: EntityEncoder, batch: Batch) -> None:
     set_dropout(trained.model, 0.0)
     _, whole = _gradient(trained, batch, 0)
     trained.model.zero_grad()
-    computer = GradientComputer(trained.model, trained.tokenizer, LOSS, Workers(0, 1, CPU), 0, contextlib.nullcontext)
+    computer = GradientComputer(
+        trained.model, trained.tokenizer, LOSS, ProcessGroup(0, 1, CPU), 0, contextlib.nullcontext
+    )
     computer.backward(batch, lambda gradient: gradient / 4)
     half = torch.cat([p.grad.flatten() for p in trained.model.parameters() if p.grad is not None])
     torch.testing.assert_close(4 * half, whole, atol=1e-6, rtol=1e-4)

@@ -17,10 +17,10 @@ from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import IndexMismatchError, InputError
 from modelscope_plugin.retrieval import EntityIndex
 from modelscope_plugin.retrieval.building import build_index
-from modelscope_plugin.training.mining import Mined, mine_negatives, write_negatives
+from modelscope_plugin.training.mining import MiningResult, mine_negatives, write_negatives
 
 
-def _mine(encoder: EntityEncoder, index: EntityIndex, mentions: list[Mention], **changes: Any) -> Mined:
+def _mine(encoder: EntityEncoder, index: EntityIndex, mentions: list[Mention], **changes: Any) -> MiningResult:
     changes = {"sampling_strategy": "top"} | changes
     settings = MiningSettings.from_configuration(default_configuration(), **changes)
     return mine_negatives(encoder, index, mentions, settings)
@@ -125,7 +125,7 @@ def test_report_counts_what_was_found(encoder: EntityEncoder, index: EntityIndex
     several = replace(MENTIONS[0], entity_ids=("apple-inc", "apple-fruit", "apple-film", "river"))
     mined = _mine(encoder, index, [several, *MENTIONS[1:3], Mention("大鹏", 0, 2)], num_negatives=4)
     assert mined.report.mentions == 3
-    assert mined.places == [0, 1, 2]
+    assert mined.positions == [0, 1, 2]
     assert mined.report.mentions_by_negatives == {2: 1, 4: 2}
     assert mined.report.negatives == 10
     margins = [g - one.score for chosen, g in zip(mined.found, mined.gold_scores, strict=True) for one in chosen]

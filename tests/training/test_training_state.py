@@ -12,7 +12,15 @@ from modelscope_plugin.errors import TrainingError
 from modelscope_plugin.training.training_state import Progress, load_checkpoint, save_checkpoint
 
 STATE = {"optimizer": {"state": {0: {"step": torch.tensor(3.0)}}, "lr": 0.1}, "randomness": [torch.get_rng_state()]}
-PROGRESS = Progress(step=3, losses=[1.5], epoch_losses=[1.0, 0.5], guessing=[2.0], best=0.25, best_step=2, measured=1)
+PROGRESS = Progress(
+    step=3,
+    losses=[1.5],
+    step_losses=[1.0, 0.5],
+    guessing_losses=[2.0],
+    best_recall=0.25,
+    best_step=2,
+    evaluations_since_best=1,
+)
 
 
 def _model(size: int = 4) -> torch.nn.Module:
@@ -57,7 +65,7 @@ def test_damaged_checkpoint_is_said(tmp_path: Path, name: str) -> None:
 
 def test_full_disk_is_said_and_keeps_the_earlier_checkpoint(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "c", _model(), STATE, PROGRESS)
-    message = r"cannot be written .* make room on the disk and go on with resume"
+    message = r"cannot be written .* make room on the disk and resume"
     with pytest.raises(TrainingError, match=message), _no_room():
         save_checkpoint(tmp_path / "c", _model(), STATE, Progress(step=9))
     assert load_checkpoint(tmp_path / "c", _model())[1] == PROGRESS

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelscope_plugin.config.configuration import default_configuration
-from modelscope_plugin.config.training_settings import training_settings
+from modelscope_plugin.config.training_settings import read_training_settings
 from modelscope_plugin.data import Entity
 from modelscope_plugin.data.views import ViewSettings, entity_views
 from modelscope_plugin.encoding import EntityEncoder
@@ -24,8 +24,8 @@ from modelscope_plugin.training.examples import EntityTokens, Examples
 from modelscope_plugin.training.gradients import GradientComputer
 from modelscope_plugin.training.losses import contrastive_loss
 from modelscope_plugin.training.mining import mine_negatives
+from modelscope_plugin.training.process_group import ProcessGroup
 from modelscope_plugin.training.training import train
-from modelscope_plugin.training.workers import Workers
 
 LOSS = partial(contrastive_loss, temperature=0.5, symmetric=True)
 # From one view to five.
@@ -107,10 +107,10 @@ def test_entities_of_one_text_but_other_views_are_kept_apart(trained: EntityEnco
         assert tokens[place] == tokens.views(place)[0]
 
 
-def _gradient(encoder: EntityEncoder, batch: Batch, mini_batch_size: int, workers: Workers) -> tuple[float, Any]:
+def _gradient(encoder: EntityEncoder, batch: Batch, mini_batch_size: int, processes: ProcessGroup) -> tuple[float, Any]:
     encoder.model.zero_grad()
     computer = GradientComputer(
-        encoder.model, encoder.tokenizer, LOSS, workers, mini_batch_size, contextlib.nullcontext
+        encoder.model, encoder.tokenizer, LOSS, processes, mini_batch_size, contextlib.nullcontext
     )  # fmt: skip
     loss = computer.backward(batch, lambda gradient: gradient)
     return loss.item(), torch.cat([p.grad.flatten() for p in encoder.model.parameters() if p.grad is not None])
@@ -118,7 +118,7 @@ def _gradient(encoder: EntityEncoder, batch: Batch, mini_batch_size: int, worker
 
 @pytest.mark.parametrize("mini_batch_size", [0, 1, 3, 100])
 def test_gradient_is_that_of_the_best_views(trained: EntityEncoder, batch: Batch, mini_batch_size: int) -> None:
-    loss, gradient = _gradient(trained, batch, mini_batch_size, Workers(0, 1, torch.device("cpu")))
+    loss, gradient = _gradient(trained, batch, mini_batch_size, ProcessGroup(0, 1, torch.device("cpu")))
     trained.model.zero_grad()
     assert batch.views is not None
     vectors = []
@@ -146,7 +146,7 @@ def test_gradient_is_that_of_the_best_views(trained: EntityEncoder, batch: Batch
 def test_shares_of_several_workers_add_up_to_the_gradient_of_one(
     trained: EntityEncoder, batch: Batch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, whole = _gradient(trained, batch, 2, Workers(0, 1, torch.device("cpu")))
+    _, whole = _gradient(trained, batch, 2, ProcessGroup(0, 1, torch.device("cpu")))
     # Each worker encodes its share of the views and is handed the vectors of all.
     every = {
         side: trained.model.embed(
@@ -155,14 +155,16 @@ def test_shares_of_several_workers_add_up_to_the_gradient_of_one(
         for side, texts in (("mention", batch.mentions), ("entity", batch.candidates))
     }  # fmt: skip
     sides = {len(batch.mentions): every["mention"], len(batch.candidates): every["entity"]}
-    monkeypatch.setattr(Workers, "gather", lambda self, vectors, total: sides[total].clone())
-    parts = [_gradient(trained, batch, 2, Workers(rank, 3, torch.device("cpu")))[1] for rank in range(3)]
+    monkeypatch.setattr(ProcessGroup, "gather_vectors", lambda self, vectors, total: sides[total].clone())
+    parts = [_gradient(trained, batch, 2, ProcessGroup(rank, 3, torch.device("cpu")))[1] for rank in range(3)]
     torch.testing.assert_close(sum(parts), whole, atol=1e-4, rtol=1e-3)
 
 
 def test_mined_negatives_and_gold_scores_are_those_of_the_best_views(trained: EntityEncoder) -> None:
     index = build_index(trained, LONGER, views=ViewSettings(9))
-    _, mining = training_settings(default_configuration(), sampling_strategy="top", num_negatives=3, name_negatives=1)
+    _, mining = read_training_settings(
+        default_configuration(), sampling_strategy="top", num_negatives=3, name_negatives=1
+    )
     mined = mine_negatives(trained, index, MENTIONS, mining)
     best = {e.id: trained.encode_document(entity_views(e, 9)) for e in LONGER}
     for mention, chosen, gold_score in zip(mined.mentions, mined.found, mined.gold_scores, strict=True):
@@ -178,7 +180,7 @@ def test_mined_negatives_and_gold_scores_are_those_of_the_best_views(trained: En
 
 
 def _train(base: Path, output: Path, **changes: Any) -> Any:
-    settings = training_settings(
+    settings = read_training_settings(
         default_configuration(), batch_size=6, learning_rate=2e-3, emb_pooler_type="avg", temperature=8.0, **changes
     )
     return train(base, lambda: LONGER, MENTIONS, output, *settings, device="cpu", eval_mentions=MENTIONS, ks=[1])

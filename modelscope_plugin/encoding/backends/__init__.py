@@ -1,1 +1,1 @@
-"""What computes vectors: torch or ONNX Runtime, behind one protocol."""
+"""Computation of vectors by torch or ONNX Runtime, behind one protocol."""

@@ -1,4 +1,4 @@
-"""Backends by name."""
+"""Opens a backend by its name."""
 
 from __future__ import annotations
 
@@ -7,38 +7,18 @@ from typing import get_args
 
 import torch
 
+from modelscope_plugin.checks import check_choice
 from modelscope_plugin.encoding.backends.protocol import Backend
 from modelscope_plugin.encoding.backends.torch_backend import TorchBackend
-from modelscope_plugin.encoding.device import choose_device
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.types import BackendName, DtypeName
 
 
-def backend_device(backend: str, device: str | None) -> torch.device:
-    """Choose the device of a backend.
-
-    Args:
-        backend: A `BackendName`.
-        device: As for `choose_device`.
-
-    Returns:
-        The device; the CPU for ONNX Runtime.
-
-    Raises:
-        InputError: If the device is unknown, not there, or a GPU by name for ONNX Runtime.
-    """
-    if backend == "torch":
-        return choose_device(device)
-    if device not in (None, "cpu", "gpu"):
-        raise InputError(f"backend {backend!r} runs on the CPU, not on {device}; leave the device out or take torch")
-    return torch.device("cpu")
-
-
 def open_backend(
     model: DualEncoder, folder: str | Path, backend: str = "torch", dtype: str = "float32", compile: bool = False
 ) -> Backend:
-    """Make the backend of a model.
+    """Open the backend that computes the vectors of a model.
 
     Args:
         model: The dual encoder, on its device.
@@ -53,9 +33,8 @@ def open_backend(
     Raises:
         InputError: If a name is unknown, the choices do not go together, or a library is missing.
     """
-    for option, value, known in (("backend", backend, BackendName), ("dtype", dtype, DtypeName)):
-        if value not in get_args(known):
-            raise InputError(f"unknown {option} {value!r}; choose from {', '.join(get_args(known))}")
+    check_choice("backend", backend, get_args(BackendName))
+    check_choice("dtype", dtype, get_args(DtypeName))
     if backend == "torch":
         return TorchBackend(model, dtype=getattr(torch, dtype), compile=compile)
     if dtype != "float32" or compile:

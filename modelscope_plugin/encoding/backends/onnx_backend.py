@@ -19,7 +19,7 @@ from modelscope_plugin.encoding.backends.onnx_export import (
     onnx_file,
     onnx_fingerprint,
 )
-from modelscope_plugin.encoding.backends.protocol import Embed, Ids
+from modelscope_plugin.encoding.backends.protocol import BatchEmbedder, TokenMatrix
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.checkpoint_files import first_line
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
@@ -34,7 +34,7 @@ _SLOWER_FUSIONS = ["SkipLayerNormFusion"]
 
 
 class OnnxBackend:
-    """The towers in ONNX Runtime; pooling and normalisation as the model has them.
+    """Computes token states with ONNX Runtime, and pools and normalises them as the model does.
 
     The ONNX files are made at the first use and kept in the model folder, or, where that cannot be written to, in
     ModelScope's cache folder. A file that was made from other weights is made again.
@@ -53,14 +53,14 @@ class OnnxBackend:
     def __init__(self, model: DualEncoder, folder: Path, precision: OnnxPrecision = "float32") -> None:
         check_onnx()
         self._pooler_type, self._normalize = model.emb_pooler_type, model.normalize
-        self._sessions = _sessions(model, folder, precision)
+        self._sessions = _open_sessions(model, folder, precision)
 
     @contextmanager
-    def job(self, side: Side, tokens: int) -> Iterator[Embed]:
-        """Encode; see `modelscope_plugin.encoding.backends.protocol.Backend`."""
+    def prepare(self, side: Side, tokens: int) -> Iterator[BatchEmbedder]:
+        """Choose the tower; see `modelscope_plugin.encoding.backends.protocol.Backend`."""
         session = self._sessions[side]
 
-        def vectors(input_ids: Ids, attention_mask: Ids) -> Vectors:
+        def embed_batch(input_ids: TokenMatrix, attention_mask: TokenMatrix) -> Vectors:
             states = session.run(None, {"input_ids": input_ids, "attention_mask": attention_mask})
             with torch.inference_mode():
                 tensors = tuple(map(torch.from_numpy, states))
@@ -69,28 +69,28 @@ class OnnxBackend:
             result: Vectors = np.ascontiguousarray(rows.numpy())
             return result
 
-        yield vectors
+        yield embed_batch
 
 
-def _sessions(model: DualEncoder, folder: Path, precision: OnnxPrecision) -> dict[Side, Any]:
+def _open_sessions(model: DualEncoder, folder: Path, precision: OnnxPrecision) -> dict[Side, Any]:
     """Open the ONNX files of a model where they were made before, else make them."""
     fingerprint = onnx_fingerprint(model)
-    for place in _places(folder, fingerprint):
-        files: dict[Side, Path] = {side: onnx_file(place, model, side, precision) for side in ("mention", "entity")}
-        sessions = {file: _session(file, fingerprint) for file in set(files.values())}
+    for target in _folders(folder, fingerprint):
+        files: dict[Side, Path] = {side: onnx_file(target, model, side, precision) for side in ("mention", "entity")}
+        sessions = {file: _open_session(file, fingerprint) for file in set(files.values())}
         if None in sessions.values():
-            logger.info("writing the ONNX files of %s to %s", folder, place)
+            logger.info("writing the ONNX files of %s to %s", folder, target)
             try:
-                sessions = {file: _session(file, fingerprint) for file in export_onnx(model, place, precision)}
+                sessions = {file: _open_session(file, fingerprint) for file in export_onnx(model, target, precision)}
             except OSError as error:
-                logger.info("%s cannot be written to (%s)", place, error)
+                logger.info("%s cannot be written to (%s)", target, error)
                 continue
         return {side: sessions[file] for side, file in files.items()}
-    raise InputError(f"no ONNX file can be written to {folder}, nor to {place}; make one of them writable")
+    raise InputError(f"no ONNX file can be written to {folder}, nor to {target}; make one of them writable")
 
 
-def _session(file: Path, fingerprint: str) -> Any:
-    """Open an ONNX file; None where there is none, or it was made from another model, or it is damaged."""
+def _open_session(file: Path, fingerprint: str) -> Any:
+    """Open an ONNX file; None if there is none, it was made from another model, or it is damaged."""
     import onnxruntime
 
     if not file.is_file():
@@ -108,7 +108,7 @@ def _session(file: Path, fingerprint: str) -> Any:
     return session if made_of == fingerprint else None
 
 
-def _places(folder: Path, fingerprint: str) -> Iterator[Path]:
+def _folders(folder: Path, fingerprint: str) -> Iterator[Path]:
     """The model folder and, for one that cannot be written to, a folder of the user's."""
     yield folder
     from modelscope.utils.file_utils import get_modelscope_cache_dir

@@ -1,7 +1,7 @@
 """The towers of a dual encoder as ONNX files, in float32 or 8 bits.
 
 The files are made by torch's own exporter and ONNX Runtime's own quantiser. A tower gives its token states, under
-the name that transformers and sentence-transformers look for; pooling stays outside, in one place for all backends.
+the name that transformers and sentence-transformers look for; pooling stays outside, the same for all backends.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _MOST_BYTES = 2**31 - 2**20
 
 
 def onnx_file(folder: Path, model: DualEncoder, side: Side, precision: OnnxPrecision) -> Path:
-    """Where the ONNX file of a tower stands.
+    """Return the path of the ONNX file of a tower.
 
     Args:
         folder: The model folder.
@@ -54,7 +54,7 @@ def onnx_file(folder: Path, model: DualEncoder, side: Side, precision: OnnxPreci
 
 
 def onnx_fingerprint(model: DualEncoder) -> str:
-    """What the ONNX files of a model depend on: its weights, its pooler and the way they are made."""
+    """Identify what the ONNX files of a model are made from: its weights, its pooler and the operator set."""
     return f"{model.fingerprint()}-{_OPSET}"
 
 
@@ -101,16 +101,16 @@ def _write_tower(model: DualEncoder, side: Side, precision: OnnxPrecision, finge
     tower = model.mention_tower if side == "mention" else model.entity_tower
     if sum(tensor.numel() * tensor.element_size() for tensor in tower.parameters()) > _MOST_BYTES:
         raise InputError("the model has more than 2 GB of weights, the most an ONNX file can hold; use backend='torch'")
-    with tempfile.TemporaryDirectory(dir=file.parent, prefix=".onnx.", suffix=".part") as scratch:
-        plain = Path(scratch, "plain.onnx")
-        _trace(tower, needs_all_states(model.emb_pooler_type), plain)
-        result = plain
+    with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
+        exported = Path(scratch, "exported.onnx")
+        _trace(tower, needs_all_states(model.emb_pooler_type), exported)
+        result = exported
         if precision == "int8":
             result = Path(scratch, "int8.onnx")
-            _quantize(plain, result)
-        made = onnx.load(result)
-        onnx.helper.set_model_props(made, {FINGERPRINT_KEY: fingerprint})
-        onnx.save(made, file)
+            _quantize(exported, result)
+        onnx_model = onnx.load(result)
+        onnx.helper.set_model_props(onnx_model, {FINGERPRINT_KEY: fingerprint})
+        onnx.save(onnx_model, file)
 
 
 class _TokenStates(nn.Module):

@@ -1,7 +1,7 @@
-"""Linear layers whose weights lie as oneDNN's matrix product reads them.
+"""Linear layers whose weights are stored in the order in which oneDNN's matrix product reads them.
 
 Torch multiplies float32 matrices on the CPU with a product that puts the weights in order anew at every call. For
-the few hundred tokens of a batch that is a good part of the work; done once before a large job it is none. These are
+the few hundred tokens of a batch that is a good part of the work; done once for many batches it is none. These are
 the operators to which ``torch.compile`` with frozen weights turns a linear layer, without its compiler.
 """
 
@@ -36,7 +36,7 @@ class PackedLinear(nn.Linear):
 
 
 def can_pack(model: DualEncoder) -> bool:
-    """Whether this torch has the operators, and the model is one for them: float32 on the CPU."""
+    """True if torch has the operators and the model suits them: float32 on the CPU."""
     first = next(model.parameters())
     return (
         first.device.type == "cpu"
@@ -47,8 +47,8 @@ def can_pack(model: DualEncoder) -> bool:
     )
 
 
-def with_packed_linears(model: DualEncoder, side: Side) -> DualEncoder:
-    """A model that shares all parameters with the given one and has packed linear layers in one tower.
+def pack_linears(model: DualEncoder, side: Side) -> DualEncoder:
+    """Copy a model with packed linear layers in one tower; all parameters are shared with the original.
 
     Args:
         model: The model; it stays as it is.

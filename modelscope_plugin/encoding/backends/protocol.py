@@ -1,4 +1,4 @@
-"""What computes vectors: one small protocol."""
+"""Computation of vectors from token ids: one small protocol."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ import numpy.typing as npt
 
 from modelscope_plugin.types import Side, Vectors
 
-Ids: TypeAlias = npt.NDArray[np.int64]
+TokenMatrix: TypeAlias = npt.NDArray[np.int64]
 """int64, shape (n, length): token ids, or a mask that is 1 for tokens and 0 for padding."""
 
 
-class Embed(Protocol):
+class BatchEmbedder(Protocol):
     """Computes the vectors of one batch."""
 
-    def __call__(self, input_ids: Ids, attention_mask: Ids) -> Vectors:
+    def __call__(self, input_ids: TokenMatrix, attention_mask: TokenMatrix) -> Vectors:
         """Compute vectors (n, dim) from token ids and attention mask (n, length)."""
 
 
@@ -28,13 +28,13 @@ class Backend(Protocol):
     def token_budget(self) -> int:
         """Tokens of a batch, padding counted, at which it is fastest."""
 
-    def job(self, side: Side, tokens: int) -> AbstractContextManager[Embed]:
-        """Get ready to encode.
+    def prepare(self, side: Side, tokens: int) -> AbstractContextManager[BatchEmbedder]:
+        """Prepare to compute vectors of one side.
 
         Args:
             side: Which tower.
-            tokens: About how many tokens there are to encode: what a backend prepares has to pay.
+            tokens: About how many tokens will be encoded, so that a backend prepares only what pays for them.
 
         Returns:
-            A context whose value computes the vectors of a batch; it is of use inside the context only.
+            A context manager; what it gives computes the vectors of a batch, inside the context only.
         """

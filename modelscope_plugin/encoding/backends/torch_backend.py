@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 import torch
 
-from modelscope_plugin.encoding.backends.packed_linear import can_pack, with_packed_linears
-from modelscope_plugin.encoding.backends.protocol import Embed, Ids
+from modelscope_plugin.encoding.backends.packed_linear import can_pack, pack_linears
+from modelscope_plugin.encoding.backends.protocol import BatchEmbedder, TokenMatrix
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.types import Side, Vectors
 
@@ -22,13 +22,13 @@ _TOKENS_WORTH_PACKING = 2048
 
 
 class TorchBackend:
-    """The model itself.
+    """Computes vectors with the model itself.
 
-    Large jobs on the CPU run with weights in the order of oneDNN's matrix product, a copy that lasts as long as the
-    job; see `modelscope_plugin.encoding.backends.packed_linear`.
+    Many texts on the CPU are encoded with weights in the order of oneDNN's matrix product, a copy that lasts as long
+    as the context; see `modelscope_plugin.encoding.backends.packed_linear`.
 
     Args:
-        model: The dual encoder; it may be trained between jobs.
+        model: The dual encoder; it may be trained in between.
         dtype: What matrices are multiplied in; ``float16`` and ``bfloat16`` are for GPUs. Vectors are float32.
         compile: Whether to compile the model with ``torch.compile``, which takes a minute at the first batch and a
             C++ compiler on the CPU.
@@ -45,8 +45,8 @@ class TorchBackend:
         return _CPU_TOKENS if self._model.device.type == "cpu" else _GPU_TOKENS
 
     @contextmanager
-    def job(self, side: Side, tokens: int) -> Iterator[Embed]:
-        """Encode in evaluation mode; see `modelscope_plugin.encoding.backends.protocol.Backend`."""
+    def prepare(self, side: Side, tokens: int) -> Iterator[BatchEmbedder]:
+        """Put the model into evaluation mode; see `modelscope_plugin.encoding.backends.protocol.Backend`."""
         model = self._model
         was_training = model.training
         model.eval()
@@ -55,13 +55,13 @@ class TorchBackend:
             with torch.inference_mode(), torch.autocast(model.device.type, self._dtype, enabled=mixed):
                 embed = self._embed or model.embed
                 if not (self._embed or mixed) and tokens >= _TOKENS_WORTH_PACKING and can_pack(model):
-                    embed = with_packed_linears(model, side).embed
+                    embed = pack_linears(model, side).embed
 
-                def vectors(input_ids: Ids, attention_mask: Ids) -> Vectors:
+                def embed_batch(input_ids: TokenMatrix, attention_mask: TokenMatrix) -> Vectors:
                     ids, mask = (torch.from_numpy(array).to(model.device) for array in (input_ids, attention_mask))
                     rows: Vectors = embed(side, input_ids=ids, attention_mask=mask).float().cpu().numpy()
                     return rows
 
-                yield vectors
+                yield embed_batch
         finally:
             model.train(was_training)

@@ -1,8 +1,9 @@
-"""Large jobs: texts encoded in shards that survive an interruption, by one process or several."""
+"""Many texts encoded by processes of this machine, in shards that survive an interruption."""
 
 from __future__ import annotations
 
 import json
+import logging
 import multiprocessing
 import re
 from collections import deque
@@ -10,10 +11,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,44 +23,30 @@ import torch
 from modelscope_plugin.checks import check_integer
 from modelscope_plugin.data.entity_text import entity_text
 from modelscope_plugin.data.records import Entity, Mention
+from modelscope_plugin.encoding.bulk.protocol import Item, Shard
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, WorkerError
 from modelscope_plugin.storage.digests import digest_of
-from modelscope_plugin.storage.files import replace_file
+from modelscope_plugin.storage.files import draft_target, remove_stale_drafts, replace_file
 from modelscope_plugin.types import Side, Vectors
 
-Item: TypeAlias = "str | Mention | Entity"
+logger = logging.getLogger(__name__)
 
 SHARD_SIZE = 4096
 """Texts of a shard: what an interruption costs at most, for each process."""
 
 # Shards of a process that wait for their turn, so that reading and encoding overlap.
 _WAITING = 2
-# Names of the files that a job writes: a shard, and one that a killed process has left half written.
-_SHARD = re.compile(r"[0-9]{6,}-[0-9a-f]{32}\.npy|\.[0-9]{6,}-[0-9a-f]{32}\.npy\.[0-9]+\.part")
+_SHARD = re.compile(r"[0-9]{6,}-[0-9a-f]{32}\.npy")
 
 
-class Shard(NamedTuple):
-    """Some texts of a job with their vectors.
-
-    Attributes:
-        items: The texts, in input order.
-        vectors: Their vectors (n, dim).
-        was_there: Whether an earlier run had encoded them.
-    """
-
-    items: list[Any]
-    vectors: Vectors
-    was_there: bool
-
-
-class EncodingJob:
+class LocalBulkEncoder:
     """Encodes streams of any length, in bounded memory, into shards on disk.
 
     A shard is a file of vectors, written whole or not at all, whose name is a digest of its texts, the model and the
-    arithmetic. A job that is started again, with the same texts in the same order, takes the shards that are there.
-    Use it as a context manager: its worker processes end with it. With several processes it starts them anew
-    (``spawn``), so a script that uses it needs ``if __name__ == "__main__":``.
+    arithmetic. A run that is started again, with the same texts in the same order, takes the shards that are there; a
+    damaged one is encoded again. With several processes it starts them anew (``spawn``), so a script that uses it
+    needs ``if __name__ == "__main__":``. See `modelscope_plugin.encoding.bulk.protocol.BulkEncoder`.
 
     Args:
         model: Model folder or hub id.
@@ -67,9 +55,13 @@ class EncodingJob:
             share its cores.
         **loading: Keywords of `EntityEncoder.from_pretrained`.
 
+    Attributes:
+        folder: The folder of the shards.
+        encoder: The model in this process.
+
     Raises:
         InputError: If ``processes`` is not positive, or more than there are GPUs to be used, or ``folder`` is a file
-            or holds files that are no shards.
+            or holds files that are not shards.
         MissingFileError: If there is no such model.
     """
 
@@ -79,30 +71,31 @@ class EncodingJob:
         self._check_folder()
         self.encoder = EntityEncoder.from_pretrained(model, **loading)
         arithmetic = [loading.get("backend", "torch"), loading.get("dtype", "float32")]
-        self._settings = [self.encoder.fingerprint, self.encoder.tokenizer.max_length, *arithmetic]
+        self._settings = [self.encoder.fingerprint, self.encoder.max_length, *arithmetic]
         self._workers: list[ProcessPoolExecutor] = []
         self._stack = ExitStack()
         if processes > 1:
-            self._start(model, processes, loading)
+            self._start_workers(model, processes, loading)
 
-    def _start(self, model: str | Path, processes: int, loading: dict[str, Any]) -> None:
-        devices = ["cpu"] * processes
-        if self.encoder.model.device.type == "cuda":
-            if processes > torch.cuda.device_count():
-                raise InputError(f"{processes} processes need as many GPUs; there are {torch.cuda.device_count()}")
-            devices = [f"cuda:{number}" for number in range(processes)]
+    def _start_workers(self, model: str | Path, processes: int, loading: dict[str, Any]) -> None:
+        kind = self.encoder.model.device.type
+        devices = [kind] * processes
+        if kind != "cpu":
+            if processes > (count := torch.accelerator.device_count()):
+                raise InputError(f"{processes} processes need as many GPUs; there are {count}")
+            devices = [f"{kind}:{number}" for number in range(processes)]
         threads = max(1, torch.get_num_threads() // processes)
         for device in devices:
             worker = ProcessPoolExecutor(
                 1,
                 mp_context=multiprocessing.get_context("spawn"),
-                initializer=_start_worker,
+                initializer=_load_encoder,
                 initargs=(str(model), {**loading, "device": device}, threads),
             )
             self._workers.append(worker)
             self._stack.callback(worker.shutdown, cancel_futures=True)
 
-    def __enter__(self) -> EncodingJob:
+    def __enter__(self) -> LocalBulkEncoder:
         return self
 
     def __exit__(
@@ -110,50 +103,39 @@ class EncodingJob:
     ) -> None:
         self._stack.close()
 
-    def shards(self, side: Side, items: Iterable[Item], *, batch_size: int | None = None) -> Iterator[Shard]:
-        """Encode a stream.
-
-        Args:
-            side: ``mention`` or ``entity``.
-            items: The texts; equal texts of a shard are encoded once.
-            batch_size: Texts in one forward pass; by default as many as suit the device.
-
-        Yields:
-            The shards, in input order.
-
-        Raises:
-            WorkerError: If a worker process died.
-        """
+    def encode_shards(self, side: Side, items: Iterable[Item], *, batch_size: int | None = None) -> Iterator[Shard]:
+        """Encode a stream; equal texts of a shard are encoded once."""
         stream = iter(items)
-        started: deque[tuple[list[Item], Path, Future[None] | None]] = deque()
-        number = 0
-        while True:
-            while len(started) < max(1, _WAITING * len(self._workers)):
-                chunk = list(islice(stream, SHARD_SIZE))
-                if not chunk:
-                    break
-                file = self.folder / f"{number:06d}-{self._digest(side, chunk)}.npy"
-                started.append((chunk, file, self._submit(number, side, chunk, file, batch_size)))
-                number += 1
-            if not started:
-                return
-            chunk, file, future = started.popleft()
-            if future is not None:
-                _wait(future)
-            yield Shard(chunk, np.load(file), future is None)
+        waiting: deque[Callable[[], Shard]] = deque()
+        for number, chunk in enumerate(iter(lambda: list(islice(stream, SHARD_SIZE)), [])):
+            waiting.append(self._start_shard(number, side, chunk, batch_size))
+            if len(waiting) >= _WAITING * len(self._workers):
+                yield waiting.popleft()()
+        while waiting:
+            yield waiting.popleft()()
 
-    def _submit(
-        self, number: int, side: Side, chunk: list[Item], file: Path, batch_size: int | None
-    ) -> Future[None] | None:
-        """Have a shard encoded; None where it is there."""
-        if file.is_file():
-            return None
-        if self._workers:
-            return self._workers[number % len(self._workers)].submit(_work, side, chunk, file, batch_size)
-        done: Future[None] = Future()
-        write_shard(self.encoder, side, chunk, file, batch_size)
-        done.set_result(None)
-        return done
+    def remove_shards(self) -> None:
+        """Remove the shards; other files stay where they are."""
+        for path in self._entries():
+            if not _is_shard(path):
+                continue
+            if target := draft_target(path):
+                remove_stale_drafts(target)
+            else:
+                path.unlink(missing_ok=True)
+        if self.folder.is_dir() and not self._entries():
+            self.folder.rmdir()
+
+    def _start_shard(self, number: int, side: Side, chunk: list[Item], batch_size: int | None) -> Callable[[], Shard]:
+        """Have a shard encoded, unless it is there; returns a function that waits for it."""
+        file = self.folder / f"{number:06d}-{self._digest(side, chunk)}.npy"
+        vectors = _read_shard(file, (len(chunk), self.encoder.dimension))
+        if vectors is not None:
+            return partial(Shard, chunk, vectors, True)
+        if not self._workers:
+            return partial(Shard, chunk, _write_shard(self.encoder, side, chunk, file, batch_size), False)
+        worker = self._workers[number % len(self._workers)]
+        return partial(_wait_for_shard, worker.submit(_encode_shard, side, chunk, file, batch_size), chunk, file)
 
     def _digest(self, side: Side, chunk: Sequence[Item]) -> str:
         return digest_of(json.dumps([side, *self._settings]), *(repr(_key(item)) for item in chunk))
@@ -164,41 +146,53 @@ class EncodingJob:
         foreign = sorted(path.name for path in self._entries() if not _is_shard(path))
         if foreign:
             raise InputError(
-                f"{self.folder} holds {foreign[0]}, which is no shard of vectors; move it to another folder"
+                f"{self.folder} holds {foreign[0]}, which is not a shard of vectors; move it to another folder"
             )
-
-    def remove(self) -> None:
-        """Remove the shards, when what they were made for is written; other files stay where they are."""
-        for path in self._entries():
-            if _is_shard(path):
-                path.unlink(missing_ok=True)
-        if self.folder.is_dir() and not self._entries():
-            self.folder.rmdir()
 
     def _entries(self) -> list[Path]:
         return list(self.folder.iterdir()) if self.folder.is_dir() else []
 
 
-def write_shard(encoder: EntityEncoder, side: Side, items: Sequence[Any], file: Path, batch_size: int | None) -> None:
-    """Encode texts into a file of vectors, written whole or not at all."""
-    encode: Callable[..., Vectors] = encoder.encode_query if side == "mention" else encoder.encode_document
-    vectors = encode(items, batch_size=batch_size)
-    with replace_file(file) as draft, open(draft, "wb") as stream:
-        np.save(stream, vectors)
-
-
 def _is_shard(path: Path) -> bool:
-    return _SHARD.fullmatch(path.name) is not None and path.is_file() and not path.is_symlink()
+    """True for a shard, and for the draft of one that a killed process has left."""
+    target = draft_target(path)
+    has_kind = path.is_dir() if target else path.is_file()
+    return _SHARD.fullmatch((target or path).name) is not None and has_kind and not path.is_symlink()
 
 
 def _key(item: Item) -> Any:
-    """What of an item decides its vector."""
+    """Return the part of an item that decides its vector."""
     if isinstance(item, Mention):
         return item.text, item.start, item.end
     return entity_text(item) if isinstance(item, Entity) else item
 
 
-def _wait(future: Future[None]) -> None:
+def _read_shard(file: Path, shape: tuple[int, int]) -> Vectors | None:
+    """The vectors of a shard; None if there is no such file or it is damaged."""
+    if not file.is_file():
+        return None
+    try:
+        vectors: Vectors = np.load(file)
+        if vectors.shape == shape and vectors.dtype == np.float32 and np.isfinite(vectors).all():
+            return vectors
+        reason = f"{vectors.dtype} of shape {vectors.shape}, or NaN or infinity, instead of float32 of shape {shape}"
+    except Exception as error:  # of damaged bytes numpy raises whatever its parser does
+        reason = str(error)
+    logger.warning("%s is damaged (%s); it is encoded again", file, reason)
+    return None
+
+
+def _write_shard(
+    encoder: EntityEncoder, side: Side, items: Sequence[Any], file: Path, batch_size: int | None
+) -> Vectors:
+    encode: Callable[..., Vectors] = encoder.encode_query if side == "mention" else encoder.encode_document
+    vectors = encode(items, batch_size=batch_size)
+    with replace_file(file) as draft:
+        np.save(draft, vectors)
+    return vectors
+
+
+def _wait_for_shard(future: Future[None], chunk: list[Item], file: Path) -> Shard:
     try:
         future.result()
     except BrokenProcessPool:
@@ -206,17 +200,19 @@ def _wait(future: Future[None]) -> None:
             "a process that encodes died, perhaps for want of memory; finished shards are kept: run the same again, "
             "with fewer processes"
         ) from None
+    return Shard(chunk, np.load(file), False)
 
 
+# In a worker process: its model.
 _encoder: EntityEncoder | None = None
 
 
-def _start_worker(model: str, loading: dict[str, Any], threads: int) -> None:
+def _load_encoder(model: str, loading: dict[str, Any], threads: int) -> None:
     global _encoder
     torch.set_num_threads(threads)
     _encoder = EntityEncoder.from_pretrained(model, **loading)
 
 
-def _work(side: Side, items: list[Any], file: Path, batch_size: int | None) -> None:
+def _encode_shard(side: Side, items: list[Any], file: Path, batch_size: int | None) -> None:
     assert _encoder is not None
-    write_shard(_encoder, side, items, file, batch_size)
+    _write_shard(_encoder, side, items, file, batch_size)

@@ -1,1 +1,1 @@
-"""Weights that are fitted on labelled mentions."""
+"""Fits the weights of fusion and the NIL rule on labelled mentions."""

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from modelscope_plugin.data.golds import with_all_golds
+from modelscope_plugin.data.golds import merge_golds
 from modelscope_plugin.data.records import Mention
-from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 from modelscope_plugin.retrieval.fusion import Fusion
@@ -20,7 +20,7 @@ _RIDGE = 1e-3
 
 
 def fit_fusion(
-    encoder: EntityEncoder,
+    encoder: Encoder,
     index: EntityIndex,
     mentions: Iterable[Mention],
     *,
@@ -49,7 +49,7 @@ def fit_fusion(
         InputError: If no mention has a gold entity among other candidates.
     """
     index.check_model(encoder.fingerprint, encoder.name)
-    given = [mention for mention in with_all_golds(mentions) if mention.entity_ids]
+    given = [mention for mention in merge_golds(mentions) if mention.entity_ids]
     vectors = encoder.encode_query(given, batch_size=batch_size, show_progress_bar=show_progress_bar)
     rankings = Retriever(index, "hybrid", Fusion()).rank(vectors, [mention.surface for mention in given], _CANDIDATES)
     examples = []

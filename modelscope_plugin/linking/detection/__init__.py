@@ -1,1 +1,1 @@
-"""Where the mentions of a text come from."""
+"""Detectors, which find the mentions in texts."""

@@ -1,52 +1,86 @@
-"""Spans of texts that have none: from the names of the index, a ModelScope pipeline, or any function."""
+"""The detectors that users may name or pass: the names of the index, a function, a ModelScope pipeline."""
 
 from __future__ import annotations
 
-from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
-from operator import index
+import sys
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
-from modelscope_plugin.data.records import Document, Mention, excerpt
 from modelscope_plugin.errors import InputError, InputTypeError
+from modelscope_plugin.linking.detection.protocol import Detector, Span
+from modelscope_plugin.linking.detection.spans import check_results, read_spans
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 
-Detector: TypeAlias = Callable[[str], Any]
+DetectorLike: TypeAlias = str | Detector | Callable[[str], Any]
+"""What users may pass as ``detector=``; see `make_detector`."""
 
 DICTIONARY = "dictionary"
+"""Name of the detector that finds the names of the index."""
 
 
-def make_detector(detector: str | Detector | None, entities: EntityIndex) -> Detector | None:
-    """What ``detector=`` names, as a function of a text.
+def make_detector(detector: DetectorLike | None, entities: EntityIndex) -> Detector | None:
+    """Make a detector of what a user passes as ``detector=``.
 
     Args:
-        detector: ``dictionary`` for the names of the index; a function from a text to spans, or a ModelScope pipeline
-            for named-entity recognition; None for none.
+        detector: ``dictionary`` for the names of the index; an object with a method ``detect`` (see `Detector`); a
+            ModelScope pipeline for named-entity recognition; a function from one text to its spans; None for none.
+            Pipelines and functions may return any form that `read_spans` reads.
         entities: The index.
 
     Returns:
-        The function.
+        The detector.
 
     Raises:
         InputError: If it is another word, or a package is missing.
-        InputTypeError: If it is of no use.
+        InputTypeError: If it is none of these.
     """
     if detector is None:
         return None
-    if callable(detector):
+    if isinstance(detector, str) and detector == DICTIONARY:
+        return _IndexDetector(entities)
+    if isinstance(detector, Detector) and not isinstance(detector, type):
         return detector
-    if detector != DICTIONARY:
-        kind = InputError if isinstance(detector, str) else InputTypeError
-        raise kind(
-            f"detector={detector!r} is not known; give {DICTIONARY!r}, a function from a text to spans, or a "
-            "ModelScope pipeline for named-entity recognition"
-        )
-    return _Dictionary(entities)
+    if _is_pipeline(detector):
+        return _PipelineDetector(detector)
+    if callable(detector):
+        return _FunctionDetector(detector)
+    kind = InputError if isinstance(detector, str) else InputTypeError
+    raise kind(
+        f"unknown detector={detector!r}; give {DICTIONARY!r}, a function from a text to spans, a ModelScope pipeline "
+        "for named-entity recognition, or an object with a method detect(texts)"
+    )
 
 
-class _Dictionary:
-    """The dictionary detector of an index, made anew where the names of the index have changed."""
+def _is_pipeline(detector: object) -> bool:
+    """True if it is a ModelScope pipeline; without importing ModelScope, for else there can be none."""
+    module = sys.modules.get("modelscope.pipelines.base")
+    return module is not None and isinstance(detector, module.Pipeline)
+
+
+class _FunctionDetector:
+    """Calls a function of one text for each text."""
+
+    def __init__(self, function: Callable[[str], Any]) -> None:
+        self._function = function
+
+    def detect(self, texts: Sequence[str]) -> list[list[Span]]:
+        return [read_spans(self._function(text), text) for text in texts]
+
+
+class _PipelineDetector:
+    """Calls a ModelScope pipeline with the list of texts."""
+
+    def __init__(self, pipeline: Any) -> None:
+        self._pipeline = pipeline
+
+    def detect(self, texts: Sequence[str]) -> list[list[Span]]:
+        # Without batch_size: ModelScope's own pipelines cannot put texts of several lengths into one batch.
+        found = check_results(self._pipeline(list(texts)), texts)
+        return [read_spans(one, text) for one, text in zip(found, texts, strict=True)]
+
+
+class _IndexDetector:
+    """Finds the names of an index; its dictionary is made anew after the names of the index have changed."""
 
     def __init__(self, entities: EntityIndex) -> None:
         self._entities = entities
@@ -58,59 +92,7 @@ class _Dictionary:
         self._names = self._entities.lexicon.names
         self._detector = DictionaryDetector(self._names, lambda row: self._entities[row].names)
 
-    def __call__(self, text: str) -> list[tuple[int, int]]:
+    def detect(self, texts: Sequence[str]) -> list[list[Span]]:
         if self._entities.lexicon.names is not self._names:
             self._make()
-        return self._detector(text)
-
-
-def with_detected(document: Document, detector: Detector) -> Document:
-    """A text with the mentions that a detector finds; one that has mentions, or is said to have none, stays as it is.
-
-    Args:
-        document: The text.
-        detector: What finds them. It gives (start, end) pairs, dicts with ``start`` and ``end``, or a dict with a list
-            of either as ``output``, as ModelScope's pipelines do. Of spans that overlap the first longest stays.
-
-    Returns:
-        The text with its mentions, in its order.
-
-    Raises:
-        InputError: If a span lies outside the text.
-        InputTypeError: If the detector gives something else.
-    """
-    if document.mentions or document.bare or not document.text.strip():
-        return document
-    spans = [_span(span) for span in _listed(detector(document.text))]
-    kept: list[tuple[int, int]] = []
-    for start, end in sorted(set(spans), key=lambda span: (span[0] - span[1], span[0])):
-        # Those kept do not overlap, so only the neighbours can.
-        place = bisect_left(kept, (start, end))
-        before, after = kept[:place][-1:], kept[place : place + 1]
-        if all(other[1] <= start for other in before) and all(end <= other[0] for other in after):
-            kept.insert(place, (start, end))
-    try:
-        mentions = tuple(Mention(document.text, *span, text_id=document.text_id) for span in kept)
-    except InputError as error:
-        raise InputError(f"the detector gave a span that is not usable: {error}") from None
-    return replace(document, mentions=mentions)
-
-
-def _listed(found: Any) -> Iterable[Any]:
-    if isinstance(found, Mapping):
-        found = found.get("output")
-    if not isinstance(found, Iterable) or isinstance(found, str):
-        raise InputTypeError(f"a detector must give a list of spans, not {excerpt(repr(found))}")
-    return found
-
-
-def _span(span: Any) -> tuple[int, int]:
-    if isinstance(span, Mapping):
-        span = (span.get("start"), span.get("end"))
-    try:
-        start, end = map(index, span)
-    except (TypeError, ValueError):
-        raise InputTypeError(
-            f"a span must be (start, end) or have 'start' and 'end', as integers, not {excerpt(repr(span))}"
-        ) from None
-    return start, end
+        return self._detector.detect(texts)

@@ -1,21 +1,22 @@
-"""Mentions of a text by the names of a knowledge base, for callers that have no named-entity recognition."""
+"""Finds mentions by the names of a knowledge base, for callers that have no named-entity recognition."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.linking.detection.letters import Letters
+from modelscope_plugin.linking.detection.protocol import Span
 from modelscope_plugin.retrieval.lexical.alias_index import AliasIndex
 
 DEFAULT_MIN_LENGTH = 2
 DEFAULT_MAX_BEARERS = 100
 
-# Letters of a name at most; a longer one stands in no text.
+# Letters of a name at most; longer ones hardly occur in a text.
 _LONGEST = 256
-# Letters searched at once, so that the matches of a text of any length are never all in memory.
+# Letters searched at once, so that memory does not grow with the number of matches in a long text.
 _WINDOW = 1 << 14
 
 
@@ -25,16 +26,16 @@ class DictionaryDetector:
     Matching is by normalised characters (width, case, script, punctuation). Inside a name the text may have a hyphen,
     an apostrophe, a middle dot, or white space beside a word of Latin letters, digits or another script that writes
     words apart; any other punctuation only where the name is written with it ("Node.js", "你好，李焕英"). A match
-    that would begin or end inside such a word is none; Han, Kana and Hangul have no such words. Left out are names
-    that say little: shorter than ``min_length``, borne by more than ``max_bearers`` entities, or without a letter; and
-    those of more than 256 characters.
+    does not begin or end inside such a word; Han, Kana and Hangul have no such words. Names that say little are left
+    out: those shorter than ``min_length``, of more than ``max_bearers`` entities, or without a letter; so are those of
+    more than 256 characters.
 
     Args:
         names: The alias index.
-        written: From a row to the names of its entity as they are written; where it is not given, names are not found
-            with punctuation other than the joining kind.
-        min_length: Characters that a name has at least, normalised.
-        max_bearers: Entities that bear a name at most.
+        written: Gives the names of the entity of a row as they are written; without it, only the punctuation that
+            joins (hyphen, apostrophe, middle dot) may stand inside names.
+        min_length: The fewest characters of a name, normalised.
+        max_bearers: The most entities with the same name.
 
     Raises:
         InputError: If the package that finds names in a text is missing, or a bound is not positive.
@@ -58,8 +59,8 @@ class DictionaryDetector:
             ) from None
         self._names = names
         self._written = written
-        # Read from the entities when a text has punctuation where a name may have some, which is seldom.
-        self._parted_of = lru_cache(maxsize=1 << 12)(self._parted_of_bearers)
+        # Read from the entities only when a text has punctuation inside a match, which is rare.
+        self._punctuation_of = lru_cache(maxsize=1 << 12)(self._read_punctuation)
         self._automaton: Any = AhoCorasick(
             (
                 name
@@ -71,18 +72,21 @@ class DictionaryDetector:
             store_patterns=False,
         )
 
-    def __call__(self, text: str) -> list[tuple[int, int]]:
-        """The spans of names.
+    def detect(self, texts: Sequence[str]) -> list[list[Span]]:
+        """Find the names in texts.
 
         Args:
-            text: The text.
+            texts: The texts.
 
         Returns:
-            (start, end) of each, in the order of the text.
+            For each text its spans, in the order of the text.
         """
+        return [self._find_names(text) for text in texts]
+
+    def _find_names(self, text: str) -> list[Span]:
         letters = Letters(text)
-        spans: list[tuple[int, int]] = []
-        free = 0
+        spans: list[Span] = []
+        free = 0  # the first letter behind the last name
         for start, end in self._matches(letters.text):
             whole = start >= free and letters.is_border(start) and letters.is_border(end)
             if whole and self._is_written(letters, start, end):
@@ -91,9 +95,9 @@ class DictionaryDetector:
         return spans
 
     def _matches(self, letters: str) -> Iterator[tuple[int, int]]:
-        """Every match by its start, the longest first."""
+        """Yield every match in the order of the text, the longest first of those with the same start."""
         for begin in range(0, len(letters), _WINDOW):
-            # All of them: one that ends inside a word must not hide a shorter one that does not.
+            # Overlapping ones too: one that ends inside a word must not hide a shorter one that does not.
             found = self._automaton.find_matches_as_indexes(
                 letters[begin : begin + _WINDOW + _LONGEST - 1], overlapping=True
             )
@@ -101,14 +105,14 @@ class DictionaryDetector:
             yield from sorted(matches, key=lambda match: (match[0], -match[1]))
 
     def _is_written(self, letters: Letters, start: int, end: int) -> bool:
-        """Whether the punctuation in a match is that of a name."""
-        parted = letters.parted(start, end)
-        return not parted or any(parted == name for name in self._parted_of(letters.text[start:end]))
+        """True if the match has no punctuation, or has it where a name has it."""
+        punctuation = letters.punctuation(start, end)
+        return not punctuation or any(punctuation == known for known in self._punctuation_of(letters.text[start:end]))
 
-    def _parted_of_bearers(self, name: str) -> tuple[list[tuple[int, str]], ...]:
-        """Where punctuation stands in a name, in all the ways in which its bearers write it."""
+    def _read_punctuation(self, name: str) -> tuple[list[tuple[int, str]], ...]:
+        """Return the punctuation of a name in every form in which its entities write it."""
         if self._written is None:
             return ()
         rows = self._names.exact(name).tolist()
-        ways = map(Letters, sorted({way for row in rows for way in self._written(row)}))
-        return tuple(letters.parted(0, len(name)) for letters in ways if letters.text == name)
+        forms = map(Letters, sorted({form for row in rows for form in self._written(row)}))
+        return tuple(letters.punctuation(0, len(name)) for letters in forms if letters.text == name)

@@ -1,4 +1,4 @@
-"""A text as the normalised letters that names are compared by, with the place of each and what stands between them."""
+"""A text as the normalised letters by which names are compared, with their offsets and the punctuation between."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from modelscope_plugin.data.names import normalized_name
 
 # What stands inside names: hyphens, apostrophes, the dots of foreign names.
 _JOINING = frozenset("-‐‑'’·•・‧")
-# Marks of one letter at most; more are no writing, and putting them in order costs their number squared.
+# Marks of one letter at most; no script writes more, and sorting them takes time quadratic in their number.
 _MOST_MARKS = 32
-# Vowels and finals of Hangul, which grow together with what stands before them and are no marks.
+# Vowels and finals of Hangul, which compose with the character before them but are not of the category of marks.
 _HANGUL_PARTS = ("\u1160", "\u11ff")
 
 _LETTER, _MARK, _DROPPED = range(3)
 
 
 class Letters:
-    """The letters of a text as `modelscope_plugin.data.names.normalized_name` leaves them.
+    """The letters of a text as `modelscope_plugin.data.names.normalized_name` normalises them.
 
     A unit is a character of the text with the marks behind it, which are normalised together; it can become several
-    letters. All numbers below are places of letters unless they are said to be of the text.
+    letters. Positions count letters, unless they are said to be offsets in the text.
 
     Args:
         text: The text.
@@ -40,20 +40,20 @@ class Letters:
         marks = 0
 
         def close() -> None:
-            """Normalise the last unit together with its marks."""
+            """Normalise the last unit anew, together with its marks."""
             unit, end = starts[-1], ends[starts[-1]]
             first = bisect_left(starts, unit)
             del letters[first:], starts[first:]
             letters.extend(normalized_name(text[unit:end]))
             starts.extend([unit] * (len(letters) - len(starts)))
 
-        for place, character in enumerate(text):
+        for offset, character in enumerate(text):
             kind, kept = _KINDS[character]
             if kind == _DROPPED:
                 gap.append(character)
                 continue
             if kind == _MARK and starts and marks < _MOST_MARKS:
-                ends[starts[-1]] = place + 1
+                ends[starts[-1]] = offset + 1
                 gap.clear()
                 marks += 1
                 continue
@@ -64,66 +64,75 @@ class Letters:
                 gaps[len(letters)] = "".join(gap)
                 gap.clear()
             letters += kept
-            starts += [place] * len(kept)
+            starts += [offset] * len(kept)
         if marks:
             close()
         self.text = "".join(letters)
         self._starts = starts
         self._ends = ends
-        # Only what is seen; an invisible character parts nothing, not even two words.
-        self._gaps = {place: sign for place, gap in gaps.items() if (sign := self._sign(place, gap)) is not None}
-        self._parting = [place for place, sign in self._gaps.items() if sign]
+        # Visible gaps only; an invisible character separates nothing, not even two words.
+        signs = {position: self._separator(position, gap) for position, gap in gaps.items()}
+        self._separators = {position: separator for position, separator in signs.items() if separator is not None}
+        self._separated = [position for position, separator in self._separators.items() if separator]
 
-    def _sign(self, place: int, gap: str) -> str | None:
-        """What a gap before a letter is: empty where it joins, else the signs that part; None where nothing is seen."""
+    def _separator(self, position: int, gap: str) -> str | None:
+        """Return the punctuation of a gap before a letter; empty if it joins, None if the gap is invisible."""
         seen = "".join(one for one in gap if unicodedata.category(one) != "Cf")
         if not seen:
             return None
         if len(seen) == 1 and seen in _JOINING:
             return ""
-        if seen.isspace() and 0 < place < len(self.text):
-            words = self._ends_word(place) + _of_word(self.text[place])
+        if seen.isspace() and 0 < position < len(self.text):
+            words = self._ends_word(position) + _is_of_word(self.text[position])
             breaks = len(f"{seen}.".splitlines()) - 1
-            # Latin words stand apart, also from Chinese ones; a line ends between two of them only.
+            # Latin words are set off by spaces, also from Chinese; a line break joins two Latin words only.
             if words and breaks < words:
                 return ""
         signs = unicodedata.normalize("NFKC", seen)
         return "".join(one for one in signs if not one.isspace() and one not in _JOINING) or " "
 
-    def _ends_word(self, place: int) -> bool:
-        """Whether the letter before a place, marks aside, belongs to a word that is written with spaces around it."""
-        while place and unicodedata.category(self.text[place - 1])[0] == "M":
-            place -= 1
-        return place > 0 and _of_word(self.text[place - 1])
+    def _ends_word(self, position: int) -> bool:
+        """True if the letter before a position, marks aside, belongs to a word that has spaces around it."""
+        while position and unicodedata.category(self.text[position - 1])[0] == "M":
+            position -= 1
+        return position > 0 and _is_of_word(self.text[position - 1])
 
-    def is_border(self, place: int) -> bool:
-        """Whether a name can begin or end at a place: not within a unit, nor within a word."""
-        if not 0 < place < len(self.text):
+    def is_border(self, position: int) -> bool:
+        """True if a name can begin or end at a position: neither within a unit nor within a word."""
+        if not 0 < position < len(self.text):
             return True
-        if self._starts[place - 1] == self._starts[place]:
+        if self._starts[position - 1] == self._starts[position]:
             return False
-        return place in self._gaps or not (_of_word(self.text[place]) and self._ends_word(place))
+        return position in self._separators or not (_is_of_word(self.text[position]) and self._ends_word(position))
 
-    def parted(self, start: int, end: int) -> list[tuple[int, str]]:
-        """Where signs that do not belong into every name stand between some letters: their place from the first one."""
-        inside = self._parting[bisect_right(self._parting, start) : bisect_left(self._parting, end)]
-        return [(place - start, self._gaps[place]) for place in inside]
+    def punctuation(self, start: int, end: int) -> list[tuple[int, str]]:
+        """The punctuation between the letters of a range that does not simply join them.
+
+        Args:
+            start: Position of the first letter.
+            end: Position behind the last letter.
+
+        Returns:
+            The position, counted from ``start``, of the letter behind each piece of punctuation, and the piece.
+        """
+        inside = self._separated[bisect_right(self._separated, start) : bisect_left(self._separated, end)]
+        return [(position - start, self._separators[position]) for position in inside]
 
     def span(self, start: int, end: int) -> tuple[int, int]:
-        """The span of the text that some letters come from."""
+        """The offsets in the text of the letters of a range."""
         last = self._starts[end - 1]
         return self._starts[start], self._ends.get(last, last + 1)
 
 
 class _Kinds(dict[str, tuple[int, str]]):
-    """Of each character what it is in a name and what becomes of it; filled as characters are met."""
+    """Maps each character to its kind in a name and its normalised form; filled as characters are met."""
 
     def __missing__(self, character: str) -> tuple[int, str]:
-        # Behind a digit, with which nothing grows together and which keeps punctuation from standing alone.
+        # Behind a digit, with which nothing composes; punctuation alone would not be dropped.
         kept = normalized_name(f"0{character}")[1:]
         kind = _LETTER if kept else _DROPPED
         # The iota subscript is a mark, although folding its case makes it a letter.
-        if kept and (_grows_on(character) or _grows_on(kept[0])):
+        if kept and (_composes(character) or _composes(kept[0])):
             kind = _MARK
         self[character] = kind, kept
         return self[character]
@@ -132,13 +141,13 @@ class _Kinds(dict[str, tuple[int, str]]):
 _KINDS = _Kinds()
 
 
-def _grows_on(character: str) -> bool:
-    """Whether a character can grow together with what stands before it."""
+def _composes(character: str) -> bool:
+    """True if a character can compose with the one before it."""
     first = unicodedata.normalize("NFKD", character)[0]
     return unicodedata.category(first)[0] == "M" or _HANGUL_PARTS[0] <= first <= _HANGUL_PARTS[1]
 
 
 @lru_cache(maxsize=1 << 14)
-def _of_word(letter: str) -> bool:
-    """Whether a normalised letter is of a script that writes words apart, or a digit; Han, Kana and Hangul are wide."""
+def _is_of_word(letter: str) -> bool:
+    """True if a letter is a digit or of a script with spaces between words; Han, Kana and Hangul are wide."""
     return letter.isalnum() and unicodedata.east_asian_width(letter) != "W"

@@ -1,1 +1,1 @@
-"""ModelScope pipelines: sentence embedding and entity linking."""
+"""The ModelScope pipelines for sentence embedding and entity linking."""

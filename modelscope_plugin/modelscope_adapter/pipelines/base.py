@@ -1,11 +1,11 @@
-"""What the two pipelines share: loading, devices, batches, unknown keywords."""
+"""The base of both pipelines: loading the model, placing it on a device, lists of inputs, unknown keywords."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from modelscope.msdatasets import MsDataset
@@ -15,9 +15,10 @@ from modelscope.utils.device import device_placement
 from modelscope.utils.logger import get_logger
 
 from modelscope_plugin.config.configuration import CONFIGURATION_FILE, default_configuration_file
-from modelscope_plugin.encoding.backends.loading import backend_device, open_backend
+from modelscope_plugin.encoding.backends.loading import open_backend
+from modelscope_plugin.encoding.device import choose_device
 from modelscope_plugin.encoding.encoder import EntityEncoder
-from modelscope_plugin.errors import InputError, InputTypeError
+from modelscope_plugin.errors import InputTypeError
 from modelscope_plugin.modeling.location import resolve_model
 from modelscope_plugin.modelscope_adapter.models import EntityEmbeddingModel
 from modelscope_plugin.modelscope_adapter.preprocessors import EntityEmbeddingPreprocessor
@@ -25,36 +26,36 @@ from modelscope_plugin.types import BackendName, DtypeName
 
 logger = get_logger()
 
-# What ModelScope's own factory may hand to any pipeline.
+# Keywords that ModelScope's factory passes to every pipeline.
 _FACTORY_KEYWORDS = {"trust_remote_code", "model_revision", "framework", "task"}
+# Inputs of an MsDataset that are run together.
 _STREAM_CHUNK = 256
-
-_Read = TypeVar("_Read")
 
 
 class EntityPipeline(Pipeline):
     """A ModelScope pipeline over a dual encoder.
 
-    A list of inputs is encoded together; results come back in its order and do not depend on
-    ``batch_size``. Subclasses say how inputs are read (``preprocess``), computed (``forward``) and
-    written (``postprocess``), each for a list of inputs at once, and which call keywords they take.
+    The texts of all inputs of a list are encoded together; results are in input order and do not depend on
+    ``batch_size``. Subclasses define how inputs are read (``preprocess``), computed (``forward``) and written
+    (``postprocess``), each for a list of inputs at once, and which call keywords there are (``call_keywords``).
 
     Args:
         model: A model folder, a hub id, or a loaded `EntityEmbeddingModel`.
         preprocessor: A loaded `EntityEmbeddingPreprocessor`; by default the model folder's.
         config_file: Another configuration.json, for ``self.cfg``.
-        device: ``cpu``, ``gpu``, ``gpu:1``, ``cuda:1``; ``gpu`` falls back to the CPU where there is none.
+        device: ``cpu``, ``gpu``, ``gpu:1``, ``cuda:1``; ``gpu`` falls back to the CPU if there is no GPU.
+        auto_collate: Passed to ModelScope's base class; not used here.
         max_length: Tokens of a window; by default what configuration.json says, else 128.
         sequence_length: The name that the built-in pipeline gives to ``max_length``.
         model_revision: Branch or tag of a hub model.
         backend: ``torch``; ``onnx`` or ``onnx-int8`` for ONNX Runtime on the CPU.
         dtype: Arithmetic of the torch backend: ``float32``, or ``float16`` or ``bfloat16`` for GPUs.
         compile: Whether the torch backend uses ``torch.compile``.
-        **kwargs: What ModelScope hands to every pipeline; anything else is named in a warning.
+        **kwargs: What ModelScope passes to every pipeline; a warning names anything else.
 
     Raises:
-        InputError: If the backend is not usable here.
-        InputTypeError: If the model object or the preprocessor object is not of use here.
+        InputError: If the backend cannot be used on this machine.
+        InputTypeError: If the model or the preprocessor has the wrong type.
     """
 
     call_keywords: tuple[str, ...] = ()
@@ -77,7 +78,7 @@ class EntityPipeline(Pipeline):
         unknown = sorted(set(kwargs) - _FACTORY_KEYWORDS)
         if unknown:
             logger.warning("%s: not used: %s", type(self).__name__, ", ".join(unknown))
-        device = backend_device(backend, device).type if backend != "torch" else device
+        device = choose_device(device, backend).type if backend != "torch" else device
         if isinstance(model, str | Path):
             model = EntityEmbeddingModel(str(resolve_model(model, model_revision)), device=device)
         if not isinstance(model, EntityEmbeddingModel):
@@ -85,23 +86,25 @@ class EntityPipeline(Pipeline):
                 f"model must be a folder, a hub id or an EntityEmbeddingModel, not {type(model).__name__}"
             )
         if preprocessor is None:
-            preprocessor = EntityEmbeddingPreprocessor(model.model_dir, max_length=max_length or sequence_length)
+            preprocessor = EntityEmbeddingPreprocessor(
+                model.model_dir, max_length=max_length, sequence_length=sequence_length
+            )
         if not isinstance(preprocessor, EntityEmbeddingPreprocessor):
             raise InputTypeError(
                 f"preprocessor must be an EntityEmbeddingPreprocessor, not {type(preprocessor).__name__}"
             )
         if config_file is None and not (Path(model.model_dir) / CONFIGURATION_FILE).is_file():
-            # A plain transformers folder; the base class wants a configuration.
+            # A plain transformers folder; the base class needs a configuration.json.
             config_file = str(default_configuration_file())
         super().__init__(
             config_file=config_file, model=model, preprocessor=preprocessor, device=device, auto_collate=auto_collate
         )
         folder = Path(model.model_dir).resolve()
-        computing = open_backend(model.dual_encoder, folder, backend, dtype, compile)
-        self.encoder = EntityEncoder(model.dual_encoder, preprocessor.tokenizer, str(folder), computing)
+        opened = open_backend(model.dual_encoder, folder, backend, dtype, compile)
+        self.encoder = EntityEncoder(model.dual_encoder, preprocessor.tokenizer, str(folder), opened)
 
     def _get_framework(self) -> str:
-        # The base class asks configuration.json, which a plain transformers folder does not have.
+        # The base class reads it from configuration.json, which a plain transformers folder lacks.
         return str(Frameworks.torch)
 
     def __call__(self, input: Any, *, batch_size: int | None = None, **kwargs: Any) -> Any:
@@ -109,14 +112,15 @@ class EntityPipeline(Pipeline):
 
         Args:
             input: See the class.
-            batch_size: Texts in one forward pass, by default as many as suit the device; no result depends on it.
-            **kwargs: The call keywords of the class.
+            batch_size: Texts in one forward pass; by default as many as suit the device. Results do not depend on it.
+            **kwargs: The call keywords of the class (``call_keywords``).
 
         Returns:
             One result, a list of results, or an iterator of results for an ``MsDataset``.
 
         Raises:
-            InputTypeError: If a keyword is unknown.
+            InputError: If an input cannot be used.
+            InputTypeError: If an input or keyword has the wrong type, or a keyword is unknown.
         """
         unknown = sorted(set(kwargs) - set(self.call_keywords))
         if unknown:
@@ -136,16 +140,3 @@ class EntityPipeline(Pipeline):
         with device_placement(self.framework, self.device_name), torch.no_grad():
             results: list[Any] = self.postprocess(self.forward(self.preprocess(inputs), **options))
         return results
-
-
-def read_each(inputs: list[Any], read: Callable[[Any], _Read]) -> list[_Read]:
-    """Read a list of inputs; where there are several, a complaint says which one it is about."""
-    done = []
-    for place, value in enumerate(inputs):
-        try:
-            done.append(read(value))
-        except InputError as error:
-            if len(inputs) == 1:
-                raise
-            raise type(error)(f"input {place}: {error}") from None
-    return done

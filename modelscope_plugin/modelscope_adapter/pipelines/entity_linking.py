@@ -1,4 +1,4 @@
-"""Entity linking through ModelScope: mentions of a text to entities of a knowledge base."""
+"""The entity-linking pipeline: mentions of a text to entities of a knowledge base."""
 
 from __future__ import annotations
 
@@ -10,39 +10,41 @@ from modelscope.outputs import TASK_OUTPUTS
 from modelscope.pipeline_inputs import TASK_INPUTS, InputType
 from modelscope.pipelines.builder import PIPELINES
 
-from modelscope_plugin.config.metainfo import Pipelines, Tasks
+from modelscope_plugin.config.metainfo import Tasks
 from modelscope_plugin.data.records import Document
-from modelscope_plugin.data.requests import linking_document
+from modelscope_plugin.data.requests import parse_linking_document, read_inputs
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.linking.detection.detectors import Detector
-from modelscope_plugin.linking.linker import DEFAULT_TOP_K, EntityLinker, configured, find_index
+from modelscope_plugin.linking.detection.detectors import DetectorLike
+from modelscope_plugin.linking.linker import DEFAULT_TOP_K, EntityLinker, find_index_folder, read_linking_options
 from modelscope_plugin.modelscope_adapter.models import EntityEmbeddingModel
-from modelscope_plugin.modelscope_adapter.pipelines.base import EntityPipeline, read_each
-from modelscope_plugin.modelscope_adapter.registration import registers
+from modelscope_plugin.modelscope_adapter.pipelines.base import EntityPipeline
+from modelscope_plugin.modelscope_adapter.registration import ENTITY_LINKING_NAMES, register_class
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 
 TASK_INPUTS.setdefault(Tasks.entity_linking, [InputType.TEXT, {"text": InputType.TEXT, "mentions": InputType.LIST}])
 TASK_OUTPUTS.setdefault(Tasks.entity_linking, ["text", "mentions"])
 
 
+@register_class(PIPELINES, Tasks.entity_linking, *ENTITY_LINKING_NAMES)
 class EntityLinkingPipeline(EntityPipeline):
     """``pipeline('entity-linking', model=DIR, index=INDEX)``.
 
     Input: a text with a marked mention, or ``{'text': ..., 'mentions': [{'start': 0, 'end': 2}, ...]}`` (also
-    ``start`` and ``end`` beside the text, or CCKS's ``mention_data``), or a list of either.
+    ``start`` and ``end`` beside the text, or ``mention_data`` as in CCKS), or a list of either.
 
     Output: ``{'text': ..., 'mentions': [{'mention', 'start', 'end', 'candidates': [{'id', 'name', 'score',
-    'rank', ...}, ...]}, ...]}``, offsets counted in the text without markers; of a candidate what `Candidate` names.
+    'rank', ...}, ...]}, ...]}``. Offsets count characters of the text without markers; a candidate has the fields of
+    `Candidate` that are known.
 
     Args:
         model: A model folder, a hub id or a loaded model; by default the one that the index names.
-        index: Folder of the index, or an `EntityIndex`; by default the one that a published model brings along.
-        top_k: Candidates per mention, where the call does not say otherwise.
+        index: Folder of the index, or an `EntityIndex`; by default the one in the folder of a published model.
+        top_k: Candidates per mention, unless the call says otherwise; None for 10.
         retrieval: ``hybrid``, ``dense`` or ``lexical``; by default what the model's configuration.json says.
-        nil_threshold: The confidence below which a mention has no entity, in place of the fitted one.
-        detector: Where mentions of texts without any come from: ``dictionary`` (the names of the index), a function
-            from a text to (start, end) spans, or a ModelScope pipeline for named-entity recognition. An empty list of
-            ``mentions`` says that a text has none, and is kept.
+        nil_threshold: The confidence, 0 to 1, below which a mention has no entity, in place of the fitted one.
+        detector: Finds the mentions of texts that have none: ``dictionary`` (the names of the index), a function from
+            a text to (start, end) spans, a ModelScope pipeline for named-entity recognition, or an object with a
+            method ``detect``. In a text with an empty list of ``mentions`` none are looked for.
         **kwargs: As for `EntityPipeline`.
 
     Raises:
@@ -56,39 +58,35 @@ class EntityLinkingPipeline(EntityPipeline):
         self,
         model: str | Path | EntityEmbeddingModel | None = None,
         index: str | Path | EntityIndex | None = None,
-        top_k: int = DEFAULT_TOP_K,
+        top_k: int | None = None,
         retrieval: str | None = None,
         nil_threshold: float | None = None,
-        detector: str | Detector | None = None,
+        detector: DetectorLike | None = None,
         **kwargs: Any,
     ) -> None:
         if index is None:
-            place = model.model_dir if isinstance(model, EntityEmbeddingModel) else model
-            index = find_index(place, kwargs.get("model_revision"))
-        opened = index if isinstance(index, EntityIndex) else EntityIndex.load(index)
-        if model is None and not opened.model:
+            folder = model.model_dir if isinstance(model, EntityEmbeddingModel) else model
+            index = find_index_folder(folder, kwargs.get("model_revision"))
+        entity_index = index if isinstance(index, EntityIndex) else EntityIndex.load(index)
+        if model is None and not entity_index.model:
             raise InputError("the index does not name its model; give model=FOLDER")
-        super().__init__(model=model or opened.model, **kwargs)
-        options = configured(self.encoder.name, retrieval=retrieval, nil_threshold=nil_threshold, detector=detector)
-        self.linker = EntityLinker(self.encoder, opened, **options)
-        self.top_k = top_k
+        super().__init__(model=model or entity_index.model, **kwargs)
+        options = read_linking_options(self.encoder.name, retrieval, nil_threshold, detector)
+        self.linker = EntityLinker(self.encoder, entity_index, **options)
+        self.top_k = DEFAULT_TOP_K if top_k is None else top_k
 
     def preprocess(self, inputs: list[Any]) -> list[Document]:
         """Read a list of inputs."""
-        unmarked = self.linker.detector is not None
-        return read_each(inputs, partial(linking_document, unmarked=unmarked))
+        has_detector = self.linker.detector is not None
+        return read_inputs(inputs, partial(parse_linking_document, unmarked=has_detector))
 
     def forward(
         self, inputs: list[Document], *, batch_size: int | None, top_k: int | None = None
     ) -> list[dict[str, Any]]:
         """Link all mentions of all texts."""
-        return self.linker.link_documents(inputs, top_k=self.top_k if top_k is None else top_k, batch_size=batch_size)
+        top_k = self.top_k if top_k is None else top_k
+        return self.linker.link_documents(inputs, top_k=top_k, batch_size=batch_size)
 
     def postprocess(self, inputs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Results as `forward` wrote them."""
+        """Return the results of `forward` as they are."""
         return inputs
-
-
-# ModelScope takes the pipeline's type from configuration.json, which describes the embedding pipeline.
-for _name in (Pipelines.entity_linking, Pipelines.entity_embedding, "sentence-embedding"):
-    registers(PIPELINES, Tasks.entity_linking, _name)(EntityLinkingPipeline)

@@ -1,4 +1,4 @@
-"""Sentence embedding through ModelScope: vectors and scores of mentions and candidates."""
+"""The sentence-embedding pipeline: vectors and scores of mentions and candidates."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from modelscope.outputs import OutputKeys
 from modelscope.pipelines.builder import PIPELINES
 
 from modelscope_plugin.config.metainfo import Pipelines, Tasks
-from modelscope_plugin.data.requests import EmbeddingRequest
-from modelscope_plugin.modelscope_adapter.pipelines.base import EntityPipeline, read_each
-from modelscope_plugin.modelscope_adapter.registration import registers
+from modelscope_plugin.data.requests import EmbeddingRequest, read_inputs
+from modelscope_plugin.modelscope_adapter.pipelines.base import EntityPipeline
+from modelscope_plugin.modelscope_adapter.registration import register_class
 from modelscope_plugin.types import Vectors
+from modelscope_plugin.version import __version__  # noqa: F401  (see CODE)
+
+CODE = ""
+"""The code in standalone folders of version 0.1 reads this and ``__version__`` here, as if this were the package."""
 
 
-@registers(PIPELINES, Tasks.sentence_embedding, Pipelines.entity_embedding)
+@register_class(PIPELINES, Tasks.sentence_embedding, Pipelines.entity_embedding)
 class EntityEmbeddingPipeline(EntityPipeline):
     """``pipeline(Tasks.sentence_embedding, model)``.
 
@@ -36,7 +40,7 @@ class EntityEmbeddingPipeline(EntityPipeline):
 
     def preprocess(self, inputs: list[Any]) -> list[EmbeddingRequest]:
         """Read a list of inputs."""
-        return read_each(inputs, self.preprocessor.request)
+        return read_inputs(inputs, self.preprocessor.read_request)
 
     def forward(self, inputs: list[EmbeddingRequest], *, batch_size: int | None) -> list[tuple[Vectors, Vectors]]:
         """Encode the sources and the candidates of all requests together."""
@@ -44,13 +48,13 @@ class EntityEmbeddingPipeline(EntityPipeline):
         candidates = [text for request in inputs for text in request.candidates]
         source_vectors = self.encoder.encode_query(sources, batch_size=batch_size)
         candidate_vectors = self.encoder.encode_document(candidates, batch_size=batch_size)
-        pieces = []
+        parts = []
         source = candidate = 0
         for request in inputs:
             next_source, next_candidate = source + len(request.sources), candidate + len(request.candidates)
-            pieces.append((source_vectors[source:next_source], candidate_vectors[candidate:next_candidate]))
+            parts.append((source_vectors[source:next_source], candidate_vectors[candidate:next_candidate]))
             source, candidate = next_source, next_candidate
-        return pieces
+        return parts
 
     def postprocess(self, inputs: list[tuple[Vectors, Vectors]]) -> list[dict[str, Any]]:
         """Put vectors and scores under ModelScope's keys."""

@@ -1,8 +1,8 @@
 """The code that a standalone folder carries: the modules behind the embedding pipeline, and no others.
 
-ModelScope copies the Python files of such a folder to a place of its own and imports every one of them, as modules of
+ModelScope copies the Python files of such a folder to a folder of its own and imports every one of them, as modules of
 a package that is named after the folder. So the copy differs from the source in one respect: modules name each other
-by their place (``from ..data.records import Mention``), not by the name of the installed package.
+by their position (``from ..data.records import Mention``), not by the name of the installed package.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import modelscope_plugin
-from modelscope_plugin.config.configuration import shipped_file
+from modelscope_plugin.config.configuration import find_shipped_file
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.version import __version__
 
@@ -46,7 +46,7 @@ register()
 '''
 
 
-def carried_code() -> dict[str, str]:
+def collect_code() -> dict[str, str]:
     """Collect the code.
 
     Returns:
@@ -55,13 +55,13 @@ def carried_code() -> dict[str, str]:
     found: dict[str, str] = {}
     waiting = list(_ROOTS)
     while waiting:
-        path, source = _source(waiting.pop())
+        path, source = _read_source(waiting.pop())
         if path not in found:
-            found[path], imported = _relative(source, depth=path.count("/") + 1)
+            found[path], imported = _make_relative(source, depth=path.count("/") + 1)
             waiting += imported
     digest = hashlib.sha256("".join(found[path] for path in sorted(found)).encode()).hexdigest()
     found["__init__.py"] = _INIT.format(digest=digest)
-    found["LICENSE"] = shipped_file("LICENSE").read_text(encoding="utf-8")
+    found["LICENSE"] = find_shipped_file("LICENSE").read_text(encoding="utf-8")
     return {f"{CODE_FOLDER}/{path}": found[path] for path in sorted(found)}
 
 
@@ -78,23 +78,23 @@ def check_folder_name(name: str) -> None:
         InputError: If it is the name of a module, or the end of the name of a folder of the code.
     """
     module = re.sub(r"\W", "_", name, flags=re.ASCII)
-    inside = {part for path in carried_code() for part in Path(path).parts[:-1]}
+    inside = {part for path in collect_code() for part in Path(path).parts[:-1]}
     if importlib.util.find_spec(module) is not None or any(part.endswith(module) for part in inside):
         raise InputError(f"ModelScope could not import code from a folder named {name!r}; give it another name")
 
 
-def _source(module: str) -> tuple[str, str]:
+def _read_source(module: str) -> tuple[str, str]:
     """Path, from the package on, and text of a module, named from the package on."""
     path = module.replace(".", "/")
     path = f"{path}.py" if (_SOURCE / f"{path}.py").is_file() else f"{path}/__init__.py"
     return path, (_SOURCE / path).read_text(encoding="utf-8")
 
 
-def _relative(source: str, depth: int) -> tuple[str, list[str]]:
+def _make_relative(source: str, depth: int) -> tuple[str, list[str]]:
     """The text of a module with relative imports, and the modules it imports, named from the package on."""
     lines = source.splitlines(keepends=True)
     imported = []
-    for node, runs in _imports(ast.parse(source)):
+    for node, runs in _find_imports(ast.parse(source)):
         name = (node.module or "").removeprefix(f"{_PACKAGE}.")
         line = node.lineno - 1
         lines[line] = lines[line].replace(f"from {node.module} ", f"from {'.' * depth}{name} ", 1)
@@ -103,11 +103,11 @@ def _relative(source: str, depth: int) -> tuple[str, list[str]]:
     return "".join(lines), imported
 
 
-def _imports(tree: ast.AST, runs: bool = True) -> Iterator[tuple[ast.ImportFrom, bool]]:
+def _find_imports(tree: ast.AST, runs: bool = True) -> Iterator[tuple[ast.ImportFrom, bool]]:
     """The imports from this package in a piece of code, each with whether it runs or is for type checkers alone."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{_PACKAGE}."):
             yield node, runs
         else:
             typing = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-            yield from _imports(node, runs and not typing)
+            yield from _find_imports(node, runs and not typing)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from modelscope_plugin.errors import InputError, ModelFolderError
-from modelscope_plugin.storage.digests import file_sha256
-from modelscope_plugin.storage.files import write_json
+from modelscope_plugin.publishing.text import is_line, printable
+from modelscope_plugin.storage.files import check_output_folder, write_json
+from modelscope_plugin.storage.inventory import find_difference, list_files, read_file_state
 from modelscope_plugin.version import __version__
 
 EXPORT_FILE = "export.json"
@@ -21,12 +23,12 @@ CARD_FILE = "README.md"
 
 @dataclass(frozen=True)
 class ExportRecord:
-    """What export.json says of the folder it stands in.
+    """What export.json says of its folder.
 
     Attributes:
         modelscope_plugin: Version of this package that wrote it.
         name: The name of the model in its card.
-        license: Its licence; None where nobody has said it.
+        license: Its licence; None where it is not known.
         fingerprint: Fingerprint of the model.
         standalone: Whether the folder carries the code it needs.
         files: The sha256 of every other file, by its path; None for the card.
@@ -42,12 +44,15 @@ class ExportRecord:
 
 def write_export_record(folder: Path, name: str, license: str | None, fingerprint: str, standalone: bool) -> None:
     """Write the record of a folder whose other files are all there."""
-    files = {path: None if path == CARD_FILE else file_sha256(folder / path) for path in file_sizes(folder)}
-    files.pop(EXPORT_FILE, None)
+    files = {
+        path: None if path == CARD_FILE else read_file_state(folder / path).sha256
+        for path in list_files(folder)
+        if path != EXPORT_FILE
+    }
     write_json(folder / EXPORT_FILE, asdict(ExportRecord(__version__, name, license, fingerprint, standalone, files)))
 
 
-def read_export(folder: Path) -> ExportRecord | None:
+def read_export_record(folder: Path) -> ExportRecord | None:
     """Read what an exported folder says of itself, and check that it is still what was exported.
 
     Args:
@@ -64,34 +69,57 @@ def read_export(folder: Path) -> ExportRecord | None:
     if not (folder / EXPORT_FILE).is_file():
         return None
     record = _parse(folder / EXPORT_FILE)
-    if link := next((path for path in sorted(folder.rglob("*")) if path.is_symlink()), None):
-        raise InputError(f"{link} is a link; a folder to publish holds nothing but files")
-    files = file_sizes(folder)
-    if missing := sorted(record.files.keys() - files.keys()):
-        raise ModelFolderError(f"{folder} lacks {missing[0]}, which the export wrote; export the model again")
-    if foreign := sorted(files.keys() - record.files.keys() - {EXPORT_FILE}):
-        raise InputError(f"{folder / foreign[0]} is not of the export; take it out of the folder")
-    for path, digest in record.files.items():
-        if path != CARD_FILE and file_sha256(folder / path) != digest:
-            raise ModelFolderError(
-                f"{folder / path} is not as it was exported; only {CARD_FILE} is to be edited, export the model again"
-            )
+    if difference := find_difference(folder, record.files | {EXPORT_FILE: None}):
+        _refuse(folder, *difference)
     return record
 
 
-def file_sizes(folder: Path) -> dict[str, int]:
-    """Size in bytes of every file in a folder, by its path in it."""
-    return {
-        path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()
-    }
+def check_replaceable(folder: Path) -> None:
+    """Check that an export may take the place of what is at its path: nothing, or an earlier export as it was written.
+
+    Raises:
+        InputError: If the folder holds a file that its export.json does not record with this content; the card may be
+            edited. If it is no folder, or the current one.
+    """
+    check_output_folder(folder, EXPORT_FILE)
+    if not (folder / EXPORT_FILE).exists():
+        return
+    try:
+        read_export_record(folder)
+    except (InputError, ModelFolderError) as error:
+        raise InputError(
+            f"{folder} would be replaced, but is not as it was exported: {error}; move it away, or name another folder"
+        ) from None
+
+
+def _refuse(folder: Path, name: str, difference: str) -> NoReturn:
+    path = folder / printable(name)
+    if difference == "link":
+        raise InputError(f"{path} is a link; a folder to publish contains only files")
+    if difference == "missing":
+        raise ModelFolderError(f"{folder} lacks {printable(name)}, which the export wrote; export the model again")
+    if difference == "unexpected":
+        raise InputError(f"{path} is not part of the export; remove it from the folder")
+    raise ModelFolderError(f"{path} is not as it was exported; only {CARD_FILE} may be edited, export the model again")
 
 
 def _parse(file: Path) -> ExportRecord:
     try:
         values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         record = ExportRecord(**values)
-        if isinstance(record.files, dict) and isinstance(record.name, str):
+        if _is_sound(record):
             return record
     except (OSError, ValueError, TypeError):
         pass
     raise ModelFolderError(f"{file} is damaged, or of another version of this package; export the model again")
+
+
+def _is_sound(record: ExportRecord) -> bool:
+    return (
+        is_line(record.name)
+        and (record.license is None or is_line(record.license))
+        and is_line(record.fingerprint)
+        and isinstance(record.standalone, bool)
+        and isinstance(record.files, Mapping)
+        and all(digest is None if path == CARD_FILE else is_line(digest) for path, digest in record.files.items())
+    )

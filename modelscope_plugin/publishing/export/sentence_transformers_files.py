@@ -79,7 +79,7 @@ def write_sentence_transformers_files(folder: Path, encoder: EntityEncoder) -> N
         towers = {"query": ".", "document": ENTITY_TOWER_FOLDER}
         router = {
             "types": dict.fromkeys(towers.values(), f"{_MODULES}.Transformer"),
-            "structure": {route: [place] for route, place in towers.items()},
+            "structure": {route: [tower] for route, tower in towers.items()},
             "parameters": {"default_route": "query", "allow_empty_key": True},
         }
         write_json(folder / "router_config.json", router)
@@ -94,8 +94,8 @@ def write_sentence_transformers_files(folder: Path, encoder: EntityEncoder) -> N
         (folder / modules[-1][0]).mkdir()
         write_json(folder / modules[-1][0] / "config.json", {})
     records = [
-        {"idx": place, "name": str(place), "path": path, "type": f"{_MODULES}.{name}"}
-        for place, (path, name) in enumerate(modules)
+        {"idx": number, "name": str(number), "path": path, "type": f"{_MODULES}.{name}"}
+        for number, (path, name) in enumerate(modules)
     ]
     write_json(folder / "modules.json", records)
     settings = {

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Collection
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
 from modelscope_plugin.errors import HubError
 from modelscope_plugin.publishing.export.export_record import EXPORT_FILE
+from modelscope_plugin.publishing.text import printable
 
 if TYPE_CHECKING:
     from modelscope_hub import HubApi
@@ -72,7 +72,7 @@ def create_repository(api: HubApi, repo_id: str, private: bool, license: str | N
         raise HubError(f"the name {repo_id} is taken by a repository that this token does not see") from None
 
 
-def obsolete_files(api: HubApi, repo_id: str, revision: str, files: Collection[str]) -> list[str]:
+def find_obsolete_files(api: HubApi, repo_id: str, revision: str, files: Collection[str]) -> list[str]:
     """Find what an earlier upload of an exported model left that the new one does not have.
 
     Args:
@@ -89,26 +89,25 @@ def obsolete_files(api: HubApi, repo_id: str, revision: str, files: Collection[s
     """
     there = {file.path for file in api.list_repo_files(repo_id, "model", revision=revision) if file.type == "blob"}
     others = sorted(there.difference(files))
-    earlier = _exported_files(api, repo_id, revision) if others and EXPORT_FILE in there else set()
+    earlier = _read_exported_files(api, repo_id, revision) if others and EXPORT_FILE in there else set()
     foreign = [path for path in others if path not in earlier and not _is_harmless(path)]
     if foreign:
         raise HubError(
-            f"{repo_id} holds {len(foreign)} files that are not of this model ({foreign[0]}, for one), so that a "
-            "download would not be what was checked; delete them on its page, or take another name"
+            f"{repo_id} holds {len(foreign)} files that are not part of this model ({printable(foreign[0])}, for one), "
+            "so that a download would not be what was checked; delete them on its page, or take another name"
         )
     return [path for path in others if path in earlier]
 
 
-def _is_harmless(path: str) -> bool:
-    place = PurePosixPath(path)
-    return place.name in _HARMLESS_NAMES or place.suffix.lower() in _HARMLESS_SUFFIXES
+def _is_harmless(name: str) -> bool:
+    path = PurePosixPath(name)
+    return path.name in _HARMLESS_NAMES or path.suffix.lower() in _HARMLESS_SUFFIXES
 
 
-def _exported_files(api: HubApi, repo_id: str, revision: str) -> set[str]:
-    """What the record of the export on the hub names."""
-    with tempfile.TemporaryDirectory() as work:
-        file = api.download_file(repo_id, "model", EXPORT_FILE, revision=revision, local_dir=work, force=True)
+def _read_exported_files(api: HubApi, repo_id: str, revision: str) -> set[str]:
+    """The files that the record of the export on the hub names; empty where it cannot be read."""
+    with api.legacy.download_stream(repo_id, "model", EXPORT_FILE, revision=revision) as response:
         try:
-            return set(json.loads(file.read_text(encoding="utf-8"))["files"])
+            return set(json.loads(response.content)["files"])
         except (ValueError, KeyError, TypeError):
             return set()

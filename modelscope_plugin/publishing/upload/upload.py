@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import glob
 import sys
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from modelscope_plugin.errors import HubError, InputError
+from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.location import is_hub_id
-from modelscope_plugin.publishing.upload.client import client_errors, explained, in_words, open_client
-from modelscope_plugin.publishing.upload.client_output import client_output
-from modelscope_plugin.publishing.upload.commit_gate import CommitGate
-from modelscope_plugin.publishing.upload.file_states import FileState, check_unchanged, read_states
+from modelscope_plugin.publishing.upload.file_states import check_unchanged, read_file_states
+from modelscope_plugin.publishing.upload.hub_client import open_client, translate_errors
 from modelscope_plugin.publishing.upload.repository import (
     DEFAULT_REVISION,
     check_repository,
     create_repository,
-    obsolete_files,
+    find_obsolete_files,
 )
+from modelscope_plugin.publishing.upload.transfer import FolderUpload
+from modelscope_plugin.storage.inventory import FileState
 
 _MOST_FILES = 2000  # actions that the hub takes in one commit
 
@@ -49,21 +48,7 @@ class UploadResult:
 
     def to_record(self) -> dict[str, Any]:
         """The result as a JSON object."""
-        return {
-            "repo_id": self.repo_id,
-            "revision": self.revision,
-            "url": self.url,
-            "created": self.created,
-            "commit": self.commit,
-            "files": self.files,
-            "deleted": self.deleted,
-        }
-
-
-def check_repo_id(repo_id: str) -> None:
-    """Raise `InputError` unless ``repo_id`` has the form of a hub id."""
-    if not is_hub_id(repo_id):
-        raise InputError(f"{repo_id!r} is not the id of a model; write owner/name, in Latin letters, digits and _-.")
+        return asdict(self)
 
 
 def check_upload(repo_id: str, *, private: bool = False, revision: str | None = None, token: str | None = None) -> None:
@@ -79,9 +64,9 @@ def check_upload(repo_id: str, *, private: bool = False, revision: str | None = 
         InputError: If ``repo_id`` has the wrong form.
         HubError: As for `upload_folder`.
     """
-    check_repo_id(repo_id)
+    _check_repo_id(repo_id)
     api = open_client(token)
-    with client_output(show=False), in_words(api, repo_id):
+    with translate_errors(api, repo_id):
         check_repository(api, repo_id, revision or DEFAULT_REVISION, private)
 
 
@@ -114,9 +99,8 @@ def upload_folder(
         revision: Branch to commit to; one other than ``master`` has to be there.
         token: Access token; by default the one of MODELSCOPE_API_TOKEN, else the one saved by ``modelscope login``.
         commit_message: Message of the commit.
-        show_progress: Show the progress bars and warnings of the hub client; by default where standard error is a
-            terminal.
-        since: What `read_states` gave for these files at an earlier moment, since when none may have changed.
+        show_progress: Whether to show a progress bar; by default where standard error is a terminal.
+        since: What `read_file_states` gave for these files at an earlier moment, since when none may have changed.
 
     Returns:
         Where the files are now.
@@ -128,52 +112,36 @@ def upload_folder(
         HubError: If there is no token, or the hub refuses it, lacks the branch, cannot be reached or fails; or the
             repository holds other files that would change how the model opens.
     """
-    check_repo_id(repo_id)
+    _check_repo_id(repo_id)
     api = open_client(token)
-    states = read_states(folder, files) if since is None else {name: since[name] for name in files}
+    states = read_file_states(folder, files) if since is None else {name: since[name] for name in files}
     check_unchanged(folder, states)
     if len(states) > _MOST_FILES:
         raise InputError(f"{len(states)} files; the hub takes at most {_MOST_FILES} in one commit")
     show = sys.stderr.isatty() if show_progress is None else show_progress
     revision = revision or DEFAULT_REVISION
-    endpoint = str(api.legacy.endpoint)
-    with client_output(show):
-        with in_words(api, repo_id):
-            created = not check_repository(api, repo_id, revision, private)
-            deleted = [] if created else obsolete_files(api, repo_id, revision, states)
-            if created:
-                create_repository(api, repo_id, private, license)
-        gate = CommitGate(
-            api.legacy, Path(folder), states, deleted, commit_message or f"Upload {repo_id.split('/')[1]}"
-        )
-        try:
-            api.upload_folder(
-                repo_id,
-                "model",
-                folder,
-                revision=revision,
-                allow_patterns=[glob.escape(name) for name in states],
-                # Its cache would be a file in the folder that takes no notice of the branch; which blobs are there
-                # the hub itself knows.
-                use_cache=False,
-                disable_tqdm=not show,
-            )
-        except client_errors() as error:
-            if gate.refusal:
-                raise gate.refusal from None
-            check_unchanged(folder, states)
-            raise explained(gate.failure or error, api, repo_id) from None
-    if gate.answer is None:
-        raise HubError(f"{repo_id}: the hub client ended without a commit; upload again")
+    with translate_errors(api, repo_id):
+        created = not check_repository(api, repo_id, revision, private)
+        deleted = [] if created else find_obsolete_files(api, repo_id, revision, states)
+        if created:
+            create_repository(api, repo_id, private, license)
+        upload = FolderUpload(api, repo_id, revision, Path(folder), states, show)
+        upload.send_blobs()
+        answer = upload.commit(commit_message or f"Upload {repo_id.split('/')[1]}", deleted)
     return UploadResult(
         repo_id=repo_id,
         revision=revision,
-        url=f"{endpoint}/models/{repo_id}",
+        url=f"{api.legacy.endpoint}/models/{repo_id}",
         created=created,
-        commit=_commit_id(gate.answer),
+        commit=_commit_id(answer),
         files={name: state.size for name, state in states.items()},
         deleted=deleted,
     )
+
+
+def _check_repo_id(repo_id: str) -> None:
+    if not is_hub_id(repo_id):
+        raise InputError(f"{repo_id!r} is not the id of a model; write owner/name, in Latin letters, digits and _-.")
 
 
 def _commit_id(answer: Any) -> str | None:

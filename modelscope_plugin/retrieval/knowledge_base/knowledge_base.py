@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
-from modelscope_plugin.data.identity import unique_ids
+from modelscope_plugin.data.identity import check_unique_ids
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.retrieval.knowledge_base.entity_records import EntityRecords, write_entities
@@ -76,7 +76,7 @@ class KnowledgeBase:
         Raises:
             InputError: If an id is empty or stands twice.
         """
-        new = [entity.id for entity in unique_ids(entities)]
+        new = [entity.id for entity in check_unique_ids(entities)]
         self._replace([one for one in new if one in self], new, entities)
 
     def remove(self, ids: Iterable[str]) -> None:

@@ -89,8 +89,8 @@ class NameScores:
 
     Args:
         scores: The score of each name, float32 (names,).
-        rare: Positions of names with the rarest grams of the text, which the best are likely to be among; a name may stand
-            there several times.
+        rare: Positions of names with the rarest grams of the text, which the best are likely to be among; a position
+            may come several times.
         selves: The score of each name against itself, float32 (names,).
         own: The score of the text against itself.
     """

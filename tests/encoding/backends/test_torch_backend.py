@@ -11,8 +11,8 @@ from conftest import ENTITIES, MENTIONS
 from modelscope_plugin.data import entity_text
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.encoding.backends import torch_backend
-from modelscope_plugin.encoding.backends.packed_linear import PackedLinear, can_pack, with_packed_linears
-from modelscope_plugin.modeling.scratch import write_random_bert
+from modelscope_plugin.encoding.backends.packed_linear import PackedLinear, can_pack, pack_linears
+from modelscope_plugin.modeling.random_model import write_random_bert
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def test_large_job_follows_training(model_folder: Path) -> None:
 
 def test_packed_model_shares_its_parameters_and_leaves_the_model_alone(model_folder: Path) -> None:
     model = EntityEncoder.from_pretrained(model_folder, device="cpu").model
-    packed = with_packed_linears(model, "entity")
+    packed = pack_linears(model, "entity")
     assert any(isinstance(module, PackedLinear) for module in packed.modules())
     assert not any(isinstance(module, PackedLinear) for module in model.modules())
     pairs = zip(model.parameters(), packed.parameters(), strict=True)
@@ -57,7 +57,7 @@ def test_packed_model_shares_its_parameters_and_leaves_the_model_alone(model_fol
 def test_packed_model_packs_the_tower_of_its_side_only(model_folder: Path) -> None:
     model = EntityEncoder.from_pretrained(model_folder, device="cpu").model
     model.separate_towers()
-    packed = with_packed_linears(model, "entity")
+    packed = pack_linears(model, "entity")
     assert any(isinstance(module, PackedLinear) for module in packed.entity_tower.modules())
     assert not any(isinstance(module, PackedLinear) for module in packed.mention_tower.modules())
 

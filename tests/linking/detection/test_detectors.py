@@ -1,110 +1,90 @@
 from __future__ import annotations
 
-import json
-import shutil
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
-from modelscope.pipelines import pipeline
+from modelscope.pipelines.base import Pipeline
 
-from modelscope_plugin.data import Document, Entity, Mention
+from modelscope_plugin.data import Entity
 from modelscope_plugin.errors import InputError, InputTypeError
-from modelscope_plugin.linking.detection.detectors import make_detector, with_detected
-from modelscope_plugin.linking.linker import EntityLinker
+from modelscope_plugin.linking.detection.detectors import make_detector
+from modelscope_plugin.linking.detection.protocol import Detector, Span
 from modelscope_plugin.retrieval import EntityIndex
 
 TEXT = "小品里大鹏很好笑，苹果也好吃"
 
 
-def surfaces(found: Any, text: str = TEXT) -> list[str]:
-    return [mention.surface for mention in with_detected(Document(text, ()), lambda _: found).mentions]
+def detect(detector: Any, index: EntityIndex, texts: list[str]) -> list[list[Span]]:
+    made = make_detector(detector, index)
+    assert isinstance(made, Detector)
+    return made.detect(texts)
 
 
-@pytest.mark.parametrize(
-    "found",
-    [
-        [(3, 5), (9, 11)],
-        [{"start": 9, "end": 11, "type": "FOOD", "span": "苹果"}, {"start": 3, "end": 5}],
-        {"output": [{"start": 3, "end": 5, "type": "PER", "span": "大鹏"}, {"start": 9, "end": 11}]},
-    ],
-)
-def test_spans_come_in_any_form(found: Any) -> None:
-    assert surfaces(found) == ["大鹏", "苹果"]
+class Recogniser(Pipeline):
+    """A ModelScope pipeline, as far as calling it goes, that finds the first two characters."""
+
+    def __init__(self) -> None:
+        self.inputs: list[Any] = []
+
+    def __call__(self, input: Any, *args: Any, **kwargs: Any) -> Any:
+        self.inputs.append(input)
+        return [{"output": [{"type": "PER", "start": 0, "end": 2, "span": text[:2]}]} for text in input]
 
 
-def test_of_overlapping_spans_the_longest_stays() -> None:
-    assert surfaces([(3, 5), (4, 7), (9, 11), (9, 11)]) == ["鹏很好", "苹果"]
-
-
-def test_own_spans_win() -> None:
-    own = Document(TEXT, (Mention(TEXT, 0, 2),))
-    assert with_detected(own, lambda _: [(3, 5)]) == own
-
-
-def test_a_text_without_characters_is_not_looked_at() -> None:
-    assert surfaces([(0, 1)], " ") == []
-
-
-@pytest.mark.parametrize(
-    ("found", "error"), [([(3, 99)], InputError), (["x"], InputTypeError), ("x", InputTypeError), ({}, InputTypeError)]
-)
-def test_what_is_no_span_is_named(found: Any, error: type[Exception]) -> None:
-    with pytest.raises(error, match="span"):
-        surfaces(found)
-
-
-def test_detectors_are_named(index: EntityIndex) -> None:
+def test_none_is_no_detector(index: EntityIndex) -> None:
     assert make_detector(None, index) is None
-    assert make_detector(surfaces, index) is surfaces
-    with pytest.raises(InputError, match="'dictionary'"):
+
+
+def test_function_gets_one_text_at_a_time(index: EntityIndex) -> None:
+    assert detect(lambda text: [{"start": 0, "end": len(text)}], index, ["大鹏", "苹果好"]) == [[(0, 2)], [(0, 3)]]
+
+
+def test_modelscope_pipeline_gets_all_texts_in_one_call(index: EntityIndex) -> None:
+    pipeline = Recogniser()
+    assert detect(pipeline, index, ["大鹏飞", "苹果好"]) == [[(0, 2)], [(0, 2)]]
+    assert pipeline.inputs == [["大鹏飞", "苹果好"]]
+
+
+def test_modelscope_pipeline_that_returns_too_few_results_is_refused(index: EntityIndex) -> None:
+    class Single(Recogniser):
+        def __call__(self, input: Any, *args: Any, **kwargs: Any) -> Any:
+            return {"output": []}
+
+    with pytest.raises(InputTypeError, match="for each of 2 texts, not"):
+        detect(Single(), index, ["大鹏飞", "苹果好"])
+
+
+def test_object_with_a_method_detect_is_used_as_it_is(index: EntityIndex) -> None:
+    class Own:
+        def detect(self, texts: Sequence[str]) -> list[list[Span]]:
+            return [[] for _ in texts]
+
+        def __call__(self, text: str) -> None:
+            raise AssertionError
+
+    own = Own()
+    assert make_detector(own, index) is own
+
+
+def test_unknown_detector_names_the_known_ones(index: EntityIndex) -> None:
+    with pytest.raises(InputError, match="unknown detector='magic'; give 'dictionary'"):
         make_detector("magic", index)
-    with pytest.raises(InputTypeError):
+    with pytest.raises(InputTypeError, match="unknown detector=5"):
         make_detector(5, index)  # type: ignore[arg-type]
-
-
-def test_linking_needs_no_spans_with_a_detector(model_folder: Path, index_folder: Path) -> None:
-    options = {"model": str(model_folder), "index": str(index_folder), "device": "cpu"}
-    linker = pipeline("entity-linking", detector="dictionary", **options)
-    inputs = [TEXT, {"text": TEXT}, "小品里 [ENT_S] 小品 [ENT_E] 大鹏", "无", {"text": TEXT, "mentions": []}]
-    results = linker(inputs, top_k=1)
-    assert [[mention["mention"] for mention in result["mentions"]] for result in results] == [
-        ["大鹏", "苹果"], ["大鹏", "苹果"], ["小品"], [], [],
-    ]  # fmt: skip
-    own = pipeline("entity-linking", detector=lambda text: [(0, 2)], **options)(TEXT)
-    assert [mention["mention"] for mention in own["mentions"]] == ["小品"]
-
-
-def test_configuration_of_the_model_says_how_to_link(model_folder: Path, index_folder: Path, tmp_path: Path) -> None:
-    shutil.copytree(model_folder, tmp_path / "model")
-    path = tmp_path / "model" / "configuration.json"
-    configuration = json.loads(path.read_text(encoding="utf-8"))
-    configuration["pipeline"] |= {"retrieval": "lexical", "detector": "dictionary"}
-    path.write_text(json.dumps(configuration), encoding="utf-8")
-    linker = EntityLinker.from_pretrained(tmp_path / "model", index_folder, device="cpu")
-    assert linker.retriever.retrieval == "lexical"
-    assert len(linker.link_documents([Document(TEXT, ())])[0]["mentions"]) == 2
-    other = EntityLinker.from_pretrained(tmp_path / "model", index_folder, device="cpu", retrieval="dense")
-    assert other.retriever.retrieval == "dense"
 
 
 def test_dictionary_follows_the_names_of_the_index(index: EntityIndex) -> None:
     detector = make_detector("dictionary", index)
     assert detector is not None
-    assert [TEXT[start:end] for start, end in detector(TEXT)] == ["大鹏", "苹果"]
+    assert [TEXT[start:end] for start, end in detector.detect([TEXT])[0]] == ["大鹏", "苹果"]
     index.remove(["dapeng", "roc"])
-    assert [TEXT[start:end] for start, end in detector(TEXT)] == ["苹果"]
+    assert [TEXT[start:end] for start, end in detector.detect([TEXT])[0]] == ["苹果"]
 
 
 def test_dictionary_knows_names_as_the_index_has_them_written(index: EntityIndex) -> None:
     index.add([Entity("node", "Node", ("Node.js",))], np.zeros((1, index.dimension), np.float32))
-    detector, text = make_detector("dictionary", index), "用node.js写，不在node。js有"
-    assert detector is not None
-    assert [text[start:end] for start, end in detector(text)] == ["node.js", "node"]
-
-
-@pytest.mark.parametrize("span", [{"start": None, "end": 2}, {"text": "x"}, ("a", "b"), "ab", ([1], [2]), 3])
-def test_span_that_is_none_is_named(span: object) -> None:
-    with pytest.raises(InputTypeError, match="a span must be"):
-        with_detected(Document("苹果公司好", ()), lambda text: [span])
+    text = "用node.js写，不在node。js有"
+    (spans,) = detect("dictionary", index, [text])
+    assert [text[start:end] for start, end in spans] == ["node.js", "node"]

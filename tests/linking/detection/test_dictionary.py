@@ -16,7 +16,7 @@ NAMES = ["大鹏", "大鹏鸟", "周杰伦", "Da Peng", "AT&T", "李", "2019"]
 def found(text: str, names: list[str] = NAMES, **options: int) -> list[str]:
     index = AliasIndex.build((name, row) for row, name in enumerate(names))
     detector = DictionaryDetector(index, lambda row: (names[row],), **options)
-    return [text[start:end] for start, end in detector(text)]
+    return [text[start:end] for start, end in detector.detect([text])[0]]
 
 
 def test_the_longest_name_is_taken_without_overlaps() -> None:
@@ -42,8 +42,8 @@ def test_short_names_and_numbers_are_left_out() -> None:
 
 def test_names_of_very_many_entities_are_left_out() -> None:
     index = AliasIndex.build([("公司", row) for row in range(3)] + [("大鹏", 0)])
-    assert DictionaryDetector(index, max_bearers=2)("大鹏公司") == [(0, 2)]
-    assert DictionaryDetector(index, max_bearers=3)("大鹏公司") == [(0, 2), (2, 4)]
+    assert DictionaryDetector(index, max_bearers=2).detect(["大鹏公司"]) == [[(0, 2)]]
+    assert DictionaryDetector(index, max_bearers=3).detect(["大鹏公司"]) == [[(0, 2), (2, 4)]]
 
 
 def test_empty_dictionary_finds_nothing() -> None:
@@ -61,10 +61,10 @@ def test_bounds_are_positive() -> None:
 )
 def test_spans_are_in_order_apart_and_not_empty(text: str, names: list[str]) -> None:
     index = AliasIndex.build((name, row) for row, name in enumerate(names))
-    place = 0
-    for start, end in DictionaryDetector(index, min_length=1)(text):
-        assert place <= start < end <= len(text)
-        place = end
+    last = 0
+    for start, end in DictionaryDetector(index, min_length=1).detect([text])[0]:
+        assert last <= start < end <= len(text)
+        last = end
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_spans_are_in_order_apart_and_not_empty(text: str, names: list[str]) -> 
 )
 def test_longer_name_that_ends_inside_a_word_hides_no_other(names: list[str], text: str, found: list[str]) -> None:
     detector = DictionaryDetector(AliasIndex.build((name, row) for row, name in enumerate(names)))
-    assert [text[start:end] for start, end in detector(text)] == found
+    assert [text[start:end] for start, end in detector.detect([text])[0]] == found
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_long_name_is_found_whole() -> None:
 
 def test_without_the_names_as_written_only_joining_signs_stand_inside() -> None:
     detector = DictionaryDetector(AliasIndex.build([("A.B-C", 0)]))
-    assert [detector(text) for text in ("A.B.C", "A-B-C")] == [[], [(0, 5)]]
+    assert detector.detect(["A.B.C", "A-B-C"]) == [[], [(0, 5)]]
 
 
 @given(st.text(max_size=12) | st.text(alphabet="ab大鹏á=゛\u0301\u1161.·‐ +ﾊﾞÅ\ud800", max_size=12))
@@ -160,7 +160,7 @@ def test_every_name_is_found_where_it_stands(name: str) -> None:
     assume(len(normalized) >= 2 and any(map(str.isalpha, normalized)) and "的" not in normalized)
     # A mark without a letter belongs to whatever stands before it.
     assume(Letters(f"的，{name}").is_border(1))
-    spans = DictionaryDetector(AliasIndex.build([(name, 0)]), lambda _: (name,))(f"的，{name}，的")
+    (spans,) = DictionaryDetector(AliasIndex.build([(name, 0)]), lambda _: (name,)).detect([f"的，{name}，的"])
     assert len(spans) == 1
     start, end = spans[0]
     assert 2 <= start < end <= 2 + len(name)

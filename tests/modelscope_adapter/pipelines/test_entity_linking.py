@@ -110,7 +110,7 @@ def test_builtin_configuration_is_linked_too(builtin_folder: Path, tmp_path: Pat
 
 
 def test_without_index_raises(model_folder: Path) -> None:
-    with pytest.raises(InputError, match=r"no index, and .* brings none along; give index=FOLDER"):
+    with pytest.raises(InputError, match=r"no index is given, and there is none in .*; give index=FOLDER"):
         pipeline("entity-linking", model=str(model_folder), device="cpu")
 
 
@@ -130,7 +130,7 @@ def test_index_of_another_model_raises(model_folder: Path, index_folder: Path, t
         ("没有标记", InputError, "no mention in"),
         ({"text": "没有标记"}, InputError, "no mention in"),
         ({"text": TEXT, "mentions": [{"start": 3, "end": 99}]}, InputError, "lie outside the text"),
-        ({"text": TEXT, "mentions": [{"mention": "苹果", "offset": 3}]}, InputError, "does not stand at offset 3"),
+        ({"text": TEXT, "mentions": [{"mention": "苹果", "offset": 3}]}, InputError, "is not at offset 3"),
         ({"text": TEXT, "mentions": [{"start": 3, "end": 3}]}, InputError, "empty mention"),
         ("[ENT_S]大鹏[ENT_E]和[ENT_S]苹果[ENT_E]", InputError, "mark exactly one mention"),
         (3, InputTypeError, "a text or a dict is needed"),
@@ -142,8 +142,20 @@ def test_bad_input_raises(pipe: Any, value: Any, error: type[Exception], message
 
 
 def test_bad_top_k_raises(pipe: Any) -> None:
-    with pytest.raises(InputError, match="top_k=-1 must be at least 1"):
+    with pytest.raises(InputError, match="top_k=-1 must be an integer of at least 1"):
         pipe("[ENT_S]大鹏[ENT_E]", top_k=-1)
+
+
+def test_top_k_of_none_is_the_default(model_folder: Path, index: EntityIndex) -> None:
+    pipe = pipeline("entity-linking", model=str(model_folder), index=index, device="cpu", top_k=None)
+    assert len(pipe("[ENT_S]大鹏[ENT_E]", top_k=None)["mentions"][0]["candidates"]) == 6
+
+
+@pytest.mark.parametrize("keyword", ["top_k", "batch_size"])
+@pytest.mark.parametrize("value", [np.array([1, 2]), [1], "1", 1.0, True, b"1"])
+def test_keyword_of_a_wrong_type_is_named(pipe: Any, keyword: str, value: Any) -> None:
+    with pytest.raises(InputTypeError, match=f"{keyword}=.* must be an integer of at least 1"):
+        pipe("[ENT_S]大鹏[ENT_E]", **{keyword: value})
 
 
 def test_candidates_of_an_index_with_views_say_which_view_won(encoder: EntityEncoder, model_folder: Path) -> None:

@@ -130,7 +130,7 @@ def test_two_tower_folder_encodes_each_side_with_its_own(base_folder: Path, tmp_
     ("value", "error", "message"),
     [
         ({"source_sentence": ["[ENT_S] a"]}, InputError, r"source_sentence\[0\]: 1 \[ENT_S\] and 0 \[ENT_E\]"),
-        ({"source_sentence": ["a", "[ENT_E]b[ENT_S]"]}, InputError, r"source_sentence\[1\].*stands before"),
+        ({"source_sentence": ["a", "[ENT_E]b[ENT_S]"]}, InputError, r"source_sentence\[1\].*is before"),
         ({"source_sentence": [3]}, InputTypeError, r"source_sentence\[0\] must be a text"),
         ({"source_sentence": ["a"], "sentences_to_compare": [None]}, InputTypeError, r"sentences_to_compare\[0\]"),
         ({"sentences_to_compare": ["a"]}, InputTypeError, "no 'source_sentence'"),
@@ -139,7 +139,7 @@ def test_two_tower_folder_encodes_each_side_with_its_own(base_folder: Path, tmp_
         (7, InputTypeError, "a text or a list of texts is needed"),
     ],
 )
-def test_bad_input_names_the_place(pipe: Any, value: Any, error: type[Exception], message: str) -> None:
+def test_bad_input_is_named_with_its_position(pipe: Any, value: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         pipe(value)
 
@@ -154,6 +154,12 @@ def test_numpy_input_is_taken(pipe: Any) -> None:
     np.testing.assert_allclose(
         result["text_embedding"], pipe({"source_sentence": SOURCES})["text_embedding"], atol=1e-5
     )
+
+
+@pytest.mark.parametrize("length", [np.array([16, 32]), 0, "16"])
+def test_window_of_a_wrong_length_is_named(model_folder: Path, length: Any) -> None:
+    with pytest.raises(InputError, match=r"max_length=.* must be an integer of at least 1"):
+        pipeline(Tasks.sentence_embedding, model=str(model_folder), device="cpu", sequence_length=length)
 
 
 def test_unknown_call_keyword_names_the_known_ones(pipe: Any) -> None:

@@ -17,10 +17,10 @@ from modelscope_plugin.modeling.checkpoint_files import load_tokenizer
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.model_folder import write_model_folder
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
-from modelscope_plugin.publishing.check import check
-from modelscope_plugin.publishing.check.check import check_folder
-from modelscope_plugin.publishing.export.export import export_model
-from modelscope_plugin.publishing.export.export_record import read_export, write_export_record
+from modelscope_plugin.publishing.check import check_folder as check
+from modelscope_plugin.publishing.check.check_folder import check_folder
+from modelscope_plugin.publishing.export.export_model import export_model
+from modelscope_plugin.publishing.export.export_record import read_export_record, write_export_record
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def standalone(source: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _check(folder: Path, source: Path) -> dict[str, float]:
-    record = read_export(folder)
+    record = read_export_record(folder)
     assert record is not None
     return check_folder(folder, record, EntityEncoder.from_pretrained(source, device="cpu"))
 
@@ -79,16 +79,24 @@ def test_plain_folder_that_prefixes_keep_from_sentence_transformers_opens_in_one
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ('print(result["score"])', r"plugin: Python block 1 of the card failed \(KeyError: 'score'\)"),
-        ("import sys; sys.exit()", r"plugin: Python block 1 of the card failed \(SystemExit"),
+        ("{}['score']", r"plugin: the link snippet of the card failed \(KeyError: 'score'\)"),
+        ("import sys; sys.exit()", r"plugin: the link snippet of the card failed \(SystemExit"),
     ],
 )
-def test_card_whose_python_does_not_run_is_refused(code: str, message: str, plain: Path, tmp_path: Path) -> None:
-    shutil.copytree(plain, tmp_path / "m")
-    card = (plain / "README.md").read_text(encoding="utf-8").replace('print(result["scores"])', code)
-    (tmp_path / "m" / "README.md").write_text(card, encoding="utf-8")
+def test_snippet_that_does_not_run_is_refused(
+    code: str, message: str, plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(check, "render_snippets", lambda facts: {"link": code})
     with pytest.raises(FolderCheckError, match=message):
-        _check(tmp_path / "m", plain)
+        _check(plain, plain)
+
+
+def test_code_that_was_written_into_the_card_does_not_run(plain: Path, tmp_path: Path) -> None:
+    shutil.copytree(plain, tmp_path / "m")
+    card = (plain / "README.md").read_text(encoding="utf-8")
+    card = card.replace("import modelscope_plugin\n", "raise SystemExit\n") + "\n~~~python\nraise SystemExit\n~~~\n"
+    (tmp_path / "m" / "README.md").write_text(card, encoding="utf-8")
+    assert list(_check(tmp_path / "m", plain)) == ["plugin"]
 
 
 def _other_weights(folder: Path) -> None:
@@ -132,8 +140,8 @@ def test_spoilt_folder_is_refused(
     monkeypatch.setenv("MODELSCOPE_API_TOKEN", "ms-secret")
     shutil.copytree(standalone, tmp_path / "m")
     spoil(tmp_path / "m")
-    with pytest.raises(ModelFolderError, match=r"is not as it was exported; only README\.md is to be edited"):
-        read_export(tmp_path / "m")
+    with pytest.raises(ModelFolderError, match=r"is not as it was exported; only README\.md may be edited"):
+        read_export_record(tmp_path / "m")
     _sign(tmp_path / "m")
     with pytest.raises(FolderCheckError, match=message):
         _check(tmp_path / "m", tmp_path / "m" if spoil is _other_weights else source)
@@ -148,7 +156,7 @@ def test_missing_sentence_transformers_is_named(
 
 
 def test_record_of_a_folder_that_is_no_export(model_folder: Path) -> None:
-    assert read_export(model_folder) is None
+    assert read_export_record(model_folder) is None
 
 
 def _without_files(folder: Path) -> str:
@@ -158,8 +166,8 @@ def _without_files(folder: Path) -> str:
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        (lambda m: (m / "train.jsonl").write_text("{}"), InputError, "train.jsonl is not of the export"),
-        (lambda m: (m / "1_WeightedLayerPooling" / "x").write_text("{}"), InputError, "x is not of the export"),
+        (lambda m: (m / "train.jsonl").write_text("{}"), InputError, "train.jsonl is not part of the export"),
+        (lambda m: (m / "1_WeightedLayerPooling" / "x").write_text("{}"), InputError, "x is not part of the export"),
         (lambda m: (m / "link").symlink_to("/etc/hostname"), InputError, "is a link"),
         (lambda m: (m / "tokenizer.json").unlink(), ModelFolderError, "lacks tokenizer.json"),
         (lambda m: (m / "export.json").write_text("{"), ModelFolderError, "is damaged, or of another version"),
@@ -173,7 +181,7 @@ def test_folder_with_other_files_is_no_export(
     shutil.copytree(standalone, tmp_path / "m")
     change(tmp_path / "m")
     with pytest.raises(error, match=message):
-        read_export(tmp_path / "m")
+        read_export_record(tmp_path / "m")
 
 
 def test_onnx_files_that_go_along_are_checked(base_folder: Path, tmp_path: Path) -> None:

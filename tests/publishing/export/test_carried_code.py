@@ -6,10 +6,10 @@ from pathlib import Path, PurePosixPath
 import pytest
 
 import modelscope_plugin
-from modelscope_plugin.config.configuration import shipped_file
-from modelscope_plugin.publishing.export.carried_code import CODE_FOLDER, carried_code
+from modelscope_plugin.config.configuration import find_shipped_file
+from modelscope_plugin.publishing.export.carried_code import CODE_FOLDER, collect_code
 
-CODE = {path: text for path, text in carried_code().items() if path.endswith(".py")}
+CODE = {path: text for path, text in collect_code().items() if path.endswith(".py")}
 
 
 def _imports(path: str) -> list[ast.ImportFrom | ast.Import]:
@@ -49,4 +49,4 @@ def test_text_is_that_of_the_source_but_for_imports() -> None:
 
 
 def test_license_comes_along() -> None:
-    assert carried_code()[f"{CODE_FOLDER}/LICENSE"] == shipped_file("LICENSE").read_text(encoding="utf-8")
+    assert collect_code()[f"{CODE_FOLDER}/LICENSE"] == find_shipped_file("LICENSE").read_text(encoding="utf-8")

@@ -22,7 +22,7 @@ from sentence_transformers import SentenceTransformer
 
 from modelscope_plugin.cli.main import main
 from modelscope_plugin.config.configuration import default_configuration
-from modelscope_plugin.config.training_settings import training_settings
+from modelscope_plugin.config.training_settings import read_training_settings
 from modelscope_plugin.data.markers import mark_mention
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import InputError, MissingFileError, ModelFolderError
@@ -30,7 +30,7 @@ from modelscope_plugin.modeling.checkpoint_files import load_tokenizer
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.model_folder import write_model_folder
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
-from modelscope_plugin.publishing.export.export import ExportResult, export_model
+from modelscope_plugin.publishing.export.export_model import ExportResult, export_model
 from modelscope_plugin.training.training import train
 
 MARKED = [mark_mention(mention) for mention in MENTIONS]
@@ -40,7 +40,7 @@ MARKED = [mark_mention(mention) for mention in MENTIONS]
 def trained_folder(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that was trained in two stages and measured."""
     folder = tmp_path_factory.mktemp("trained") / "model"
-    settings = training_settings(default_configuration(), max_epochs=2, batch_size=3, stages=2, random_negatives=2)
+    settings = read_training_settings(default_configuration(), max_epochs=2, batch_size=3, stages=2, random_negatives=2)
     train(base_folder, lambda: ENTITIES, MENTIONS, folder, *settings, eval_mentions=MENTIONS, ks=[1, 2], device="cpu")
     return folder
 
@@ -158,7 +158,7 @@ def test_model_of_the_hub_that_was_never_trained_here(builtin_folder: Path, tmp_
     assert not {"training.json", "pytorch_model.bin"} & result["files"].keys()
     card = (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
     assert "has no record of a training run" in card
-    assert 'license: "mit"' in card
+    assert "\nlicense: mit\n" in card
     encoder = EntityEncoder.from_pretrained(builtin_folder, device="cpu")
     model = SentenceTransformer(str(tmp_path / "out"), device="cpu")
     np.testing.assert_allclose(model.encode(MARKED), encoder.encode_query(MARKED), atol=1e-5)
@@ -246,11 +246,42 @@ def test_foreign_folder_is_refused(model_folder: Path, tmp_path: Path) -> None:
     assert (tmp_path / "out" / "thesis.tex").read_text() == "years of work"
 
 
-def test_file_added_to_an_export_is_not_lost(model_folder: Path, tmp_path: Path) -> None:
-    export_model(model_folder, tmp_path / "out")
-    (tmp_path / "out" / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match=r"notes\.txt"):
-        export_model(model_folder, tmp_path / "out")
+def _lie(folder: Path) -> None:
+    """Let the record of an export name a file that the export has not made."""
+    record = json.loads((folder / "export.json").read_text(encoding="utf-8"))
+    record["files"]["thesis.tex"] = "0" * 64
+    (folder / "export.json").write_text(json.dumps(record), encoding="utf-8")
+    (folder / "thesis.tex").write_text("years of work", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        (lambda folder: (folder / "notes.txt").write_text("mine"), "notes.txt"),
+        (lambda folder: (folder / "1_Pooling" / "notes.txt").write_text("mine"), "1_Pooling/notes.txt"),
+        (lambda folder: (folder / "config.json").write_text("{}"), "config.json"),
+        (lambda folder: (folder / "notes.txt").symlink_to("config.json"), "notes.txt"),
+        (_lie, "thesis.tex"),
+        (lambda folder: (folder / "export.json").write_text('{"files": {}}'), "holds other files"),
+    ],
+)
+def test_export_that_was_changed_is_not_replaced(
+    model_folder: Path, tmp_path: Path, change: Callable[[Path], None], name: str
+) -> None:
+    out = export_model(model_folder, tmp_path / "out").folder
+    change(out)
+    before = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    with pytest.raises(InputError, match=re.escape(name)):
+        export_model(model_folder, out)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == before
+
+
+def test_export_with_an_edited_card_is_replaced(model_folder: Path, tmp_path: Path) -> None:
+    out = export_model(model_folder, tmp_path / "out").folder
+    card = (out / "README.md").read_text(encoding="utf-8")
+    (out / "README.md").write_text("mine", encoding="utf-8")
+    export_model(model_folder, out)
+    assert (out / "README.md").read_text(encoding="utf-8") == card
 
 
 @pytest.mark.parametrize(
@@ -259,7 +290,7 @@ def test_file_added_to_an_export_is_not_lost(model_folder: Path, tmp_path: Path)
         ({"language": "fr"}, "unknown language 'fr'"),
         ({"name": ""}, "name='' must be one line of text"),
         ({"license": "a\nb"}, "must be one line of text"),
-        ({"name": "/home/me/model"}, "is no hub id such as owner/name"),
+        ({"name": "/home/me/model"}, "is not a hub id such as owner/name"),
     ],
 )
 def test_texts_that_do_not_fit_are_refused(

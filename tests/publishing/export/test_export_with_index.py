@@ -12,8 +12,8 @@ from modelscope.pipelines import pipeline
 from modelscope_plugin.cli.main import main
 from modelscope_plugin.errors import IndexMismatchError, InputError, MissingFileError
 from modelscope_plugin.linking.linker import EntityLinker
-from modelscope_plugin.modeling.scratch import write_random_bert
-from modelscope_plugin.publishing.export.export import export_model
+from modelscope_plugin.modeling.random_model import write_random_bert
+from modelscope_plugin.publishing.export.export_model import export_model
 from modelscope_plugin.retrieval import EntityIndex
 
 TEXT = "小品里 [ENT_S] 大鹏 [ENT_E] 很好笑"
@@ -51,7 +51,7 @@ def test_index_names_the_published_model_and_no_folder(published: Path, index_fo
 
 def test_card_tells_of_the_index(published: Path) -> None:
     card = (published / "README.md").read_text(encoding="utf-8")
-    assert "模型附带一个有 6 个实体的索引" in card
+    assert "模型附带一个包含 6 个实体的索引" in card
     assert re.search(r"^modelscope entity link --model owner/demo --text ", card, re.MULTILINE)
 
 
@@ -74,5 +74,5 @@ def test_output_that_holds_the_index_is_refused(model_folder: Path, published: P
 
 
 def test_model_without_an_index_says_what_is_missing(model_folder: Path) -> None:
-    with pytest.raises(InputError, match=r"no index, and .* brings none along; give index=FOLDER"):
+    with pytest.raises(InputError, match=r"no index is given, and there is none in .*; give index=FOLDER"):
         EntityLinker.from_pretrained(model_folder)

@@ -16,7 +16,7 @@ from modelscope_plugin.modeling.checkpoint_files import load_tokenizer
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.model_folder import write_model_folder
 from modelscope_plugin.modeling.pooling import POOLER_TYPES
-from modelscope_plugin.modeling.scratch import write_random_bert
+from modelscope_plugin.modeling.random_model import write_random_bert
 from modelscope_plugin.modeling.tokenization import EntityTokenizer, declare_markers
 from modelscope_plugin.publishing.export.sentence_transformers_files import (
     has_same_tokens,

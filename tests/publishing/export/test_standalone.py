@@ -17,7 +17,7 @@ from modelscope.utils.constant import Tasks
 
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.publishing.export.export import export_model
+from modelscope_plugin.publishing.export.export_model import export_model
 
 MENTIONS = ["小品里 [ENT_S] 大鹏 [ENT_E] 很好笑", "苹果"]
 ENTITIES = ["董成鹏； 类型： Person； 别名： 大鹏;", "长江"]

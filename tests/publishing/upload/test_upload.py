@@ -16,8 +16,8 @@ from hub_stand_in import PRIVATE, PUBLIC, SIGNATURE, Hub, Repository, Request, s
 
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import HubError, InputError, MissingFileError, ModelFolderError
-from modelscope_plugin.publishing.export.export import export_model
-from modelscope_plugin.publishing.upload.file_states import read_states
+from modelscope_plugin.publishing.export.export_model import export_model
+from modelscope_plugin.publishing.upload.file_states import read_file_states
 from modelscope_plugin.publishing.upload.upload import check_upload, upload_folder
 
 TOKEN = "ms-0123456789abcdef"
@@ -129,14 +129,14 @@ def test_other_files_that_open_with_the_model_are_refused(folder: Path, hub: Hub
     there = {"config.json": b"{}"} | ({} if record is None else {"export.json": record})
     hub.models[REPO] = Repository(branches={"master": there})
     with pytest.raises(
-        HubError, match=r"holds [12] files that are not of this model \((config|export)\.json, for one\)"
+        HubError, match=r"holds [12] files that are not part of this model \((config|export)\.json, for one\)"
     ):
         upload_folder(folder, SMALL, REPO, token=TOKEN)
     assert not any(request.action for request in hub.requests)
 
 
 def test_file_that_changed_since_it_was_looked_at_is_named(folder: Path, hub: Hub) -> None:
-    states = read_states(folder, SMALL)
+    states = read_file_states(folder, SMALL)
     (folder / "README.md").write_text("changed", encoding="utf-8")
     with pytest.raises(ModelFolderError, match=r"README\.md changed"):
         upload_folder(folder, SMALL, REPO, token=TOKEN, since=states)
@@ -229,7 +229,7 @@ def test_upload_that_is_cut_is_tried_again_by_the_client(folder: Path, hub: Hub)
 def test_second_call_after_a_cut_sends_only_what_is_missing(folder: Path, hub: Hub) -> None:
     digest = hashlib.sha256((folder / "model.safetensors").read_bytes()).hexdigest()
     hub.broken.add(digest)
-    with pytest.raises(HubError, match=r"broke off.*not sent twice") as error:
+    with pytest.raises(HubError, match=r"connection broke.*not sent twice") as error:
         upload_folder(folder, SMALL + LARGE, REPO, token=TOKEN)
     assert SIGNATURE not in str(error.value)
     assert not hub.models[REPO].commits
@@ -384,7 +384,7 @@ print('ended')
     assert result.stdout.endswith("ended\n")
     assert result.stdout.count("\n") == (1 if token == TOKEN else 2)
     assert bool(hub.models) == (token == TOKEN)
-    assert ("Committing" in result.stderr) == (show and token == TOKEN)
+    assert ("Uploading" in result.stderr) == (show and token == TOKEN)
     assert show or not result.stderr
     assert not any(secret in result.stdout + result.stderr for secret in (token, SIGNATURE, "Traceback"))
 

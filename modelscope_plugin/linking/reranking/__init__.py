@@ -1,0 +1,1 @@
+"""Re-ranking: mention and candidate are read together."""

@@ -1,0 +1,207 @@
+"""The check before anything goes up: a folder is opened as its readers will, each way in a process of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from modelscope_plugin.encoding.backends.onnx_export import onnx_file
+from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.errors import FolderCheckError
+from modelscope_plugin.modeling.tokenization import EntityTokenizer
+from modelscope_plugin.publishing.card.facts import SnippetFacts
+from modelscope_plugin.publishing.card.records import read_training_record, read_views
+from modelscope_plugin.publishing.card.render import CANDIDATES, SOURCE, SnippetName, render_snippets
+from modelscope_plugin.publishing.check import open_folder
+from modelscope_plugin.publishing.check.card import check_card
+from modelscope_plugin.publishing.export.export_record import CARD_FILE, ExportRecord
+from modelscope_plugin.publishing.text import printable
+from modelscope_plugin.types import BackendName, OnnxPrecision, Vectors
+
+TOLERANCE = 1e-4
+"""The largest difference of a value of a vector that counts as the same vector."""
+
+INT8_TOLERANCE = 0.1
+"""The same where ONNX Runtime computes in 8 bits, for vectors scaled to length 1."""
+
+_MENTIONS = (SOURCE, "小品里 [ENT_S] 大鹏 [ENT_E] 很好笑", "[ENT_S] 大 [ENT_E]", "大鹏")
+_ENTITIES = (*CANDIDATES, "大鹏;")
+_WIDE = 1 << 16  # tokens, more than any text here has
+_SECONDS = 1800
+_ONNX: dict[BackendName, OnnxPrecision] = {"onnx": "float32", "onnx-int8": "int8"}
+_SNIPPET_WAYS: dict[SnippetName, tuple[str, ...]] = {
+    "pipeline": ("plugin", "standalone"),
+    "link": ("plugin",),
+    "onnx": ("plugin",),
+    "sentence_transformers": ("sentence-transformers",),
+}
+
+
+def check_folder(folder: Path, record: ExportRecord, source: EntityEncoder) -> dict[str, float]:
+    """Open an exported folder in every way that its card promises, and compare with the model it was made from.
+
+    Each way runs in a fresh process: with this package; without it, where the folder is standalone; with
+    sentence-transformers or ONNX Runtime, where their files are there. The Python snippets of a card run in the
+    process they are for, rendered anew from checked values: what is written in README.md never runs.
+
+    Args:
+        folder: The exported folder.
+        record: Its record.
+        source: The model it was exported from.
+
+    Returns:
+        For each way the largest difference between a value of its vectors and the source model's.
+
+    Raises:
+        FolderCheckError: If the card lacks what the hub needs, a way or a snippet fails or gives other vectors, or
+            sentence-transformers is needed and not installed.
+        ModelFolderError: If training.json is damaged.
+    """
+    if source.fingerprint != record.fingerprint:
+        raise FolderCheckError(
+            f"{folder} is not the model that was exported: its weights were changed; export it again"
+        )
+    try:
+        check_card((folder / CARD_FILE).read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise FolderCheckError(f"{CARD_FILE} is not UTF-8; save it as UTF-8") from None
+    facts = _read_snippet_facts(folder, record, source)
+    snippets = render_snippets(facts)
+    mentions, entities = _choose_samples(source.tokenizer)
+    expected = np.concatenate([source.encode_query(mentions), source.encode_document(entities)])
+    job = {"folder": str(folder.resolve()), "standalone": record.standalone, "mentions": mentions, "entities": entities}
+    with tempfile.TemporaryDirectory(prefix="modelscope_plugin.check.") as work:
+        names = Path(work) / "names"
+        (names / record.name).parent.mkdir(parents=True)
+        # The snippets load the model by its name, which no hub knows yet.
+        (names / record.name).symlink_to(folder.resolve(), target_is_directory=True)
+        with ExitStack() as stack:
+            runs = {}
+            for way in _list_ways(folder, facts, source):
+                meant = {name: code for name, code in snippets.items() if way in _SNIPPET_WAYS[name]}
+                runs[way] = stack.enter_context(_OpeningProcess(way, job | {"snippets": meant}, Path(work), names))
+            return {way: _compare(way, run.read_vectors(), expected) for way, run in runs.items()}
+
+
+def _read_snippet_facts(folder: Path, record: ExportRecord, source: EntityEncoder) -> SnippetFacts:
+    return SnippetFacts(
+        name=record.name,
+        dimension=source.model.dimension,
+        views=read_views(read_training_record(folder)),
+        standalone=record.standalone,
+        sentence_transformers=(folder / "modules.json").is_file(),
+        onnx=onnx_file(folder, source.model, "mention", "int8").is_file(),
+    )
+
+
+def _list_ways(folder: Path, facts: SnippetFacts, source: EntityEncoder) -> list[str]:
+    """The ways in which the folder is to open."""
+    ways = ["plugin"]
+    if facts.standalone:
+        ways.append("standalone")
+    if facts.sentence_transformers:
+        if importlib.util.find_spec("sentence_transformers") is None:
+            raise FolderCheckError(
+                "the card promises that sentence-transformers opens the folder, which is checked first; "
+                "install it: pip install 'modelscope_plugin[publish]'"
+            )
+        ways.append("sentence-transformers")
+    return ways + [way for way, one in _ONNX.items() if onnx_file(folder, source.model, "mention", one).is_file()]
+
+
+def _choose_samples(tokenizer: EntityTokenizer) -> tuple[list[str], list[str]]:
+    """Texts that fit into the window, so that every way sees all of them."""
+    wide = EntityTokenizer(tokenizer.tokenizer, _WIDE, tokenizer.mention_prefix, tokenizer.entity_prefix)
+    sides = ((_MENTIONS, wide.mention_ids(_MENTIONS)), (_ENTITIES, wide.entity_ids(_ENTITIES)))
+    mentions, entities = (
+        [text for text, ids in zip(texts, sequences, strict=True) if len(ids) <= tokenizer.max_length]
+        for texts, sequences in sides
+    )
+    return mentions, entities
+
+
+class _OpeningProcess:
+    """One way of opening the folder, as a process that ends with the context."""
+
+    def __init__(self, way: str, job: dict[str, Any], work: Path, current: Path) -> None:
+        self._way = way
+        run = work / "runs" / way
+        run.mkdir(parents=True)
+        self._vectors, self._outcome, self._errors = (run / name for name in ("vectors.npy", "outcome", "errors"))
+        (run / "job.json").write_text(json.dumps(job, ensure_ascii=False), encoding="utf-8")
+        arguments = (way, run / "job.json", self._vectors, self._outcome)
+        with open(self._errors, "wb") as errors:
+            self._process = subprocess.Popen(
+                [sys.executable, open_folder.__file__, *map(str, arguments)],
+                cwd=current,
+                env=_make_environment(run),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=errors,
+            )
+
+    def __enter__(self) -> _OpeningProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def read_vectors(self) -> Vectors:
+        """The vectors it gives; FolderCheckError where it fails."""
+        try:
+            status = self._process.wait(_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise FolderCheckError(
+                f"{self._way}: opening the folder and running the snippets took over {_SECONDS} s"
+            ) from None
+        if not self._outcome.is_file():
+            last = (self._errors.read_text(errors="replace").strip().splitlines() or [f"exit status {status}"])[-1]
+            raise FolderCheckError(f"{self._way}: the process ended early ({printable(last)})")
+        outcome = self._outcome.read_text(encoding="utf-8")
+        if outcome != open_folder.DONE:
+            raise FolderCheckError(f"{self._way}: {printable(outcome)}")
+        vectors: Vectors = np.load(self._vectors)
+        return vectors
+
+
+def _make_environment(run: Path) -> dict[str, str]:
+    """That of this process, without its hub and its access to it, and with this very package to be imported."""
+    kept = {name: value for name, value in os.environ.items() if not name.upper().endswith("TOKEN")}
+    packages = [str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    return kept | {
+        "HF_HUB_OFFLINE": "1",
+        "MODELSCOPE_DOMAIN": "127.0.0.1:9",
+        "MODELSCOPE_ENDPOINT": "http://127.0.0.1:9",
+        # What ModelScope copies there to run it is removed with the work folder; the saved login is not there.
+        "MODELSCOPE_CACHE": str(run / "cache"),
+        "MODELSCOPE_HOME": str(run / "home"),
+        "MODELSCOPE_CREDENTIALS_PATH": str(run / "home"),
+        "PYTHONPATH": os.pathsep.join(packages),
+    }
+
+
+def _compare(way: str, vectors: Vectors, expected: Vectors) -> float:
+    """The largest difference of a value; FolderCheckError where it is too large."""
+    tolerance = TOLERANCE
+    if way == "onnx-int8":
+        # Arithmetic of 8 bits rounds; what must stay is the direction.
+        vectors, expected = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (vectors, expected))
+        tolerance = INT8_TOLERANCE
+    if vectors.shape != expected.shape or not np.isfinite(vectors).all():
+        raise FolderCheckError(
+            f"{way}: the folder gives vectors of shape {vectors.shape}, the source model of {expected.shape}"
+        )
+    difference = float(np.abs(vectors - expected).max())
+    if difference > tolerance:
+        raise FolderCheckError(f"{way}: the folder gives other vectors than the source model (by {difference:.2g})")
+    return difference

@@ -1,0 +1,91 @@
+"""The optimiser of a training stage with its schedule, clipping and mixed precision."""
+
+from __future__ import annotations
+
+import contextlib
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from transformers import get_scheduler
+
+from modelscope_plugin.config.training_settings import TrainingSettings
+from modelscope_plugin.training.process_group import ProcessGroup
+
+
+class Optimization:
+    """AdamW over the weights of a model.
+
+    Args:
+        model: The model, on the device of this process.
+        settings: How to train.
+        stage: The stage, from 1; it has a learning rate of its own.
+        steps: Steps of the whole stage.
+        processes: The processes that train together.
+    """
+
+    def __init__(
+        self, model: torch.nn.Module, settings: TrainingSettings, stage: int, steps: int, processes: ProcessGroup
+    ) -> None:
+        self._settings = settings
+        self._processes = processes
+        self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        # Biases and layer norms, the vectors among the weights, are not decayed.
+        groups = [
+            {"params": [p for p in self._parameters if p.ndim > 1], "weight_decay": settings.weight_decay},
+            {"params": [p for p in self._parameters if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        self._optimizer = torch.optim.AdamW(groups, lr=settings.learning_rate_of(stage), fused=True)
+        self._schedule = get_scheduler(
+            settings.lr_scheduler_type, self._optimizer, int(steps * settings.warmup_ratio), steps
+        )
+        self._scaler = torch.amp.GradScaler(processes.device.type, enabled=settings.mixed_precision == "fp16")
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        return float(self._schedule.get_last_lr()[0])
+
+    @property
+    def has_finite_weights(self) -> bool:
+        """Whether no weight is NaN or infinite."""
+        return all(bool(torch.isfinite(parameter).all()) for parameter in self._parameters)
+
+    def autocast(self) -> AbstractContextManager[object]:
+        """Make the context in which texts are encoded with mixed precision."""
+        if self._settings.mixed_precision == "no":
+            return contextlib.nullcontext()
+        dtype = torch.bfloat16 if self._settings.mixed_precision == "bf16" else torch.float16
+        return torch.autocast(self._processes.device.type, dtype)
+
+    def scale(self, gradient: torch.Tensor) -> torch.Tensor:
+        """Scale a gradient so that it does not vanish in fp16."""
+        return self._scaler.scale(gradient)
+
+    def step(self) -> None:
+        """Sum the gradients of all processes, clip them, change the weights and clear the gradients."""
+        self._processes.sum_gradients(self._parameters)
+        self._scaler.unscale_(self._optimizer)
+        if self._settings.max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.max_grad_norm)
+        before = self._scaler.get_scale()
+        self._scaler.step(self._optimizer)
+        self._scaler.update()
+        # A lower scale says that a gradient was infinite and the step left out.
+        if self._scaler.get_scale() >= before:
+            self._schedule.step()
+        self._optimizer.zero_grad()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state that `load_state_dict` restores."""
+        return {
+            "optimizer": self._optimizer.state_dict(),
+            "schedule": self._schedule.state_dict(),
+            "scaler": self._scaler.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self._optimizer.load_state_dict(state["optimizer"])
+        self._schedule.load_state_dict(state["schedule"])
+        self._scaler.load_state_dict(state["scaler"])

@@ -1,0 +1,107 @@
+"""One stage of a training run."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from modelscope_plugin.config.configuration import default_configuration, merge_configurations
+from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.modeling.model_folder import write_model_folder
+from modelscope_plugin.storage.files import replace_folder
+from modelscope_plugin.training.context import TrainingContext
+from modelscope_plugin.training.examples import Examples
+from modelscope_plugin.training.loop import DivergedError, Loop
+from modelscope_plugin.training.results import StageResult
+from modelscope_plugin.training.run_folder import RunFolder
+from modelscope_plugin.training.stage_evaluation import StageEvaluator
+from modelscope_plugin.training.training_state import Progress, disk_errors
+
+logger = logging.getLogger(__name__)
+
+
+class StageTrainer:
+    """Trains stages one at a time, saves their models and measures them."""
+
+    def __init__(self, context: TrainingContext, folder: RunFolder, evaluator: StageEvaluator) -> None:
+        self._context = context
+        self._folder = folder
+        self._evaluator = evaluator
+
+    def train(self, stage: int, encoder: EntityEncoder, examples: Examples, mining: dict[str, Any] | None) -> None:
+        """Train a stage, and add its result to the run folder.
+
+        Args:
+            stage: The stage, from 1.
+            encoder: The model to start from; it is trained in place.
+            examples: What to train on.
+            mining: The figures of mining before the stage.
+
+        Raises:
+            DivergedError: If the training has diverged before anything was measured; the latest checkpoint is
+                saved as a model then.
+        """
+        processes, folder = self._context.processes, self._folder
+        torch.manual_seed(self._context.settings.seed + 1000 * stage + processes.rank)
+        loop = Loop(
+            encoder,
+            examples,
+            self._context,
+            stage,
+            folder.files.checkpoints(stage),
+            evaluate=lambda: self._evaluator.evaluate_sample(encoder),
+        )
+        try:
+            loop.run()
+        except DivergedError:
+            processes.run_on_main(lambda: self._rescue(stage, encoder, loop))
+            raise
+        # All have to have read the best weights before the checkpoints are removed.
+        processes.wait()
+        folder.stages = processes.run_on_main(lambda: self._finish(stage, encoder, loop.progress, mining))
+
+    def _rescue(self, stage: int, encoder: EntityEncoder, loop: Loop) -> None:
+        """Save the latest checkpoint as a model; resuming from it would diverge again."""
+        if loop.restore_checkpoint():
+            self._save_model(self._folder.files.unfinished_model(stage), encoder)
+        self._folder.files.remove_checkpoints(stage)
+
+    def _save_model(self, folder: Path, encoder: EntityEncoder) -> None:
+        with disk_errors(folder), replace_folder(folder) as draft:
+            sections = merge_configurations(self._context.settings.to_sections(), self._context.mining.to_sections())
+            configuration = merge_configurations(default_configuration(), sections)
+            write_model_folder(draft, encoder.model, encoder.tokenizer, configuration)
+
+    def _finish(
+        self, stage: int, encoder: EntityEncoder, progress: Progress, mining: dict[str, Any] | None
+    ) -> list[dict[str, Any]]:
+        """Save the model of a stage, then measure it; the records of all stages so far."""
+        if not progress.guessing_loss:
+            logger.warning("no batch held a negative; raise batch_size or random_negatives")
+        elif not progress.has_learned:
+            logger.warning(
+                "the model has not learned: its loss %.3f is that of guessing. From random weights try dropout=0, "
+                "a higher learning rate or more epochs",
+                progress.losses[-1],
+            )
+        # The model is safe on disk before anything is done with it.
+        model = self._folder.files.model(stage)
+        self._save_model(model, encoder)
+        trained = EntityEncoder(encoder.model, encoder.tokenizer, str(model))
+        evaluation = self._evaluator.evaluate_stage(trained, stage, progress.step)
+        result = StageResult(
+            stage=stage,
+            losses=progress.losses,
+            collapsed=not progress.has_learned,
+            steps=progress.step,
+            best_step=progress.best_step or progress.step,
+            seconds=round(progress.seconds, 1),
+            mining=mining,
+            evaluation=None if evaluation is None else evaluation.to_record(),
+        )
+        self._folder.finish_stage(asdict(result))
+        return self._folder.stages

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from modelscope.pipelines import pipeline
+
+from modelscope_plugin.data import Document
+from modelscope_plugin.encoding import EntityEncoder
+from modelscope_plugin.linking import linker
+from modelscope_plugin.linking.linker import EntityLinker
+
+TEXT = "小品里大鹏很好笑，苹果也好吃"
+
+
+def test_linking_needs_no_spans_with_a_detector(model_folder: Path, index_folder: Path) -> None:
+    options = {"model": str(model_folder), "index": str(index_folder), "device": "cpu"}
+    detecting = pipeline("entity-linking", detector="dictionary", **options)
+    inputs = [TEXT, {"text": TEXT}, "小品里 [ENT_S] 小品 [ENT_E] 大鹏", "无", {"text": TEXT, "mentions": []}]
+    results = detecting(inputs, top_k=1)
+    assert [[mention["mention"] for mention in result["mentions"]] for result in results] == [
+        ["大鹏", "苹果"], ["大鹏", "苹果"], ["小品"], [], [],
+    ]  # fmt: skip
+    own = pipeline("entity-linking", detector=lambda text: [(0, 2)], **options)(TEXT)
+    assert [mention["mention"] for mention in own["mentions"]] == ["小品"]
+
+
+def test_configuration_of_the_model_says_how_to_link(model_folder: Path, index_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(model_folder, tmp_path / "model")
+    path = tmp_path / "model" / "configuration.json"
+    configuration = json.loads(path.read_text(encoding="utf-8"))
+    configuration["pipeline"] |= {"retrieval": "lexical", "detector": "dictionary"}
+    path.write_text(json.dumps(configuration), encoding="utf-8")
+    first = EntityLinker.from_pretrained(tmp_path / "model", index_folder, device="cpu")
+    assert first.retriever.retrieval == "lexical"
+    assert len(first.link_documents([Document(TEXT, ())])[0]["mentions"]) == 2
+    other = EntityLinker.from_pretrained(tmp_path / "model", index_folder, device="cpu", retrieval="dense")
+    assert other.retriever.retrieval == "dense"
+
+
+def test_index_and_configuration_come_from_the_revision_of_the_model(
+    model_folder: Path, index_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(model_folder, tmp_path / "v2")
+    shutil.copytree(index_folder, tmp_path / "v2" / "index")
+    path = tmp_path / "v2" / "configuration.json"
+    configuration = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(configuration | {"pipeline": {"retrieval": "lexical"}}), encoding="utf-8")
+
+    load_folder = EntityEncoder.from_pretrained
+
+    def load(model: str, *, revision: str | None = None, device: str | None = None) -> EntityEncoder:
+        encoder = load_folder(tmp_path / str(revision), device=device)
+        encoder.name = model
+        return encoder
+
+    monkeypatch.setattr(linker, "resolve_model", lambda model, revision=None: tmp_path / str(revision))
+    monkeypatch.setattr(EntityEncoder, "from_pretrained", load)
+    opened = EntityLinker.from_pretrained("owner/name", revision="v2", device="cpu")
+    assert opened.retriever.retrieval == "lexical"
