@@ -127,7 +127,7 @@ def main() -> None:
         for name, search in ways.items():
             rates[name].append(BATCH * BATCHES / seconds(lambda search=search, parts=parts: list(map(search, parts))))
     figures["queries_per_second"] = {name: round(statistics.median(values), 1) for name, values in rates.items()}
-    # Ours is FAISS with larger blocks, so that approximate search is also compared with the usual ways.
+    # Ours makes its own products, so that approximate search is also compared with the usual ways.
     usual = np.max([rates["exact_faiss_default"], rates["exact_torch"]], axis=0)
     fastest = np.maximum(usual, rates["exact"])
     for name, other in (("ratio_to_usual_exact", usual), ("ratio_to_fastest_exact", fastest)):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, get_args
 
 from modelscope_plugin.checks import check_number
 from modelscope_plugin.errors import IndexFolderError, InputError
 from modelscope_plugin.retrieval.fusion import Fusion
+from modelscope_plugin.types import Retrieval
 
-RETRIEVALS = ("dense", "lexical", "hybrid")
+RETRIEVALS = get_args(Retrieval)
 
 
 @dataclass(frozen=True)

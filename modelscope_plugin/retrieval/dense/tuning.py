@@ -5,12 +5,6 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-_TYPES = {
-    **dict.fromkeys(("kind", "precision", "search"), str),
-    **dict.fromkeys(("truncate_dim", "effort", "queries", "trained"), int),
-    "renewed": bool,
-}
-
 
 @dataclass(frozen=True)
 class Tuning:
@@ -54,9 +48,9 @@ class Tuning:
         try:
             recall = {int(k): float(value) for k, value in record["recall"].items()}
             tuning = cls(**{**record, "recall": recall})
-            for name, kind in _TYPES.items():
-                if type(getattr(tuning, name)) is not kind:
-                    raise TypeError(f"{name}={getattr(tuning, name)!r} is not of type {kind.__name__}")
+            for name in record.keys() - {"recall"}:
+                if type(record[name]) is not type(getattr(cls, name)):
+                    raise TypeError(f"{name}={record[name]!r} is not of type {type(getattr(cls, name)).__name__}")
             return tuning
         except (KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"search: {error}") from None

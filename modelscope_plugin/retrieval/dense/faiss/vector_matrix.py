@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from modelscope_plugin.checks import check_choice
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.types import RowIds, Vectors
+from modelscope_plugin.types import RowIds, StoragePrecision, Vectors
 
-PRECISIONS = ("float32", "float16", "int8")
+PRECISIONS = get_args(StoragePrecision)
 
 VECTORS_FILE = "vectors.npy"
 SCALES_FILE = "scales.npz"
-"""Beside int8 vectors: what makes them numbers again."""
+"""Beside int8 vectors: what decodes them."""
 
 # Rows that are turned into float32 at once.
 _BLOCK = 16384

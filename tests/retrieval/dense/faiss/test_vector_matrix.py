@@ -5,7 +5,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelscope_plugin.cli.index import _PRECISIONS
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.retrieval.dense.faiss.exact_search import search_exact
 from modelscope_plugin.retrieval.dense.faiss.vector_matrix import PRECISIONS, SCALES_FILE, VectorMatrix
@@ -23,10 +22,6 @@ def stored(vectors: Vectors, precision: str) -> VectorMatrix:
     made = VectorMatrix(vectors.shape[1], precision)
     made.add(vectors)
     return made
-
-
-def test_command_offers_the_precisions_there_are() -> None:
-    assert _PRECISIONS == PRECISIONS
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
