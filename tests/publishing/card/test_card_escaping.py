@@ -94,6 +94,12 @@ def test_name_and_licence_stay_text(language: str, name: str, license: str, arch
     assert parse_card(card)[0]["license"] == license
 
 
+@pytest.mark.parametrize("text", ATTACKS)
+def test_text_opens_no_block(text: str) -> None:
+    tokens = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(escape_markdown(text))
+    assert [token.type for token in tokens] in ([], ["paragraph_open", "inline", "paragraph_close"])
+
+
 @given(text=LINES)
 def test_escaped_text_reads_as_it_was(text: str) -> None:
     tokens = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(escape_markdown(text))
