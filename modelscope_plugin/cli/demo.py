@@ -65,18 +65,15 @@ def _demo(folder: Path, model: str | None, device: str | None, say: Callable[[st
     if model is None:
         model = _train(folder, entities, device, say)
     from modelscope_plugin.encoding.encoder import EntityEncoder
-    from modelscope_plugin.evaluation.evaluation import evaluate, score_rankings
-    from modelscope_plugin.evaluation.name_matching import NameMatcher
+    from modelscope_plugin.evaluation.evaluation import evaluate
     from modelscope_plugin.linking.linker import EntityLinker
     from modelscope_plugin.retrieval.building import build_index
 
     encoder = EntityEncoder.from_pretrained(model, device=device)
     index = build_index(encoder, entities, total=len(entities))
     index.save(folder / "index")
-    matcher = NameMatcher(entities)
-    by_name = [matcher.search(mention.surface, max(_KS)) for mention in mentions]
     recall = {
-        "name matching": score_rankings(by_name, mentions, index.ids, _KS).recall,
+        "name matching": evaluate(encoder, index, mentions, ks=_KS, retrieval="lexical").recall,
         "dual encoder": evaluate(encoder, index, mentions, ks=_KS, show_progress_bar=False).recall,
         "both, names first": evaluate(encoder, index, mentions, ks=_KS, retrieval="hybrid").recall,
     }

@@ -94,10 +94,9 @@ def run(args: argparse.Namespace) -> None:
         index = _build_or_extend(args, index)
     if args.learn_names:
         index.lexicon.learn(read_mentions(args.learn_names, encoding=args.encoding))
-        if index.fitted:
-            logger.warning(
-                "what was fitted before these names were learnt (%s) is to be fitted again", ", ".join(index.fitted)
-            )
+        if index.fitted.names:
+            fitted = ", ".join(index.fitted.names)
+            logger.warning("what was fitted before these names were learnt (%s) is to be fitted again", fitted)
     renewed = index.renew()
     index.save(args.out)
     if args.json:

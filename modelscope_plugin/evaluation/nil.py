@@ -90,7 +90,7 @@ def judge_rankings(
     Returns:
         The figures; None if no mention has a NIL label.
     """
-    features = [ranking_features(ranking, rule.retrieval) for ranking in rankings]
+    features = [ranking_features(ranking) for ranking in rankings]
     predicted = [one is None or rule.confidence(one) < rule.threshold for one in features]
     best_ids = [entity_ids[ranking.rows[0]] if len(ranking.rows) else None for ranking in rankings]
     return score_nil(predicted, best_ids, mentions, rule.threshold)

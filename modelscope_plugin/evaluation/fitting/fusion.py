@@ -54,17 +54,15 @@ def fit_fusion(
     rankings = Retriever(index, "hybrid", Fusion()).rank(vectors, [mention.surface for mention in given], _CANDIDATES)
     examples = []
     for ranking, mention in zip(rankings, given, strict=True):
-        golds = np.isin(ranking.rows, [index.row_of[one] for one in mention.entity_ids if one in index.row_of])
+        golds = np.isin(ranking.rows, [index.row_of(one) for one in mention.entity_ids if one in index])
         if golds.any() and not golds.all():
-            examples.append((np.column_stack(ranking.features()), golds))
+            scores = np.column_stack((ranking.dense, ranking.names, ranking.learned))
+            examples.append((scores.astype(np.float64), golds))
     if not examples:
         raise InputError(f"none of the {len(given)} mentions has a gold entity among other candidates; nothing to fit")
     dense, names, learned = _softmax_weights(examples)
     fusion = Fusion("weighted_sum", dense, names, learned)
-    index.fitted["fusion"] = fusion.to_record()
-    # Other candidates come first now than those that a NIL rule was fitted on.
-    if isinstance(rules := index.fitted.get("nil"), dict):
-        rules.pop("hybrid", None)
+    index.fitted = index.fitted.with_fusion(fusion)
     return fusion
 
 

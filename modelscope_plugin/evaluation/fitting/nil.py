@@ -56,7 +56,7 @@ def fit_nil(
     if retriever.needs_vectors:
         vectors = encoder.encode_query(labelled, batch_size=batch_size, show_progress_bar=show_progress_bar)
     rankings = retriever.rank(vectors, [mention.surface for mention in labelled], 1)
-    features = [ranking_features(ranking, retrieval) for ranking in rankings]
+    features = [ranking_features(ranking) for ranking in rankings]
     rule = fit_nil_rule(features, [mention.nil is not None for mention in labelled], retrieval, precision=precision)
     rule.keep(index)
     return rule

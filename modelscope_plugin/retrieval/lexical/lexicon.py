@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from modelscope_plugin.data.names import normalized_name
-from modelscope_plugin.data.records import Entity, Mention
+from modelscope_plugin.data.records import Mention
 from modelscope_plugin.errors import IndexFolderError
+from modelscope_plugin.retrieval.knowledge_base import KnowledgeBase
 from modelscope_plugin.retrieval.lexical.alias_index import AliasIndex
 
 _NAMES, _LEARNED = "names.safetensors", "learned.safetensors"
@@ -19,28 +19,18 @@ LEXICON_FILES = (_NAMES, _LEARNED)
 """The files that a lexicon keeps in its folder; the second one only where names were learnt."""
 
 
-class _KnowledgeBase(Protocol):
-    @property
-    def ids(self) -> list[str]: ...
-
-    @property
-    def row_of(self) -> dict[str, int]: ...
-
-    def __iter__(self) -> Iterator[Entity]: ...
-
-
 class Lexicon:
     """Two alias indices over the rows of one knowledge base, each read or built when it is first asked for.
 
     Args:
-        knowledge_base: The entities, their ids and rows.
+        knowledge_base: The entities. Call `release` before they change.
         files: Files that `save` wrote for these rows, by name.
     """
 
-    def __init__(self, knowledge_base: _KnowledgeBase, files: dict[str, Path] | None = None) -> None:
-        self._knowledge_base = knowledge_base
+    def __init__(self, knowledge_base: KnowledgeBase, files: dict[str, Path] | None = None) -> None:
+        self.knowledge_base = knowledge_base
         self._files = files or {}
-        self._states = {name: _state(path) for name, path in self._files.items()}
+        self._states = {name: _file_state(path) for name, path in self._files.items()}
         self._names: AliasIndex | None = None
         self._learned: AliasIndex | None = None
         self._pairs: set[tuple[str, str]] | None = None
@@ -53,10 +43,9 @@ class Lexicon:
             if self._is_as_opened(_NAMES):
                 self._names = AliasIndex.load(self._files[_NAMES])
             else:
-                pairs = ((name, row) for row, entity in enumerate(self._knowledge_base) for name in entity.names)
-                ids = self._knowledge_base.ids
+                ids = self.knowledge_base.ids
                 order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int32)
-                self._names = AliasIndex.build(pairs, order)
+                self._names = AliasIndex.build(self.knowledge_base.names(), order)
         return self._names
 
     @property
@@ -70,8 +59,7 @@ class Lexicon:
                     )
                 self._learned = AliasIndex.load(self._files[_LEARNED])
             else:
-                rows = self._knowledge_base.row_of
-                pairs = ((name, rows[one]) for name, one in self._pairs or ())
+                pairs = ((name, self.knowledge_base.row_of(one)) for name, one in self._pairs or ())
                 self._learned = AliasIndex.build(pairs, self.names.order)
         return self._learned
 
@@ -91,7 +79,7 @@ class Lexicon:
             (normalized_name(mention.surface), one)
             for mention in mentions
             for one in mention.entity_ids
-            if one in self._knowledge_base.row_of
+            if one in self.knowledge_base
         }
         self._learned = None
         return len(self._pairs)
@@ -109,11 +97,11 @@ class Lexicon:
         self._files = {}
 
     def _is_as_opened(self, name: str) -> bool:
-        return name in self._files and _state(self._files[name]) == self._states[name]
+        return name in self._files and _file_state(self._files[name]) == self._states[name]
 
     def _learned_pairs(self) -> set[tuple[str, str]]:
         if self._pairs is None:
-            ids = self._knowledge_base.ids
+            ids = self.knowledge_base.ids
             learned = self.learned.pairs() if _LEARNED in self._files else ()
             self._pairs = {(name, ids[row]) for name, row in learned}
         return self._pairs
@@ -127,8 +115,8 @@ class Lexicon:
         return LEXICON_FILES
 
 
-def _state(path: Path) -> tuple[int, int, int] | None:
-    """What tells a file from another in its place; None where there is none."""
+def _file_state(path: Path) -> tuple[int, int, int] | None:
+    """What tells a file from a later one of the same path; None where there is none."""
     try:
         status = path.stat()
     except OSError:

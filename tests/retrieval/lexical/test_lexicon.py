@@ -9,7 +9,7 @@ from conftest import ENTITIES, MENTIONS
 
 from modelscope_plugin.data import Entity, Mention
 from modelscope_plugin.errors import IndexFolderError
-from modelscope_plugin.retrieval import EntityIndex
+from modelscope_plugin.retrieval import EntityIndex, Fitted, Fusion
 
 
 @pytest.fixture
@@ -89,9 +89,9 @@ def test_entities_without_any_text_have_no_names(tmp_path: Path) -> None:
 def test_what_was_fitted_is_written_alone(small: EntityIndex, tmp_path: Path) -> None:
     small.save(tmp_path / "index")
     opened = EntityIndex.load(tmp_path / "index")
-    opened.fitted["nil"] = {"threshold": 0.5}
+    opened.fitted = Fitted(Fusion(names=0.3))
     opened.save_fitted(tmp_path / "index")
-    assert EntityIndex.load(tmp_path / "index", verify=True).fitted == {"nil": {"threshold": 0.5}}
+    assert EntityIndex.load(tmp_path / "index", verify=True).fitted == Fitted(Fusion(names=0.3))
 
 
 def test_index_that_is_replaced_on_disk_keeps_its_own_names(tmp_path: Path, small: EntityIndex) -> None:

@@ -16,12 +16,12 @@ _RECORDS = "entities.jsonl"
 _OFFSETS = "offsets.npy"
 _IDS = "ids.json"
 
-STORE_FILES = (_RECORDS, _OFFSETS, _IDS)
-"""The files that a store keeps in its folder."""
+ENTITY_FILES = (_RECORDS, _OFFSETS, _IDS)
+"""The files of a knowledge base in its folder."""
 
 
-class StoredEntities:
-    """A sequence of entities in a folder; only their ids are in memory.
+class EntityRecords:
+    """The entity records of a folder by row; only the ids are in memory.
 
     Args:
         folder: Folder written by `write_entities`.
@@ -54,8 +54,8 @@ class StoredEntities:
             ) from None
 
 
-def write_entities(folder: Path, entities: Iterable[Entity]) -> None:
-    """Write entities into a folder as JSON lines, with their offsets and ids beside them."""
+def write_entities(folder: Path, entities: Iterable[Entity]) -> tuple[str, ...]:
+    """Write entities into a folder as JSON lines, with their offsets and ids beside them; the names of the files."""
     ids, offsets = [], [0]
     with open(folder / _RECORDS, "wb") as stream:
         for entity in entities:
@@ -64,3 +64,4 @@ def write_entities(folder: Path, entities: Iterable[Entity]) -> None:
             ids.append(entity.id)
     np.save(folder / _OFFSETS, np.array(offsets, dtype=np.int64))
     (folder / _IDS).write_text(json.dumps(ids), encoding="utf-8")
+    return ENTITY_FILES

@@ -1,33 +1,34 @@
-"""The vectors of an index in the precision they are stored in."""
+"""Vectors in the precision they are stored in."""
 
 from __future__ import annotations
 
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
+from modelscope_plugin.checks import check_choice
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.types import RowIds, Vectors
+from modelscope_plugin.types import RowIds, StoragePrecision, Vectors
 
-PRECISIONS = ("float32", "float16", "int8")
+PRECISIONS = get_args(StoragePrecision)
 
 VECTORS_FILE = "vectors.npy"
 SCALES_FILE = "scales.npz"
-"""Beside int8 vectors: what makes them numbers again."""
+"""Beside int8 vectors: what decodes them."""
 
-# RowIds that are turned into float32 at once.
+# Rows that are turned into float32 at once.
 _BLOCK = 16384
-# RowIds that are scored at once: what stays in the processor's cache.
+# Rows that are scored at once: what stays in the processor's cache.
 _SCORED = 128
-# RowIds that centre and spread of the dimensions are taken from.
+# Rows that centre and spread of the dimensions are taken from.
 _SAMPLE = 100_000
 
 
-class StoredVectors:
-    """Rows of float32, float16 or int8 numbers, perhaps memory-mapped, that are read as float32.
+class VectorMatrix:
+    """Vectors stored as float32, float16 or int8, perhaps memory-mapped, and read as float32.
 
     An int8 row is ``center + spread * scale * codes``: centre and spread of each dimension, which the first rows
     decide, and a scale of its own for each row, so that a later row of another size is not cut off.
@@ -41,10 +42,8 @@ class StoredVectors:
     """
 
     def __init__(self, dimension: int, precision: str = "float32") -> None:
-        if precision not in PRECISIONS:
-            raise InputError(f"precision={precision!r} is none of {', '.join(PRECISIONS)}")
         self.dimension = dimension
-        self.precision = precision
+        self.precision = check_choice("precision", precision, PRECISIONS)
         self._blocks: list[npt.NDArray[Any]] = [np.empty((0, dimension), dtype=precision)]
         self._scales: Vectors = np.empty(0, dtype=np.float32)
         self._center: Vectors | None = None
@@ -55,14 +54,14 @@ class StoredVectors:
 
     def __getitem__(self, rows: RowIds | slice) -> Vectors:
         """Rows as float32 (n, dim); of float32 vectors and a slice a view."""
-        found = self.matrix[rows]
+        found = self.numbers[rows]
         if self.precision != "int8":
-            return _numbers(found)
+            return _to_float(found)
         decoded: Vectors = found * (self._scales[rows, None] * self.spread)
         return np.add(decoded, self.center, out=decoded)
 
     @property
-    def matrix(self) -> npt.NDArray[Any]:
+    def numbers(self) -> npt.NDArray[Any]:
         """All rows as they are stored, (n, dim)."""
         if len(self._blocks) > 1:
             # Nothing is copied where all but one are empty.
@@ -83,7 +82,7 @@ class StoredVectors:
     @property
     def bytes_per_vector(self) -> int:
         """What a row takes, an int8 row with its scale."""
-        return int(self.matrix.itemsize) * self.dimension + (4 if self.precision == "int8" else 0)
+        return int(self.numbers.itemsize) * self.dimension + (4 if self.precision == "int8" else 0)
 
     def add(self, vectors: Vectors) -> None:
         """Append vectors (n, dim), float32."""
@@ -113,7 +112,7 @@ class StoredVectors:
 
     def remove(self, rows: RowIds) -> None:
         """Take rows out; those behind them move up."""
-        self._blocks = [np.delete(self.matrix, rows, axis=0)]
+        self._blocks = [np.delete(self.numbers, rows, axis=0)]
         if self.precision == "int8":
             self._scales = np.delete(self._scales, rows)
 
@@ -129,14 +128,14 @@ class StoredVectors:
         scores = np.empty(len(rows))
         for start in range(0, len(rows), _SCORED):
             part = slice(start, start + _SCORED)
-            np.vecdot(_numbers(self.matrix[rows[part]], np.float64), weights, out=scores[part])
+            np.vecdot(_to_float(self.numbers[rows[part]], np.float64), weights, out=scores[part])
         if self.precision == "int8":
             scores = scores * self._scales[rows] + np.vecdot(query, self.center, dtype=np.float64)
         return scores.astype(np.float32)
 
     def rough_scores(self, query: Vectors, rows: RowIds) -> Vectors:
         """As `scores`, but as one matrix product in float32: twice as fast, for choosing among candidates."""
-        found = _numbers(self.matrix[rows])
+        found = _to_float(self.numbers[rows])
         if self.precision != "int8":
             return found @ query
         rough: Vectors = (found @ (query * self.spread)) * self._scales[rows] + query @ self.center
@@ -144,14 +143,14 @@ class StoredVectors:
 
     def save(self, folder: Path) -> list[str]:
         """Write the files of the vectors into a folder and give their names."""
-        np.save(folder / VECTORS_FILE, self.matrix)
+        np.save(folder / VECTORS_FILE, self.numbers)
         if self.precision != "int8":
             return [VECTORS_FILE]
         np.savez(folder / SCALES_FILE, scales=self._scales, center=self.center, spread=self.spread)
         return [VECTORS_FILE, SCALES_FILE]
 
     @classmethod
-    def load(cls, folder: Path, precision: str, rows: int, dimension: int) -> StoredVectors:
+    def load(cls, folder: Path, precision: str, rows: int, dimension: int) -> VectorMatrix:
         """Open the files that `save` wrote, memory-mapped.
 
         Raises:
@@ -175,8 +174,8 @@ class StoredVectors:
         return stored
 
 
-def _numbers(stored: npt.NDArray[Any], kind: type[np.floating[Any]] = np.float32) -> npt.NDArray[Any]:
-    """Stored numbers as float32 or float64."""
+def _to_float(stored: npt.NDArray[Any], kind: type[np.floating[Any]] = np.float32) -> npt.NDArray[Any]:
+    """Convert stored numbers to float32 or float64."""
     if stored.dtype == np.float16:
         # Tens of times as fast as numpy, which takes them one at a time.
         import torch
