@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
-from modelscope_plugin.errors import IndexFolderError
+from modelscope_plugin.errors import IndexFolderError, PluginError
 from modelscope_plugin.retrieval.dense.faiss.store import TUNING_FILES, FaissStore
 from modelscope_plugin.retrieval.dense.faiss.vector_matrix import VECTORS_FILE
 from modelscope_plugin.retrieval.dense.store import VectorStore
@@ -13,13 +14,28 @@ from modelscope_plugin.retrieval.dense.views.table import VIEW_FILES, ViewTable
 from modelscope_plugin.retrieval.knowledge_base import KnowledgeBase
 from modelscope_plugin.retrieval.knowledge_base.entity_records import ENTITY_FILES
 from modelscope_plugin.retrieval.lexical.lexicon import LEXICON_FILES, Lexicon
-from modelscope_plugin.retrieval.manifest import MANIFEST_FILE, Manifest, check_files, read_manifest, write_manifest
+from modelscope_plugin.retrieval.manifest import (
+    MANIFEST_FILE,
+    Manifest,
+    check_files,
+    read_manifest,
+    verify_files,
+    write_manifest,
+)
 from modelscope_plugin.storage.files import check_output_folder, recover_folder, replace_folder
 
 _FILES = (VECTORS_FILE, *ENTITY_FILES)
 _OPTIONAL_FILES = (*TUNING_FILES, *LEXICON_FILES, *VIEW_FILES)
 # Reading these to check them would take as long as reading the whole index.
 _LARGE_FILES = (VECTORS_FILE, ENTITY_FILES[0], VIEW_FILES[0], *LEXICON_FILES)
+
+QUICK_BYTES = 256 << 20
+"""Up to so many bytes the checksums of an index are checked whenever it is opened; at 700 MB a second."""
+
+# How often an index is opened that is replaced at the same time.
+_ATTEMPTS = 20
+
+FolderState: TypeAlias = tuple[object, ...]
 
 
 @dataclass(frozen=True)
@@ -56,20 +72,55 @@ def write_index(folder: Path, manifest: Manifest, parts: IndexParts) -> None:
         write_manifest(draft, manifest, [name for names in files for name in names])
 
 
-def read_index(folder: Path, *, verify: bool) -> tuple[Manifest, IndexParts]:
+def read_index(folder: Path, *, verify: bool | None) -> tuple[Manifest, IndexParts, FolderState]:
     """Open an index; vectors and entities stay on disk, memory-mapped.
+
+    All files are opened here, and are of one state of the folder: where it is replaced meanwhile they are opened again.
 
     Args:
         folder: The folder.
-        verify: Whether to check the checksums of the large files too, which reads all of them.
+        verify: Whether to check the checksums of the large files too, which reads all of them; None for doing so
+            where it takes less than a second (`QUICK_BYTES`).
+
+    Returns:
+        The manifest, the parts, and the state of the folder that they are of.
 
     Raises:
         MissingFileError: If there is no index in the folder.
         IndexFolderError: If a file of it is missing or damaged, or was written by a newer version.
     """
-    recover_folder(folder)
+    for _ in range(_ATTEMPTS):
+        recover_folder(folder)
+        state = read_folder_state(folder)
+        try:
+            manifest, parts = _open_parts(folder, verify)
+        except (PluginError, OSError):
+            if state is not None and state == read_folder_state(folder):
+                raise
+        else:
+            if state is not None and state == read_folder_state(folder):
+                return manifest, parts, state
+    if state is None:
+        read_manifest(folder, _FILES, _OPTIONAL_FILES)
+    raise IndexFolderError(f"{folder} is replaced again and again while it is read; try again later")
+
+
+def read_folder_state(folder: Path) -> FolderState | None:
+    """What tells an index from another one that is written into its folder later; None where there is none."""
+    try:
+        statuses = folder.stat(), (folder / MANIFEST_FILE).stat()
+    except OSError:
+        return None
+    return tuple((status.st_dev, status.st_ino) for status in statuses), statuses[1].st_mtime_ns
+
+
+def _open_parts(folder: Path, verify: bool | None) -> tuple[Manifest, IndexParts]:
     manifest = read_manifest(folder, _FILES, _OPTIONAL_FILES)
-    check_files(folder, manifest, unread=() if verify else _LARGE_FILES)
+    check_files(folder, manifest)
+    if verify is None:
+        verify = sum((folder / name).stat().st_size for name in manifest.files) <= QUICK_BYTES
+    # What FAISS reads is always among them: it does not survive every damaged file.
+    verify_files(folder, manifest, [name for name in manifest.files if verify or name not in _LARGE_FILES])
     entities = manifest.entities
     try:
         knowledge_base = KnowledgeBase.open(folder)
@@ -79,7 +130,7 @@ def read_index(folder: Path, *, verify: bool) -> tuple[Manifest, IndexParts]:
         store = FaissStore.open(
             folder, manifest.search, manifest.dimension, knowledge_base.id_table, views.counts(entities)
         )
+        lexicon = Lexicon(knowledge_base, [folder / name for name in LEXICON_FILES if name in manifest.files])
     except Exception as error:  # whatever numpy and json say of damaged bytes, a syntax error among it
         raise IndexFolderError(f"{folder} is damaged ({error}); build the index again") from None
-    names = {name: folder / name for name in LEXICON_FILES if name in manifest.files}
-    return manifest, IndexParts(knowledge_base, Lexicon(knowledge_base, names), store, views)
+    return manifest, IndexParts(knowledge_base, lexicon, store, views)

@@ -89,7 +89,7 @@ def read_manifest(folder: Path, files: Iterable[str], optional: Iterable[str] = 
         fault = "" if version not in _READABLE else _find_fault(values, set(files), set(optional))
     except KeyError as error:
         fault = f"no {error}"
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         fault = str(error)
     if fault:
         raise IndexFolderError(f"{path} is damaged ({fault}); build the index again in another folder")
@@ -99,13 +99,8 @@ def read_manifest(folder: Path, files: Iterable[str], optional: Iterable[str] = 
     return Manifest(**{name: values[name] for name in Manifest.__dataclass_fields__ if name in values})
 
 
-def check_files(folder: Path, manifest: Manifest, unread: Iterable[str] = ()) -> None:
-    """Check the files of an index: the size of each, and the checksum of those not in ``unread``.
-
-    Raises:
-        IndexFolderError: If a file is missing or damaged.
-    """
-    unread = set(unread)
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Raise `IndexFolderError` if a file of an index is missing or has another size."""
     for name, record in manifest.files.items():
         path = folder / name
         if not path.is_file():
@@ -115,8 +110,13 @@ def check_files(folder: Path, manifest: Manifest, unread: Iterable[str] = ()) ->
             raise IndexFolderError(
                 f"{path} is damaged: {size} bytes instead of {record['bytes']}; build the index again"
             )
-        if name not in unread and read_file_state(path).to_record() != record:
-            raise IndexFolderError(f"{path} is damaged: its checksum is another; build the index again")
+
+
+def verify_files(folder: Path, manifest: Manifest, names: Iterable[str]) -> None:
+    """Raise `IndexFolderError` if the checksum of one of these files is another."""
+    for name in names:
+        if read_file_state(folder / name).to_record() != manifest.files[name]:
+            raise IndexFolderError(f"{folder / name} is damaged: its checksum is another; build the index again")
 
 
 def _find_fault(values: dict[str, Any], files: set[str], optional: set[str]) -> str:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from modelscope_plugin.data.names import normalized_name
 from modelscope_plugin.errors import IndexFolderError
+from modelscope_plugin.retrieval.arrays import check_array, check_groups
 from modelscope_plugin.retrieval.lexical.best_rows import best_rows
 from modelscope_plugin.retrieval.lexical.bm25 import GRAM_FIELDS, Floats, GramIndex, NameScores, Positions
 from modelscope_plugin.retrieval.lexical.runs import run_starts
@@ -24,6 +27,8 @@ MAX_NAME = 64
 _MORE = 4
 _FIELDS = ("names", "order", "bearers", "starts")
 _GRAMS = "grams."
+# Far above any BM25 weight, and far below what overflows when some are summed.
+_LARGEST_WEIGHT = 1e12
 
 
 class AliasIndex:
@@ -166,44 +171,73 @@ class AliasIndex:
 
     def save(self, path: Path) -> None:
         """Write it to one file."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         letters = "\n".join(self.names).encode("utf-8", "surrogatepass")
-        save_file(
-            {
-                "names": np.frombuffer(letters, dtype=np.uint8),
-                "order": self.order,
-                "bearers": self._bearers,
-                "starts": self._starts,
-                **{f"{_GRAMS}{field}": np.ascontiguousarray(array) for field, array in self._grams.arrays.items()},
-            },
-            path,
-        )
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "names": np.frombuffer(letters, dtype=np.uint8),
+            "order": self.order,
+            "bearers": self._bearers,
+            "starts": self._starts,
+            **{f"{_GRAMS}{field}": np.ascontiguousarray(array) for field, array in self._grams.arrays.items()},
+        }
+        # Not with save_file, which has an exception of its own for a full disk.
+        path.write_bytes(save(arrays))
 
     @classmethod
-    def load(cls, path: Path) -> AliasIndex:
-        """Read a file that `save` wrote.
+    def parse(cls, data: bytes, path: Path, rows: int) -> AliasIndex:
+        """Read the content of a file that `save` wrote.
+
+        Args:
+            data: The content.
+            path: The file, for an error.
+            rows: Number of rows of the knowledge base.
 
         Raises:
-            IndexFolderError: If the file is damaged, or of another version.
+            IndexFolderError: If the file is damaged, of other rows, or of another version.
         """
-        from safetensors.numpy import load_file
+        from safetensors.numpy import load
 
         try:
-            arrays = load_file(path)
+            arrays = load(data)
             known = set(arrays) == {*_FIELDS, *(f"{_GRAMS}{field}" for field in GRAM_FIELDS)}
             if known:
-                letters, order, bearers, starts = (arrays.pop(field) for field in _FIELDS)
-                text = letters.tobytes().decode("utf-8", "surrogatepass")
-                names = text.split("\n") if text else []
-                grams = GramIndex(len(names), {field.removeprefix(_GRAMS): array for field, array in arrays.items()})
-                if len(starts) != len(names) + 1 or len(bearers) != starts[-1]:
-                    raise ValueError("its arrays do not fit together")
+                names = _check_arrays(arrays, rows)
         except Exception as error:  # whatever safetensors says of damaged bytes
             raise IndexFolderError(f"{path} is damaged ({error}); build the index again") from None
         if not known:
             raise IndexFolderError(f"{path} was written by another version of this package; build the index again")
-        return cls(names, order, bearers, starts, grams)
+        grams = GramIndex(len(names), {field: arrays[f"{_GRAMS}{field}"] for field in GRAM_FIELDS})
+        return cls(names, arrays["order"], arrays["bearers"], arrays["starts"], grams)
+
+
+def _check_arrays(arrays: dict[str, npt.NDArray[Any]], rows: int) -> list[str]:
+    """Return the names in the arrays of a file; a ValueError if an array cannot be one of so many rows."""
+    text = arrays["names"].tobytes().decode("utf-8", "surrogatepass")
+    names = text.split("\n") if text else []
+    bearers, postings = len(arrays["bearers"]), len(arrays["grams.places"])
+    table: tuple[tuple[str, str, int | None, float, float, int | None], ...] = (
+        ("names", "uint8", None, 0, 255, None),
+        ("order", "int32", rows, 0, rows - 1, None),
+        ("bearers", "int32", None, 0, rows - 1, None),
+        ("starts", "int64", len(names) + 1, 0, bearers, 1),
+        ("grams.vocabulary", "int64", None, 0, np.iinfo(np.int64).max, 1),
+        ("grams.starts", "int64", len(arrays["grams.vocabulary"]) + 1, 0, postings, 1),
+        ("grams.places", "int32", None, 0, len(names) - 1, None),
+        ("grams.weights", "float32", postings, 0, _LARGEST_WEIGHT, None),
+        ("grams.selves", "float32", len(names), 0, _LARGEST_WEIGHT, None),
+    )
+    for name, dtype, length, least, most, step in table:
+        check_array(name, arrays[name], dtype, (length,), least=least, most=most, step=step)
+    for name, starts in (("bearers", "starts"), ("grams.places", "grams.starts")):
+        if arrays[starts][0] != 0 or arrays[starts][-1] != len(arrays[name]):
+            raise ValueError(f"{starts} does not span {name}")
+        check_groups(name, arrays[name], arrays[starts])
+    if rows and np.bincount(arrays["order"], minlength=rows).max() > 1:
+        raise ValueError("order holds a row twice")
+    if any(name >= following for name, following in pairwise(names)):
+        raise ValueError("names do not rise")
+    return names
 
 
 class Likeness:

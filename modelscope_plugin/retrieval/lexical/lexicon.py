@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
@@ -9,7 +10,6 @@ import numpy as np
 
 from modelscope_plugin.data.names import normalized_name
 from modelscope_plugin.data.records import Mention
-from modelscope_plugin.errors import IndexFolderError
 from modelscope_plugin.retrieval.knowledge_base import KnowledgeBase
 from modelscope_plugin.retrieval.lexical.alias_index import AliasIndex
 
@@ -24,13 +24,16 @@ class Lexicon:
 
     Args:
         knowledge_base: The entities. Call `release` before they change.
-        files: Files that `save` wrote for these rows, by name.
+        files: Files that `save` wrote for these rows. They are mapped, so that their content is there when it is
+            first asked for, whatever becomes of the folder until then.
+
+    Raises:
+        ValueError: If a file is empty.
     """
 
-    def __init__(self, knowledge_base: KnowledgeBase, files: dict[str, Path] | None = None) -> None:
+    def __init__(self, knowledge_base: KnowledgeBase, files: Iterable[Path] = ()) -> None:
         self.knowledge_base = knowledge_base
-        self._files = files or {}
-        self._states = {name: _file_state(path) for name, path in self._files.items()}
+        self._files = {path.name: (path, _map_file(path)) for path in files}
         self._names: AliasIndex | None = None
         self._learned: AliasIndex | None = None
         self._pairs: set[tuple[str, str]] | None = None
@@ -39,9 +42,8 @@ class Lexicon:
     def names(self) -> AliasIndex:
         """Names and aliases of the entities."""
         if self._names is None:
-            # Where the folder was replaced meanwhile, its names are of other rows than those that were opened.
-            if self._is_as_opened(_NAMES):
-                self._names = AliasIndex.load(self._files[_NAMES])
+            if _NAMES in self._files:
+                self._names = self._read(_NAMES)
             else:
                 ids = self.knowledge_base.ids
                 order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int32)
@@ -53,11 +55,7 @@ class Lexicon:
         """Words that stood for an entity in a labelled text; see `learn`."""
         if self._learned is None:
             if self._pairs is None and _LEARNED in self._files:
-                if not self._is_as_opened(_LEARNED):
-                    raise IndexFolderError(
-                        f"{self._files[_LEARNED]} was replaced since the index was opened; open it again"
-                    )
-                self._learned = AliasIndex.load(self._files[_LEARNED])
+                self._learned = self._read(_LEARNED)
             else:
                 pairs = ((name, self.knowledge_base.row_of(one)) for name, one in self._pairs or ())
                 self._learned = AliasIndex.build(pairs, self.names.order)
@@ -96,8 +94,9 @@ class Lexicon:
         self._names = self._learned = None
         self._files = {}
 
-    def _is_as_opened(self, name: str) -> bool:
-        return name in self._files and _file_state(self._files[name]) == self._states[name]
+    def _read(self, name: str) -> AliasIndex:
+        path, content = self._files[name]
+        return AliasIndex.parse(content[:], path, len(self.knowledge_base))
 
     def _learned_pairs(self) -> set[tuple[str, str]]:
         if self._pairs is None:
@@ -115,10 +114,6 @@ class Lexicon:
         return LEXICON_FILES
 
 
-def _file_state(path: Path) -> tuple[int, int, int] | None:
-    """What tells a file from a later one of the same path; None where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+def _map_file(path: Path) -> mmap.mmap:
+    with open(path, "rb") as stream:
+        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)

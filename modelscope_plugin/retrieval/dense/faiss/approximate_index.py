@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from modelscope_plugin.errors import InputError
+from modelscope_plugin.retrieval.arrays import map_array, save_array
 from modelscope_plugin.retrieval.dense.faiss.exact_search import search_exact
 from modelscope_plugin.retrieval.dense.faiss.kinds import effort_setting, faiss_message, make_faiss_index
 from modelscope_plugin.retrieval.dense.faiss.threads import for_each
@@ -181,8 +182,11 @@ class ApproximateIndex:
         """Write the files of the search, without the vectors, into a folder and give their names."""
         import faiss
 
-        faiss.write_index(self._codes, str(folder / SEARCH_FILE))
-        np.save(folder / ROWS_FILE, self._rows)
+        try:
+            faiss.write_index(self._codes, str(folder / SEARCH_FILE))
+        except RuntimeError as error:
+            raise OSError(f"{SEARCH_FILE} cannot be written: {faiss_message(error)}") from None
+        save_array(folder / ROWS_FILE, self._rows)
         return [SEARCH_FILE, ROWS_FILE]
 
     @classmethod
@@ -201,9 +205,9 @@ class ApproximateIndex:
             effort_setting(codes)
         except (RuntimeError, ValueError) as error:
             raise ValueError(f"{SEARCH_FILE}: {error}") from None
-        rows = np.load(folder / ROWS_FILE)
-        if rows.dtype != np.int64 or rows.max(initial=-1) >= len(vectors):
-            raise ValueError(f"{ROWS_FILE} holds no rows of these vectors")
-        if codes.d != vectors.dimension or rows.shape != (codes.ntotal,) or np.count_nonzero(rows >= 0) != len(vectors):
+        rows = np.array(map_array(folder / ROWS_FILE, "int64", (None,), least=-1, most=len(vectors) - 1))
+        if not (np.bincount(rows[rows >= 0], minlength=len(vectors)) == 1).all():
+            raise ValueError(f"{ROWS_FILE} does not hold each vector once")
+        if codes.d != vectors.dimension or len(rows) != codes.ntotal:
             raise ValueError(f"{SEARCH_FILE} is not of these vectors")
         return cls(vectors, codes, rows, is_mapped=bool(flags))

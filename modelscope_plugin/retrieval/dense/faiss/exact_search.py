@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from modelscope_plugin.retrieval.dense.faiss.threads import for_each
-from modelscope_plugin.retrieval.dense.faiss.vector_matrix import VectorMatrix
+from modelscope_plugin.retrieval.dense.faiss.vector_matrix import LARGEST_SCORE, VectorMatrix
 from modelscope_plugin.types import RowIds, Vectors
 
 # Rows of a matrix product, and those that a thread takes where there is none: the former are many, since the threads of
@@ -75,6 +75,10 @@ def _multiply(queries: Vectors, vectors: VectorMatrix, start: int, scores: Vecto
                 part[:] = (block @ queries.T).T
             else:
                 np.matmul(queries, block.T, out=part)
+            if not np.isfinite(part).all():
+                vectors.check_finite(slice(start + first, start + first + part.shape[1]))
+                exact = queries.astype(np.float64) @ block.T.astype(np.float64)
+                part[:] = exact.clip(-LARGEST_SCORE, LARGEST_SCORE)
 
     blocks = -(-scores.shape[1] // size)
     if is_few:

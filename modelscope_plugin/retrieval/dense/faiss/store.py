@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from modelscope_plugin.errors import InputError
+from modelscope_plugin.retrieval.arrays import map_array, save_array
 from modelscope_plugin.retrieval.dense.faiss.approximate_index import ROWS_FILE, SEARCH_FILE, ApproximateIndex
 from modelscope_plugin.retrieval.dense.faiss.entity_search import EntitySearch
 from modelscope_plugin.retrieval.dense.faiss.owners import VectorOwners
@@ -133,7 +134,7 @@ class FaissStore:
         """Write the files of the store into a folder; their names. Which vectors are whose is not among them."""
         files = self._search.vectors.save(folder)
         if self._search.approximate is not None:
-            np.save(folder / _QUERIES_FILE, self._queries)
+            save_array(folder / _QUERIES_FILE, self._queries)
             files += [*self._search.approximate.save(folder), _QUERIES_FILE]
         return files
 
@@ -160,8 +161,6 @@ class FaissStore:
         approximate = None
         if store.tuning.kind != "exact":
             approximate = ApproximateIndex.load(folder, vectors)
-            store._queries = np.load(folder / _QUERIES_FILE)
-            if store._queries.dtype != np.float32 or store._queries.shape[1:] != (dimension,):
-                raise ValueError(f"{_QUERIES_FILE} holds no queries of {dimension} dimensions")
+            store._queries = np.array(map_array(folder / _QUERIES_FILE, "float32", (None, dimension)))
         store._search = EntitySearch(vectors, VectorOwners(counts), id_table, approximate)
         return store

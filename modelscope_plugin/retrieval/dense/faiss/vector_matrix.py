@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
 from typing import Any, get_args
 
@@ -10,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from modelscope_plugin.checks import check_choice
-from modelscope_plugin.errors import InputError
+from modelscope_plugin.errors import IndexFolderError, InputError
+from modelscope_plugin.retrieval.arrays import check_array, map_array, save_array
 from modelscope_plugin.types import RowIds, StoragePrecision, Vectors
 
 PRECISIONS = get_args(StoragePrecision)
@@ -18,6 +18,9 @@ PRECISIONS = get_args(StoragePrecision)
 VECTORS_FILE = "vectors.npy"
 SCALES_FILE = "scales.npz"
 """Beside int8 vectors: what decodes them."""
+
+LARGEST_SCORE = 3e38
+"""Scores are cut there: what is infinite could not be ordered."""
 
 # Rows that are turned into float32 at once.
 _BLOCK = 16384
@@ -46,6 +49,7 @@ class VectorMatrix:
         self.precision = check_choice("precision", precision, PRECISIONS)
         self._blocks: list[npt.NDArray[Any]] = [np.empty((0, dimension), dtype=precision)]
         self._scales: Vectors = np.empty(0, dtype=np.float32)
+        self._source: Path | None = None
         self._center: Vectors | None = None
         self._spread: Vectors | None = None
 
@@ -59,6 +63,15 @@ class VectorMatrix:
             return _to_float(found)
         decoded: Vectors = found * (self._scales[rows, None] * self.spread)
         return np.add(decoded, self.center, out=decoded)
+
+    def check_finite(self, rows: RowIds | slice) -> None:
+        """Raise `IndexFolderError` if some rows, read from a file, are damaged; asked when their scores are odd."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            is_finite = np.isfinite(self[rows]).all()
+        if not is_finite:
+            raise IndexFolderError(
+                f"{self._source or 'the index'} is damaged: a vector holds NaN or infinity; build the index again"
+            )
 
     @property
     def numbers(self) -> npt.NDArray[Any]:
@@ -131,19 +144,24 @@ class VectorMatrix:
             np.vecdot(_to_float(self.numbers[rows[part]], np.float64), weights, out=scores[part])
         if self.precision == "int8":
             scores = scores * self._scales[rows] + np.vecdot(query, self.center, dtype=np.float64)
-        return scores.astype(np.float32)
+        if not np.isfinite(scores).all():
+            self.check_finite(rows)
+        return scores.clip(-LARGEST_SCORE, LARGEST_SCORE).astype(np.float32)
 
     def rough_scores(self, query: Vectors, rows: RowIds) -> Vectors:
         """As `scores`, but as one matrix product in float32: twice as fast, for choosing among candidates."""
-        found = _to_float(self.numbers[rows])
-        if self.precision != "int8":
-            return found @ query
-        rough: Vectors = (found @ (query * self.spread)) * self._scales[rows] + query @ self.center
+        rough: Vectors = _to_float(self.numbers[rows])
+        if self.precision == "int8":
+            rough = (rough @ (query * self.spread)) * self._scales[rows] + query @ self.center
+        else:
+            rough = rough @ query
+        if not np.isfinite(rough).all():
+            self.check_finite(rows)
         return rough
 
     def save(self, folder: Path) -> list[str]:
         """Write the files of the vectors into a folder and give their names."""
-        np.save(folder / VECTORS_FILE, self.numbers)
+        save_array(folder / VECTORS_FILE, self.numbers)
         if self.precision != "int8":
             return [VECTORS_FILE]
         np.savez(folder / SCALES_FILE, scales=self._scales, center=self.center, spread=self.spread)
@@ -157,20 +175,17 @@ class VectorMatrix:
             ValueError: If a file is damaged or holds something else.
         """
         stored = cls(dimension, precision)
-        matrix = np.load(folder / VECTORS_FILE, mmap_mode="r")
-        if matrix.dtype != precision or not matrix.flags.c_contiguous or matrix.shape != (rows, dimension):
-            raise ValueError(f"{VECTORS_FILE} does not hold {rows} vectors of {dimension} {precision}")
-        stored._blocks = [matrix]
+        stored._source = folder / VECTORS_FILE
+        # Reading all vectors would take as long as a search, which notices what is not finite.
+        stored._blocks = [map_array(stored._source, precision, (rows, dimension), are_read=False)]
         if precision == "int8":
             try:
                 with np.load(folder / SCALES_FILE) as file:
-                    parts = {name: file[name] for name in ("scales", "center", "spread")}
-            except (zipfile.BadZipFile, KeyError, ValueError) as error:
-                raise ValueError(f"{SCALES_FILE} is damaged ({error})") from None
-            shapes = {"scales": (rows,), "center": (dimension,), "spread": (dimension,)}
-            if any(part.shape != shapes[name] or part.dtype != np.float32 for name, part in parts.items()):
-                raise ValueError(f"{SCALES_FILE} is not of {VECTORS_FILE}")
-            stored._scales, stored._center, stored._spread = parts["scales"], parts["center"], parts["spread"]
+                    stored._scales = check_array("scales", file["scales"], "float32", (rows,))
+                    stored._center = check_array("center", file["center"], "float32", (dimension,))
+                    stored._spread = check_array("spread", file["spread"], "float32", (dimension,))
+            except Exception as error:  # whatever numpy and zipfile say of damaged bytes
+                raise ValueError(f"{SCALES_FILE} cannot be read: {error}") from None
         return stored
 
 

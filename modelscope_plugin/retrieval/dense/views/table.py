@@ -13,6 +13,7 @@ import numpy.typing as npt
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.data.views import ViewSettings, entity_parts, view_text
 from modelscope_plugin.errors import InputError
+from modelscope_plugin.retrieval.arrays import map_array, save_array
 from modelscope_plugin.types import RowIds
 
 _TABLE, _SETTINGS = "views.npy", "views.json"
@@ -109,7 +110,7 @@ class ViewTable:
         """Write the views into a folder; the names of the files."""
         if not self.has_several:
             return ()
-        np.save(folder / _TABLE, self._views)
+        save_array(folder / _TABLE, self._views)
         (folder / _SETTINGS).write_text(json.dumps(asdict(self.settings)) + "\n", encoding="utf-8")
         return VIEW_FILES
 
@@ -121,9 +122,7 @@ class ViewTable:
             ValueError: If a file is damaged, or the views are those of other entities.
         """
         table = cls(ViewSettings(**json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))))
-        views = np.load(folder / _TABLE)
-        if views.dtype != np.int32 or views.ndim != 2 or views.shape[1] != 3:
-            raise ValueError(f"{_TABLE} holds no views")
+        views = np.array(map_array(folder / _TABLE, "int32", (None, 3), least=0))
         _check_views(views, entities)
         table._views = views
         return table

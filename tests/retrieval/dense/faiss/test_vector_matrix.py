@@ -93,7 +93,7 @@ def test_saved_vectors_open_memory_mapped_and_equal(tmp_path: Path, precision: s
 )
 def test_opening_as_something_else_is_refused(tmp_path: Path, precision: str, rows: int, dimension: int) -> None:
     stored(normal(30), "float32").save(tmp_path)
-    with pytest.raises(ValueError, match="does not hold"):
+    with pytest.raises(ValueError, match="is not an array of"):
         VectorMatrix.load(tmp_path, precision, rows, dimension)
 
 
