@@ -44,7 +44,12 @@ class IdTable:
 
     def rows(self, ids: Collection[str]) -> RowIds:
         """The rows of some ids, int64 (n,)."""
-        return np.fromiter(map(self.row, ids), np.int64, len(ids))
+        try:
+            rows = [self._rows[one] for one in ids]
+        except KeyError:
+            known = self._all_rows()
+            rows = [known[one] for one in ids]
+        return np.array(rows, dtype=np.int64)
 
     def replace(self, removed: Sequence[str], added: Sequence[str]) -> IdTable:
         """The table without some ids and with others behind the rest.

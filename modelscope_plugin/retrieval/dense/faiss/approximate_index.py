@@ -172,11 +172,13 @@ class ApproximateIndex:
         centers = faiss.downcast_index(self._codes.quantizer) if isinstance(self._codes, faiss.IndexIVF) else None
         if not isinstance(centers, faiss.IndexFlat):
             return np.asarray(self._codes.search(queries, count)[1])
-        # Comparing the queries with the centres of the lists is exact search, for which FAISS has no good settings.
-        matrix = VectorMatrix(centers.d)
-        matrix.add(faiss.rev_swig_ptr(centers.get_xb(), centers.ntotal * centers.d).reshape(-1, centers.d))
-        scores, lists = search_exact(queries, matrix, min(self.effort, centers.ntotal))
-        return np.asarray(self._codes.search_preassigned(queries, count, lists, scores)[1])
+        # FAISS compares the queries with the centres of the lists in blocks whose size is a setting of the process.
+        matrix = faiss.rev_swig_ptr(centers.get_xb(), centers.ntotal * centers.d).reshape(-1, centers.d)
+        scores = queries @ matrix.T
+        effort = min(self.effort, centers.ntotal)
+        lists = np.argpartition(-scores, effort - 1, axis=1)[:, :effort]
+        nearest = np.take_along_axis(scores, lists, axis=1)
+        return np.asarray(self._codes.search_preassigned(queries, count, lists, nearest)[1])
 
     def save(self, folder: Path) -> list[str]:
         """Write the files of the search, without the vectors, into a folder and give their names."""

@@ -10,21 +10,18 @@ from modelscope_plugin.retrieval.dense.faiss.threads import for_each
 from modelscope_plugin.retrieval.dense.faiss.vector_matrix import LARGEST_SCORE, VectorMatrix
 from modelscope_plugin.types import RowIds, Vectors
 
-# Rows of a matrix product, and those that a thread takes where there is none: the former are many, since the threads of
-# a product wait for each other at its end.
-_BLOCK, _SHARE = 16384, 2048
-# Rows and scores kept before the best of them are taken.
-_ROWS, _SCORES = 65536, 1 << 22
-# Up to so many queries, each is multiplied with each vector alone; up to so many, a matrix product is faster with the
-# vectors on its left.
-_FEW, _NARROW = 4, 64
+# Scores that are held at once, and the fewest and most rows that they may be of.
+_SCORES, _LEAST_ROWS, _MOST_ROWS = 1 << 22, 16384, 65536
+# Up to so many queries are compared one by one with so many rows at a time, which the processor's cache holds; more are
+# faster as a matrix product.
+_FEW, _SHARE = 16, 512
 
 
 def search_exact(queries: Vectors, vectors: VectorMatrix, k: int) -> tuple[Vectors, RowIds]:
     """Find the rows of largest dot product.
 
     FAISS could do it all, but how large its blocks are is a setting of the whole process. So products are made here, in
-    blocks that suit the number of queries, and FAISS's heaps keep the best.
+    blocks that stay in memory, and FAISS's heaps keep the best.
 
     Args:
         queries: float32 (n, dim).
@@ -43,46 +40,41 @@ def search_exact(queries: Vectors, vectors: VectorMatrix, k: int) -> tuple[Vecto
     heaps: Any = faiss.float_minheap_array_t()
     heaps.nh, heaps.k, heaps.val, heaps.ids = len(queries), k, faiss.swig_ptr(best), faiss.swig_ptr(rows)
     heaps.heapify()
-    width = min(len(vectors), _ROWS, max(_BLOCK, _SCORES // len(queries)))
-    scores = np.empty((len(queries), width), dtype=np.float32)
+    width = min(_MOST_ROWS, max(_LEAST_ROWS, _SCORES // len(queries)))
     for start in range(0, len(vectors), width):
-        size = min(width, len(vectors) - start)
-        _multiply(queries, vectors, start, scores[:, :size])
-
-        # One query at a time: FAISS's own threads and those of the product would wait for each other.
-        def keep_best(query: int, start: int = start, size: int = size) -> None:
-            heaps.addn(size, faiss.swig_ptr(scores[query]), start, query, 1)
-
-        for_each(keep_best, len(queries))
+        scores = multiply(queries, vectors, slice(start, start + width))
+        heaps.addn(scores.shape[1], faiss.swig_ptr(scores), start, 0, len(queries))
     heaps.reorder()
     return best, rows
 
 
-def _multiply(queries: Vectors, vectors: VectorMatrix, start: int, scores: Vectors) -> None:
-    """Fill in the scores of all queries with the rows from ``start`` on, (n, rows)."""
-    is_few = len(queries) <= _FEW
-    size = _SHARE if is_few else _BLOCK
-
-    def multiply(number: int) -> None:
-        first = number * size
-        part = scores[:, first : first + size]
-        block = vectors[start + first : start + first + part.shape[1]]
+def multiply(queries: Vectors, vectors: VectorMatrix, part: slice) -> Vectors:
+    """The dot products of queries with some rows, float32 (n, rows); those that overflow are cut off."""
+    block = vectors[part]
+    if len(queries) <= _FEW:
+        scores = _multiply_few(queries, block)
+    else:
         with np.errstate(over="ignore", invalid="ignore"):
-            if is_few:
-                for query, own in zip(queries, part, strict=True):
-                    np.vecdot(block, query, out=own)
-            elif len(queries) <= _NARROW:
-                part[:] = (block @ queries.T).T
-            else:
-                np.matmul(queries, block.T, out=part)
-            if not np.isfinite(part).all():
-                vectors.check_finite(slice(start + first, start + first + part.shape[1]))
-                exact = queries.astype(np.float64) @ block.T.astype(np.float64)
-                part[:] = exact.clip(-LARGEST_SCORE, LARGEST_SCORE)
+            scores = queries @ block.T
+    if not np.isfinite(scores).all():
+        vectors.check_finite(part)
+        exact = queries.astype(np.float64) @ block.T.astype(np.float64)
+        scores = exact.clip(-LARGEST_SCORE, LARGEST_SCORE).astype(np.float32)
+    return scores
 
-    blocks = -(-scores.shape[1] // size)
-    if is_few:
-        for_each(multiply, blocks)
-    else:  # the product has threads of its own
-        for number in range(blocks):
-            multiply(number)
+
+def _multiply_few(queries: Vectors, block: Vectors) -> Vectors:
+    import faiss
+
+    scores = np.empty((len(queries), len(block)), dtype=np.float32)
+
+    def multiply_share(number: int) -> None:
+        rows = block[number * _SHARE : (number + 1) * _SHARE]
+        for query, own in zip(queries, scores, strict=True):
+            found = own[number * _SHARE : number * _SHARE + len(rows)]
+            faiss.fvec_inner_products_ny(  # type: ignore[attr-defined]
+                faiss.swig_ptr(found), faiss.swig_ptr(query), faiss.swig_ptr(rows), rows.shape[1], len(rows)
+            )
+
+    for_each(multiply_share, -(-len(block) // _SHARE))
+    return scores
