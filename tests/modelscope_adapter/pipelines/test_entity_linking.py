@@ -39,7 +39,7 @@ def test_what_has_no_entity_is_said(model_folder: Path, index_folder: Path) -> N
     options = {"model": str(model_folder), "device": "cpu", "retrieval": "lexical"}
     linked = pipeline("entity-linking", index=index, **options)("[ENT_S] 宋小宝 [ENT_E] 很好笑")["mentions"][0]
     assert (linked["nil"], linked["nil_reason"], linked["candidates"]) == (True, "no candidate", [])
-    NilRule("lexical", 0.0, 4.0, -2.0, 0.5).keep(index)
+    index.fitted = index.fitted.with_nil(NilRule("lexical", 0.0, 4.0, -2.0, 0.5))
     text = {"text": "大鹏在大江", "mentions": [{"start": 0, "end": 2}, {"start": 3, "end": 5}]}
     exact, near = pipeline("entity-linking", index=index, **options)(text)["mentions"]
     assert (exact["nil"], near["nil"]) == (False, True)
