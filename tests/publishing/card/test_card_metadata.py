@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from modelscope_plugin.errors import FolderCheckError
-from modelscope_plugin.publishing.check.card import check_card
+from modelscope_plugin.publishing.card.metadata import check_card
 
 HEAD = "---\ntasks:\n- sentence-embedding\nframeworks:\n- pytorch\nlicense: mit\nlanguage:\n- zh\n---\n"
 TEXT = "x" * 201
