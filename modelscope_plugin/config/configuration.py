@@ -105,7 +105,7 @@ def read_configuration_file(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
         _check_depth(value)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise MissingFileError(f"there is no file {path}") from None
     except ValueError as error:
         raise ModelFolderError(f"{path}: broken JSON ({error}); restore the file") from None

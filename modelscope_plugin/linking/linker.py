@@ -32,7 +32,7 @@ class EntityLinker:
         index: Its index of the knowledge base.
         retrieval: ``hybrid`` (names first, vectors and names fused), ``dense`` (vectors alone) or ``lexical`` (names
             alone); by default what ``pipeline.retrieval`` in the shipped configuration.json says.
-        nil_threshold: The confidence, 0 to 1, below which a mention has no entity, in place of the one that was
+        nil_threshold: The confidence, 0 to 1, below which a mention has no entity, instead of the one that was
             fitted for the index; with 0, only mentions without any candidate have none. Without a fitted rule every
             mention with a candidate has an entity.
         detector: Finds the mentions of texts that have none; see `make_detector`.

@@ -30,7 +30,7 @@ def parse_card(text: str) -> tuple[dict[str, Any], str]:
     try:
         card = ModelCard(text)
         return card.data.to_dict(), str(card.text)  # type: ignore[no-untyped-call]
-    except (ValueError, TypeError, AttributeError, yaml.YAMLError):
+    except (ValueError, TypeError, AttributeError, RecursionError, yaml.YAMLError):
         return {}, text
 
 

@@ -166,7 +166,7 @@ def _setting_schema(defaults: Mapping[str, Any]) -> dict[str, _Schema]:
 
 
 def _check(name: str, value: Any, schema: _Schema) -> None:
-    """Raise `InputError` if a value does not fit its schema; null and fields that the schema does not name fit."""
+    """Raise `InputError` if a value does not fit its schema; null fields and unknown ones fit."""
     if value is None:
         return
     if schema is _ANY and isinstance(value, dict | list):
@@ -178,6 +178,8 @@ def _check(name: str, value: Any, schema: _Schema) -> None:
         if not isinstance(value, list):
             raise _wrong(name, value, "a list")
         for number, item in enumerate(value):
+            if item is None and isinstance(schema[0], _Kind) and schema[0] is not _ANY:
+                raise _wrong(f"{name}[{number}]", item, schema[0].name)
             _check(f"{name}[{number}]", item, schema[0])
     else:
         if not isinstance(value, dict):

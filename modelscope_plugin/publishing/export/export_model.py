@@ -219,9 +219,9 @@ def _is_inside(path: Path, folder: Path) -> bool:
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def _check_line(name: str, text: str) -> str:
+def _check_line(name: str, text: Any) -> str:
     """Return a text for one line of the card, stripped; raise `InputError` if it is empty, long or not one line."""
-    line = text.strip()
+    line = text.strip() if isinstance(text, str) else ""
     if not is_line(line):
         raise InputError(f"{name}={text!r} must be one line of text, at most 200 characters long")
     return line

@@ -167,3 +167,11 @@ def test_candidates_of_an_index_with_views_say_which_view_won(encoder: EntityEnc
         scores = vectors @ encoder.encode_query([TEXT_MARKED])[0]
         assert candidate["view"] == entity_views(entity, 4)[int(scores.argmax())]
         assert candidate["dense_score"] == pytest.approx(scores.max(), rel=1e-5)
+
+
+@pytest.mark.parametrize("top_k", [0, -1, "3"])
+def test_number_of_candidates_is_checked_when_the_pipeline_is_made(
+    top_k: Any, model_folder: Path, index_folder: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"top_k=.* must be an integer of at least 1"):
+        pipeline("entity-linking", model=str(model_folder), index=str(index_folder), device="cpu", top_k=top_k)

@@ -19,6 +19,7 @@ def test_whole_card_passes() -> None:
         (TEXT, "does not begin with the hub's metadata"),
         ("text\n" + HEAD + TEXT, "does not begin with the hub's metadata"),
         ("---\n{\n---\n" + TEXT, "does not begin with the hub's metadata"),
+        ("---\nlicense: " + "[" * 3000 + "\n---\n" + TEXT, "does not begin with the hub's metadata"),
         (HEAD.replace("license: mit\n", "") + TEXT, "has no license"),
         (HEAD.replace("- zh\n", "") + TEXT, "has no language"),
         (HEAD + "short " * 30, "at most 200 characters"),

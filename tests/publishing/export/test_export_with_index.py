@@ -1,4 +1,4 @@
-"""A published model that brings the index of a knowledge base along."""
+"""A published model that includes the index of a knowledge base."""
 
 from __future__ import annotations
 

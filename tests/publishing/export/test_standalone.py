@@ -168,7 +168,7 @@ for folder in sys.argv[1:]:
 """
     result = _run(python, code, tmp_path, standalone, other)
     assert result.returncode == 0, result.stderr[-3000:]
-    told = "carries_code.entity_embedding (version 0.1.0) serves the model that brings another.entity_embedding"
+    told = "carries_code.entity_embedding (version 0.1.0) runs a model that carries code of another.entity_embedding"
     assert told in result.stderr
     assert "not found in ast index" not in result.stdout + result.stderr
 
