@@ -26,7 +26,7 @@ def default_configuration_file() -> Path:
 
 def find_shipped_file(name: str) -> Path:
     """Find a file that ships with this package: configuration.json or LICENSE."""
-    # Installed, it lies inside the package; in a checkout it stands at the top, beside setup.py.
+    # Installed, it is inside the package; in a checkout it is at the top, beside setup.py.
     package = Path(__file__).parent.parent
     for folder in (package, package.parent):
         if (folder / name).is_file():
