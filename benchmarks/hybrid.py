@@ -29,8 +29,8 @@ from modelscope_plugin.data import Mention, read_entities, read_mentions
 from modelscope_plugin.data.golds import merge_golds
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.evaluation.evaluation import Evaluation, evaluate, score_rankings
-from modelscope_plugin.evaluation.fitting.fusion import fit_fusion
-from modelscope_plugin.evaluation.fitting.nil import fit_nil
+from modelscope_plugin.evaluation.fitting.fit_fusion import fit_fusion
+from modelscope_plugin.evaluation.fitting.fit_nil import fit_nil
 from modelscope_plugin.retrieval import Fitted
 from modelscope_plugin.retrieval.building import build_index
 from modelscope_plugin.retrieval.lexical import AliasIndex

@@ -13,7 +13,7 @@ from modelscope_plugin.data.readers import read_mentions
 from modelscope_plugin.errors import UsageError
 
 if TYPE_CHECKING:
-    from modelscope_plugin.evaluation.nil import NilFigures
+    from modelscope_plugin.evaluation.nil_figures import NilFigures
 
 _EXAMPLES = """\
 examples:
@@ -85,11 +85,11 @@ def run(args: argparse.Namespace) -> None:
     settings = PipelineSettings.from_configuration(dense, **arguments.get_given_settings(args, PipelineSettings))
     retrieval = settings.retrieval
     if args.fit_fusion:
-        from modelscope_plugin.evaluation.fitting.fusion import fit_fusion
+        from modelscope_plugin.evaluation.fitting.fit_fusion import fit_fusion
 
         fit_fusion(encoder, index, mentions, batch_size=args.batch_size)
     if args.fit_nil:
-        from modelscope_plugin.evaluation.fitting.nil import fit_nil
+        from modelscope_plugin.evaluation.fitting.fit_nil import fit_nil
 
         fit_nil(encoder, index, mentions, retrieval=retrieval, precision=args.nil_precision, batch_size=args.batch_size)
     if args.fit_fusion or args.fit_nil:

@@ -9,7 +9,6 @@ from typing import Any
 
 from modelscope_plugin.config.model_settings import PipelineSettings
 from modelscope_plugin.config.settings import read_settings
-from modelscope_plugin.data.markers import parse_marked_text
 from modelscope_plugin.data.records import Document, Mention
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, MissingFileError
@@ -33,7 +32,7 @@ class EntityLinker:
         index: Its index of the knowledge base.
         retrieval: ``hybrid`` (names first, vectors and names fused), ``dense`` (vectors alone) or ``lexical`` (names
             alone); by default what ``pipeline.retrieval`` in the shipped configuration.json says.
-        nil_threshold: The confidence, 0 to 1, below which a mention has no entity, in place of the one that was
+        nil_threshold: The confidence, 0 to 1, below which a mention has no entity, instead of the one that was
             fitted for the index; with 0, only mentions without any candidate have none. Without a fitted rule every
             mention with a candidate has an entity.
         detector: Finds the mentions of texts that have none; see `make_detector`.
@@ -112,10 +111,10 @@ class EntityLinker:
         Returns:
             For each mention its candidates, best first.
         """
-        vectors = None
-        if self.retriever.needs_vectors:
-            vectors = self.encoder.encode_query(mentions, batch_size=batch_size, show_progress_bar=show_progress_bar)
-        return self.retriever.search(vectors, [_surface(mention) for mention in mentions], top_k)
+        queries = self.retriever.encode_mentions(
+            self.encoder, mentions, batch_size=batch_size, show_progress_bar=show_progress_bar
+        )
+        return self.retriever.search(*queries, top_k)
 
     def link_documents(self, documents: Iterable[Document], **options: Any) -> list[dict[str, Any]]:
         """Link all mentions of texts; with a detector, it finds the mentions of texts that have none.
@@ -235,10 +234,3 @@ def read_linking_options(
     """
     settings = read_settings(PipelineSettings, model, retrieval=retrieval, nil_threshold=nil_threshold)
     return asdict(settings) | ({} if detector is None else {"detector": detector})
-
-
-def _surface(mention: str | Mention) -> str:
-    if isinstance(mention, Mention):
-        return mention.surface
-    marked = parse_marked_text(mention)
-    return mention if marked is None else marked.surface

@@ -14,7 +14,7 @@ from modelscope_plugin.retrieval.fitted import NilWeights, fit_nil_command
 from modelscope_plugin.retrieval.retriever import Ranking
 
 NO_CANDIDATE = "no candidate"
-"""The reason if retrieval finds nothing."""
+"""Why a mention has no entity if retrieval finds nothing."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +39,10 @@ class NilRule(NilWeights):
         logit = self.bias + self.dense * features[0] + self.names * features[1]
         return 0.5 * (1 + math.tanh(logit / 2))
 
+    def predicts_nil(self, features: tuple[float, float] | None) -> bool:
+        """Return True if a mention has no entity, by the features of its best candidate; None if it has none."""
+        return features is None or self.confidence(features) < self.threshold
+
     def judge(self, candidates: Sequence[Candidate]) -> tuple[bool, float, str]:
         """Decide whether a mention has no entity.
 
@@ -50,25 +54,26 @@ class NilRule(NilWeights):
         """
         if not candidates:
             return True, 0.0, NO_CANDIDATE
-        confidence = self.confidence(candidate_features(candidates[0], self.retrieval))
-        if confidence >= self.threshold:
+        features = _candidate_features(candidates[0], self.retrieval)
+        confidence = self.confidence(features)
+        if not self.predicts_nil(features):
             return False, confidence, ""
         return True, confidence, f"confidence {confidence:.3f} is below the threshold {self.threshold:.3f}"
 
     @classmethod
     def of_index(cls, index: EntityIndex, retrieval: str, threshold: float | None = None) -> NilRule | None:
-        """The rule that was fitted for an index and a retrieval.
+        """Return the rule that was fitted for an index and a retrieval.
 
         Args:
             index: The index.
             retrieval: The retrieval.
-            threshold: Another threshold, 0 to 1, in place of the fitted one.
+            threshold: Replaces the fitted threshold, 0 to 1.
 
         Returns:
-            The rule; None where there is none for that retrieval.
+            The rule; None if none was fitted for that retrieval.
 
         Raises:
-            InputError: If a threshold is given that is no share, or there is no rule to give it to.
+            InputError: If the threshold is not between 0 and 1, or no rule was fitted.
             IndexFolderError: If the rule is damaged.
         """
         weights = index.fitted.get_nil(retrieval)
@@ -84,12 +89,8 @@ class NilRule(NilWeights):
             return rule
         return replace(rule, threshold=check_number("nil_threshold", threshold, least=0, most=1))
 
-    def keep(self, index: EntityIndex) -> None:
-        """Keep the rule in an index (`EntityIndex.fitted`), beside those for other retrievals."""
-        index.fitted = index.fitted.with_nil(self)
 
-
-def candidate_features(candidate: Candidate, retrieval: str) -> tuple[float, float]:
+def _candidate_features(candidate: Candidate, retrieval: str) -> tuple[float, float]:
     """Return dot product and likeness of names of a candidate, 0 for what the retrieval does not compute."""
     dense = candidate.score if retrieval == "dense" else candidate.dense_score
     return dense or 0.0, candidate.name_score or 0.0

@@ -11,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from modelscope_plugin.checks import check_choice, check_integer
+from modelscope_plugin.data.markers import parse_marked_text
+from modelscope_plugin.data.records import Mention
+from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.retrieval.candidate import Candidate
 from modelscope_plugin.retrieval.entity_index import EntityIndex
@@ -124,6 +127,30 @@ class Retriever:
         """Whether mentions have to be encoded."""
         return self.retrieval != "lexical"
 
+    def encode_mentions(
+        self,
+        encoder: Encoder,
+        mentions: Sequence[str | Mention],
+        *,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = False,
+    ) -> tuple[Vectors | None, list[str]]:
+        """Turn mentions into what `rank` and `search` take; nothing is encoded for ``lexical``.
+
+        Args:
+            encoder: The dual encoder.
+            mentions: `Mention` objects or texts with a marked mention, n.
+            batch_size: Mentions in one forward pass; by default as many as suit the device.
+            show_progress_bar: True, False, or None for a bar on a terminal only.
+
+        Returns:
+            Mention vectors, float32 (n, dim), None for ``lexical``; and the words of the mentions, n.
+        """
+        vectors = None
+        if self.needs_vectors:
+            vectors = encoder.encode_query(mentions, batch_size=batch_size, show_progress_bar=show_progress_bar)
+        return vectors, [_surface(mention) for mention in mentions]
+
     def rank(self, vectors: Vectors | None, surfaces: Sequence[str], top_k: int) -> Iterator[Ranking]:
         """Rank entities for mentions.
 
@@ -223,6 +250,14 @@ class Retriever:
                 candidate = candidate._replace(name_score=float(likeness[position]), match=ranking.match(position))
             found.append(candidate)
         return found
+
+
+def _surface(mention: str | Mention) -> str:
+    """The words of a mention; of a text without markers, the whole text."""
+    if isinstance(mention, Mention):
+        return mention.surface
+    marked = parse_marked_text(mention)
+    return mention if marked is None else marked.surface
 
 
 def _ranks(likeness: Floats, depth: int) -> RowIds:

@@ -28,7 +28,7 @@ def test_rule_comes_from_the_index() -> None:
     assert NilRule.of_index(index, "dense") is None
     with pytest.raises(InputError, match="--fit-nil"):
         NilRule.of_index(index, "dense", 0.5)
-    RULE.keep(index)
+    index.fitted = index.fitted.with_nil(RULE)
     assert NilRule.of_index(index, "dense") == RULE
     assert NilRule.of_index(index, "hybrid") is None
     other = NilRule.of_index(index, "dense", 0.9)
@@ -71,13 +71,13 @@ def test_damaged_rules_are_named_and_can_be_fitted_again(rules: object) -> None:
     index.fitted = Fitted.from_record({"nil": rules})
     with pytest.raises(IndexFolderError, match="fit it again"):
         NilRule.of_index(index, "dense")
-    RULE.keep(index)
+    index.fitted = index.fitted.with_nil(RULE)
     assert NilRule.of_index(index, "dense") == RULE
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), "0.5", True, [0.5]])
 def test_threshold_that_is_no_share_is_named(threshold: Any) -> None:
     index = EntityIndex(2, "model")
-    RULE.keep(index)
+    index.fitted = index.fitted.with_nil(RULE)
     with pytest.raises(InputError, match=r"must be a (finite )?number between 0 and 1"):
         NilRule.of_index(index, "dense", threshold)

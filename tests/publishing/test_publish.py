@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hub_stand_in import PRIVATE, PUBLIC, Hub, serve_hub
 
-from modelscope_plugin.errors import FolderCheckError, HubError, ModelFolderError, UsageError
+from modelscope_plugin.errors import FolderCheckError, HubError, MissingFileError, ModelFolderError, UsageError
 from modelscope_plugin.publishing import publish
 from modelscope_plugin.publishing.check import check_folder
 from modelscope_plugin.publishing.export.export_model import export_model
@@ -171,7 +171,13 @@ def test_terminated_command_leaves_no_folder_behind(model_folder: Path, tmp_path
     assert list(work.iterdir()) == []
 
 
-@pytest.mark.parametrize("repo_id", ["name", "owner/name/more", "../name", "owner/", "", "-o/x", "中文/模型"])
+@pytest.mark.parametrize("license", [None, "mit"])
+def test_folder_that_does_not_exist_is_named(license: str | None, tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match=r"there is no model folder .*absent"):
+        publish_model(tmp_path / "absent", REPO, dry_run=True, license=license)
+
+
+@pytest.mark.parametrize("repo_id", ["name", "owner/name/more", "../name", "owner/", "", "-o/x", "a/b?x", "中文/模型"])
 def test_name_of_a_wrong_form_is_refused(repo_id: str, model_folder: Path) -> None:
     with pytest.raises(UsageError, match="is not a hub id; it has the form owner/name"):
         publish_model(model_folder, repo_id, token=TOKEN)

@@ -100,8 +100,8 @@ class EntityPipeline(Pipeline):
             config_file=config_file, model=model, preprocessor=preprocessor, device=device, auto_collate=auto_collate
         )
         folder = Path(model.model_dir).resolve()
-        opened = open_backend(model.dual_encoder, folder, backend, dtype, compile)
-        self.encoder = EntityEncoder(model.dual_encoder, preprocessor.tokenizer, str(folder), opened)
+        loaded = open_backend(model.dual_encoder, folder, backend, dtype, compile)
+        self.encoder = EntityEncoder(model.dual_encoder, preprocessor.tokenizer, str(folder), loaded)
 
     def _get_framework(self) -> str:
         # The base class reads it from configuration.json, which a plain transformers folder lacks.

@@ -3,7 +3,7 @@ from __future__ import annotations
 from conftest import MENTIONS
 
 from modelscope_plugin.encoding import EntityEncoder
-from modelscope_plugin.evaluation.fitting.fusion import fit_fusion
+from modelscope_plugin.evaluation.fitting.fit_fusion import fit_fusion
 from modelscope_plugin.retrieval import EntityIndex
 
 

@@ -14,7 +14,7 @@ from markdown_it import MarkdownIt
 from test_model_card import UNTRAINED, _record
 
 from modelscope_plugin.publishing.card.facts import CardFacts
-from modelscope_plugin.publishing.card.head import parse_card
+from modelscope_plugin.publishing.card.metadata import parse_card
 from modelscope_plugin.publishing.card.render import escape_code, escape_markdown, render_card, render_snippets
 
 ATTACKS = (

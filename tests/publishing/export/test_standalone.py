@@ -169,9 +169,8 @@ for folder in sys.argv[1:]:
 """
     result = _run(python, code, tmp_path, standalone, other)
     assert result.returncode == 0, result.stderr[-3000:]
-    told = (
-        f"carries_code.entity_embedding (version {__version__}) serves the model that brings another.entity_embedding"
-    )
+    runs = f"carries_code.entity_embedding (version {__version__}) runs a model that carries code of"
+    told = f"{runs} another.entity_embedding"
     assert told in result.stderr
     assert "not found in ast index" not in result.stdout + result.stderr
 
