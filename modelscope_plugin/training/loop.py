@@ -60,7 +60,7 @@ class Loop:
         context: The run: settings, processes, reporting.
         stage: The stage, from 1.
         folder: Folder of checkpoints; training is resumed from the one that is there.
-        evaluate: Measures recall with ``eval_steps``; called by the main process alone.
+        evaluate: Measures recall, every ``eval_steps``; called by the main process alone.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Loop:
         context: TrainingContext,
         stage: int,
         folder: Path,
-        evaluate: Callable[[], Evaluation] | None = None,
+        evaluate: Callable[[], Evaluation],
     ) -> None:
         settings, processes = context.settings, context.processes
         self._model = encoder.model
@@ -78,7 +78,7 @@ class Loop:
         self._settings = settings
         self._processes = processes
         self._folder = folder
-        self._evaluate_model = evaluate
+        self._measure_recall = evaluate
         self._stage = stage
         self._epochs = settings.epochs_of(stage)
         self._batches = Batches(
@@ -200,18 +200,18 @@ class Loop:
     def _save(self) -> None:
         """Measure recall where it is wanted, then write a checkpoint."""
         self._check_weights()
-        if self._settings.eval_steps and self._evaluate_model is not None:
-            self._evaluate(self._evaluate_model)
+        if self._settings.eval_steps:
+            self._evaluate()
         state = self._optimization.state_dict()
         # Every process draws its own random numbers.
         state["randomness"] = self._processes.gather_objects(get_random_state(self._processes.device))
         folder = self._folder / CHECKPOINT_FOLDER
         self._processes.run_on_main(lambda: save_checkpoint(folder, self._model, state, self.progress))
 
-    def _evaluate(self, evaluate: Callable[[], Evaluation]) -> None:
+    def _evaluate(self) -> None:
         """Measure recall, and keep the weights where they are the best so far."""
         progress = self.progress
-        evaluation = self._processes.run_on_main(evaluate)
+        evaluation = self._processes.run_on_main(self._measure_recall)
         for name, value in evaluation.figures().items():
             self._context.write_figure(f"stage_{self._stage}/{name}", value, progress.step)
         self._processes.log(logger, logging.INFO, "step %d of %d: %s", progress.step, self._steps, evaluation)

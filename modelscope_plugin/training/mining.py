@@ -17,7 +17,7 @@ from modelscope_plugin.config.training_settings import MiningSettings
 from modelscope_plugin.data.entity_text import entity_text
 from modelscope_plugin.data.names import names_of, normalized_name
 from modelscope_plugin.data.records import Entity, Mention
-from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.progress import progress_bar
 from modelscope_plugin.retrieval.entity_index import EntityIndex
@@ -92,7 +92,7 @@ class MiningResult:
 
 
 def mine_negatives(
-    encoder: EntityEncoder,
+    encoder: Encoder,
     index: EntityIndex,
     mentions: Iterable[Mention],
     settings: MiningSettings,

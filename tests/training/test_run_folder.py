@@ -12,9 +12,13 @@ from small_training import train_small
 
 from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.storage.files import replace_file, replace_folder
+from modelscope_plugin.training.record import StageResult
 from modelscope_plugin.training.run_folder import RunFolder
 from modelscope_plugin.training.training_state import BEST_WEIGHTS_FILE, CHECKPOINT_FOLDER
 
+STAGE = StageResult(
+    stage=1, losses=[0.5], collapsed=False, steps=3, best_step=3, seconds=0.1, mining=None, evaluation=None
+)
 IDENTITY = {"settings": {"seed": 1, "dropout": None}, "data": {"train": {"count": 3}}}
 
 
@@ -29,13 +33,14 @@ def test_run_goes_on_with_its_finished_stages(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "model")
     run.open(IDENTITY)
     run.files.checkpoints(1).mkdir()
-    run.finish_stage({"stage": 1, "losses": [0.5]})
+    run.files.model(1).mkdir()
+    run.finish_stage(STAGE)
     run.close()
     assert not run.files.checkpoints(1).exists()
     again = RunFolder(tmp_path / "model")
     again.check(resume=True)
     again.open(IDENTITY)
-    assert again.stages == [{"stage": 1, "losses": [0.5]}]
+    assert again.stages == [STAGE]
 
 
 def test_interrupted_run_is_not_overwritten_without_being_asked(tmp_path: Path) -> None:
