@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -122,11 +123,13 @@ def load_checkpoint(folder: Path, model: torch.nn.Module) -> tuple[dict[str, Any
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn the errors of the libraries on a full disk into one with a remedy."""
+    """Turn the errors of the libraries on a full disk, or one that cannot be written, into one with a remedy."""
     try:
         yield
     except (OSError, SafetensorError) as error:
+        is_refused = isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        remedy = "change its permissions" if is_refused else "make room on the disk"
         raise TrainingError(
-            f"{path} cannot be written ({(str(error).splitlines() or ['?'])[0]}); make room on the disk and "
-            "resume (resume=True, --resume); what was saved before is still there"
+            f"{path} cannot be written ({(str(error).splitlines() or ['?'])[0]}); {remedy} and resume (resume=True, "
+            "--resume); what was saved before is still there"
         ) from error

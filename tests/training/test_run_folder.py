@@ -63,10 +63,37 @@ def test_another_run_is_told_by_what_differs(tmp_path: Path) -> None:
         RunFolder(tmp_path / "model").open(other)
 
 
-def test_damaged_run_file_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["{", json.dumps({"format": 2, "identity": IDENTITY, "stages": [{"stage": 1}]})])
+def test_damaged_run_file_is_said(tmp_path: Path, content: str) -> None:
     run = _interrupted(tmp_path)
-    (run.path / "run.json").write_text("{")
+    (run.path / "run.json").write_text(content)
     with pytest.raises(TrainingError, match=r"run\.json is damaged; delete"):
+        RunFolder(tmp_path / "model").open(IDENTITY)
+
+
+def test_folder_in_place_of_the_run_file_is_said(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "model")
+    (run.path / "run.json").mkdir(parents=True)
+    with pytest.raises(TrainingError, match=r"run\.json is damaged; delete"):
+        run.open(IDENTITY)
+
+
+def test_missing_model_of_a_finished_stage_is_said(tmp_path: Path) -> None:
+    run = _interrupted(tmp_path)
+    run.finish_stage(STAGE)
+    with pytest.raises(TrainingError, match=r"stage-1 is missing; delete .*model\.training and train anew"):
+        RunFolder(tmp_path / "model").open(IDENTITY)
+
+
+def test_folder_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(
+        TrainingError,
+        match=r"model\.training cannot be written .*Permission denied.*; change its permissions and resume",
+    ):
         RunFolder(tmp_path / "model").open(IDENTITY)
 
 
