@@ -74,12 +74,8 @@ class Loop:
     ) -> None:
         settings, processes = context.settings, context.processes
         self._model = encoder.model
-        self._context = context
-        self._settings = settings
-        self._processes = processes
-        self._folder = folder
-        self._measure_recall = evaluate
-        self._stage = stage
+        self._context, self._settings, self._processes = context, settings, processes
+        self._folder, self._measure_recall, self._stage = folder, evaluate, stage
         self._epochs = settings.epochs_of(stage)
         self._batches = Batches(
             examples,
@@ -106,7 +102,6 @@ class Loop:
 
         Raises:
             DivergedError: If the loss becomes NaN or infinite before anything was measured.
-            TrainingError: If the disk is full or the checkpoint does not fit.
         """
         if (self._folder / CHECKPOINT_FOLDER).exists():
             self._resume()

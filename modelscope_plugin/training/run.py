@@ -51,12 +51,7 @@ class TrainingRun:
         self._folder = RunFolder(output)
 
     def train(self, mentions: Iterable[Mention], resume: bool) -> TrainingResult:
-        """Train all stages that are not finished yet and write the model folder.
-
-        Args:
-            mentions: Training mentions.
-            resume: Whether an interrupted run may be resumed.
-        """
+        """Train all stages that are not finished yet and write the model folder; see `training.train`."""
         try:
             return self._train(mentions, resume)
         except BaseException:

@@ -63,15 +63,7 @@ class RunFolder:
         return bool(self._identity)
 
     def check(self, resume: bool) -> None:
-        """Lock the folder, where there is one.
-
-        Args:
-            resume: Whether an interrupted run may be resumed.
-
-        Raises:
-            InputError: If the folder is not ours, or holds a run that is not to be resumed.
-            TrainingError: If another process trains there.
-        """
+        """Lock the folder, where there is one; refuse one that is not ours or holds a run not to be resumed."""
         if (self.path / REMOVED_FILE).exists():
             self._acquire_lock()
             self.remove()
@@ -90,17 +82,13 @@ class RunFolder:
             )
 
     def open(self, identity: Mapping[str, Any]) -> list[StageResult]:
-        """Start a run, or resume the one that is there.
+        """Start a run, or resume the one that is there, and return the stages that are finished.
 
         Args:
             identity: All that decides the result: settings, checksums of the data, the base model.
 
-        Returns:
-            The stages that are finished.
-
         Raises:
-            TrainingError: If the earlier run was another one, or one of an earlier version of this package, or the
-                folder cannot be written.
+            TrainingError: If the earlier run was another one, or the folder cannot be written.
         """
         current = json.loads(json.dumps(identity))
         with disk_errors(self.path):
@@ -116,12 +104,7 @@ class RunFolder:
         return self.stages
 
     def check_space(self, weights_size: int, stages: int) -> None:
-        """Raise `TrainingError` where the disk has no room for what is still to be written.
-
-        Args:
-            weights_size: Bytes of the weights of the model.
-            stages: Stages of the whole run.
-        """
+        """Raise `TrainingError` where the disk has no room for a run of ``stages`` and weights of so many bytes."""
         to_train = stages - len(self.stages)
         needed = (1 + (to_train + _COPIES if to_train else 0)) * weights_size
         parent = self.path.parent

@@ -32,17 +32,10 @@ class StageTrainer:
         self._evaluator = evaluator
 
     def train(self, stage: int, encoder: EntityEncoder, examples: Examples, mining: dict[str, Any] | None) -> None:
-        """Train a stage, and add its result to the run folder.
-
-        Args:
-            stage: The stage, from 1.
-            encoder: The model to start from; it is trained in place.
-            examples: What to train on.
-            mining: The figures of mining before the stage.
+        """Train a stage in place, and add its result, with the figures of mining before it, to the run folder.
 
         Raises:
-            DivergedError: If the training has diverged before anything was measured; the latest checkpoint is
-                saved as a model then.
+            DivergedError: If it has diverged before anything was measured; the latest checkpoint is then a model.
         """
         processes, folder = self._context.processes, self._folder
         torch.manual_seed(self._context.settings.seed + 1000 * stage + processes.rank)

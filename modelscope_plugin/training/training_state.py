@@ -80,16 +80,9 @@ def load_weights(model: torch.nn.Module, file: Path) -> None:
 
 
 def save_checkpoint(folder: Path, model: torch.nn.Module, state: dict[str, Any], progress: Progress) -> None:
-    """Write a checkpoint; it replaces the earlier one once it is complete.
+    """Write a checkpoint; it replaces the earlier one once it is complete, and not if the disk is full.
 
-    Args:
-        folder: The folder to write.
-        model: The model.
-        state: State of optimiser, schedule and random numbers: tensors and plain values only.
-        progress: How far the stage has come.
-
-    Raises:
-        TrainingError: If the disk is full; the earlier checkpoint is still there then.
+    The state of optimiser, schedule and random numbers may hold tensors and plain values only.
     """
     with disk_errors(folder), replace_folder(folder) as draft:
         save_model(model, str(draft / _WEIGHTS))
@@ -101,14 +94,7 @@ def save_checkpoint(folder: Path, model: torch.nn.Module, state: dict[str, Any],
 
 
 def load_checkpoint(folder: Path, model: torch.nn.Module) -> tuple[dict[str, Any], Progress]:
-    """Read a checkpoint: the weights into ``model``, and return the rest.
-
-    Args:
-        folder: A folder that `save_checkpoint` wrote.
-        model: A model of the same shape.
-
-    Returns:
-        State and progress.
+    """Read the weights of a checkpoint into ``model``, and return its state and progress.
 
     Raises:
         TrainingError: If the checkpoint is damaged or of a model of another shape.
