@@ -18,9 +18,6 @@ def load_trainable_encoder(folder: Path, settings: TrainingSettings, device: tor
     """Load a checkpoint with everything that training needs: markers, embeddings for them, towers, dropout.
 
     The random numbers are seeded first, as new embeddings are drawn.
-
-    Raises:
-        TrainingError: If the checkpoint has two towers and the settings ask for one.
     """
     torch.manual_seed(settings.seed)
     model = DualEncoder.from_pretrained(folder, emb_pooler_type=settings.emb_pooler_type, normalize=settings.normalize)
