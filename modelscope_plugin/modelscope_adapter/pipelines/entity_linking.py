@@ -75,6 +75,10 @@ class EntityLinkingPipeline(EntityPipeline):
         self.linker = EntityLinker(self.encoder, entity_index, **options)
         self.top_k = DEFAULT_TOP_K if top_k is None else top_k
 
+    def reload(self) -> bool:
+        """Follow the index folder; see `EntityLinker.reload`."""
+        return self.linker.reload()
+
     def preprocess(self, inputs: list[Any]) -> list[Document]:
         """Read a list of inputs."""
         has_detector = self.linker.detector is not None

@@ -214,7 +214,7 @@ def _open_index(folder: Path, encoder: EntityEncoder, output: Path, name: str) -
     """Open the index of a knowledge base and make it one of the published model."""
     if _is_inside(folder, output):
         raise InputError(f"{output} holds the index that is exported with it; name another folder")
-    index = EntityIndex.load(folder)
+    index = EntityIndex.load(folder, verify=True)
     index.check_model(encoder.fingerprint)
     # It will be inside its model's folder, wherever that is; a name helps only where the hub knows it.
     index.model = name if is_hub_id(name) else ""
