@@ -5,15 +5,20 @@ from __future__ import annotations
 import argparse
 import logging
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from modelscope_plugin.cli import arguments
 from modelscope_plugin.cli.output import print_json
 from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.data.views import ViewSettings
-from modelscope_plugin.errors import UsageError
-from modelscope_plugin.storage.files import check_output_folder
+from modelscope_plugin.errors import IndexFolderError, UsageError
+from modelscope_plugin.storage.files import check_output_folder, recover_folder
+from modelscope_plugin.storage.locks import lock_folder
 from modelscope_plugin.types import StoragePrecision
+
+if TYPE_CHECKING:
+    from modelscope_plugin.encoding.bulk.local import LocalBulkEncoder
+    from modelscope_plugin.retrieval import EntityIndex
 
 logger = logging.getLogger(__name__)
 
@@ -25,6 +30,8 @@ examples:
   modelscope entity index --learn-names train.jsonl --out INDEX
   modelscope entity index --remove Q1 Q2 --out INDEX
   modelscope entity index kb.jsonl --model DIR --out INDEX --queries mentions.jsonl --precision int8
+  modelscope entity index kb.jsonl --model DIR --out INDEX --overwrite --keep-fitted
+  modelscope entity index --verify --out INDEX
 """
 
 
@@ -67,6 +74,19 @@ def register(commands: Any) -> None:
         help="texts with mentions, to measure approximate search, precision and truncation with (default: "
         "made from the entities)")
     # fmt: on
+    parser.add_argument("--overwrite", action="store_true", help="replace the index that is in the folder")
+    parser.add_argument(
+        "--keep-fitted",
+        action="store_true",
+        help="with --overwrite: take over learnt names of entities that are still there and, for the same model, what "
+        "was fitted",
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="check the checksums of all files, about a second for 500 MB; every command that changes an index does",
+    )
+    arguments.add_wait(parser)
     about = "the model to encode with (with --add: by default the one of the index)"
     arguments.add_encoder_options(parser, about, required=False, processes=True)
     arguments.add_json(parser, "print the result as JSON")
@@ -74,7 +94,8 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
-    if args.file is None and not args.remove and not args.learn_names:
+    has_change = args.file is not None or args.remove or args.learn_names
+    if not has_change and not args.verify:
         raise UsageError("nothing to do: name a knowledge base, texts to --learn-names from, or ids to --remove")
     if args.remove and (args.file is not None or args.add):
         raise UsageError("--remove takes ids alone; run the command twice to add and to remove")
@@ -83,22 +104,76 @@ def run(args: argparse.Namespace) -> None:
     if (args.add or args.file is None) and any(getattr(args, name) is not None for name in _BUILDING):
         options = ", ".join(_BUILDING.values())
         raise UsageError(f"{options} are for building an index; added entities are stored like those of the index")
+    if args.keep_fitted and not args.overwrite:
+        raise UsageError("--keep-fitted goes with --overwrite")
+    if args.overwrite and (args.add or args.file is None):
+        raise UsageError("--overwrite is for building an index; --add, --remove and --learn-names change the one there")
     from modelscope_plugin.retrieval.entity_index import EntityIndex
     from modelscope_plugin.retrieval.manifest import MANIFEST_FILE
 
+    if not has_change:
+        _report(args, EntityIndex.load(args.out, verify=True), renewed=False)
+        return
     check_output_folder(Path(args.out), MANIFEST_FILE)
-    index = EntityIndex.load(args.out) if args.add or args.file is None else None
-    if index is not None and args.remove:
-        index.remove(args.remove)
-    if index is None or args.file is not None:
-        index = _build_or_extend(args, index)
-    if args.learn_names:
-        index.lexicon.learn(read_mentions(args.learn_names, encoding=args.encoding))
-        if index.fitted.names:
-            fitted = ", ".join(index.fitted.names)
-            logger.warning("what was fitted before these names were learnt (%s) is to be fitted again", fitted)
-    renewed = index.renew()
-    index.save(args.out)
+    with lock_folder(Path(args.out), args.wait):
+        recover_folder(Path(args.out))
+        index, earlier, bulk_encoder = None, None, None
+        if args.add or args.file is None:
+            index = EntityIndex.load(args.out, verify=True)
+        elif (Path(args.out) / MANIFEST_FILE).exists():
+            earlier = _check_overwrite(args)
+        if index is not None and args.remove:
+            index.remove(args.remove)
+        if index is None or args.file is not None:
+            index, bulk_encoder = _build_or_extend(args, index)
+        if earlier is not None:
+            _keep_fitted(earlier, index)
+        if args.learn_names:
+            index.lexicon.learn(read_mentions(args.learn_names, encoding=args.encoding))
+            if index.fitted.names:
+                fitted = ", ".join(index.fitted.names)
+                logger.warning("what was fitted before these names were learnt (%s) is to be fitted again", fitted)
+        renewed = index.renew()
+        index.save(args.out)
+        if bulk_encoder is not None:
+            bulk_encoder.remove_shards()
+    _report(args, index, renewed=renewed is not None)
+
+
+def _check_overwrite(args: argparse.Namespace) -> EntityIndex | None:
+    """Refuse to replace an index without ``--overwrite``; the earlier one, where something of it is to be kept."""
+    from modelscope_plugin.retrieval.entity_index import EntityIndex
+
+    if args.overwrite and not args.keep_fitted:
+        return None
+    try:
+        earlier = EntityIndex.load(args.out)
+        learned, fitted = len(earlier.lexicon.learned), earlier.fitted.names
+        parts = [f"{len(earlier)} entities", *([f"{learned} learnt names"] if learned else [])]
+        held = ", ".join([*parts, *(f"fitted {name}" for name in fitted)])
+    except IndexFolderError as error:
+        if args.overwrite:
+            raise
+        held = f"a damaged index ({error})"
+    if not args.overwrite:
+        raise UsageError(
+            f"{args.out} holds {held}; replace it with --overwrite (and --keep-fitted), or change it with --add"
+        )
+    return earlier
+
+
+def _keep_fitted(earlier: EntityIndex, index: EntityIndex) -> None:
+    """Give an index what still holds of an earlier one."""
+    index.lexicon.learn_pairs(earlier.lexicon.learned_pairs())
+    kept, was = index.tuning, earlier.tuning
+    if (index.fingerprint, kept.precision, kept.truncate_dim) == (earlier.fingerprint, was.precision, was.truncate_dim):
+        index.fitted = earlier.fitted
+    elif earlier.fitted.names:
+        fitted = ", ".join(earlier.fitted.names)
+        logger.warning("what was fitted (%s) is not kept: the vectors are others now; fit it again", fitted)
+
+
+def _report(args: argparse.Namespace, index: EntityIndex, *, renewed: bool) -> None:
     if args.json:
         facts = {"index": args.out, "entities": len(index), "dimension": index.dimension, "model": index.model}
         print_json(facts | index.view_facts | {"search": index.tuning.to_record()})
@@ -110,7 +185,8 @@ def run(args: argparse.Namespace) -> None:
     print(f"{'trained again, for much of it has changed: ' if renewed else ''}{index.tuning}")
 
 
-def _build_or_extend(args: argparse.Namespace, index: Any) -> Any:
+def _build_or_extend(args: argparse.Namespace, index: EntityIndex | None) -> tuple[EntityIndex, LocalBulkEncoder]:
+    """The index of a knowledge base, or one with its entities; and who encoded them, for its shards."""
     from modelscope_plugin.encoding.bulk.local import LocalBulkEncoder
     from modelscope_plugin.retrieval.building import build_index, tune_index
     from modelscope_plugin.retrieval.dense.faiss.tuning import check_choices
@@ -121,7 +197,7 @@ def _build_or_extend(args: argparse.Namespace, index: Any) -> Any:
     mentions = list(read_mentions(args.queries, encoding=args.encoding)) if args.queries else None
     options = arguments.get_loading_options(args)
     options["max_length"] = args.max_length or (index.max_length if index is not None else None)
-    model, shards = args.model or index.model, arguments.get_shards_folder(args.out)
+    model, shards = args.model or getattr(index, "model", ""), arguments.get_shards_folder(args.out)
     with LocalBulkEncoder(model, shards, processes=args.processes, **options) as bulk_encoder:
         encoder = bulk_encoder.encoder
         views, new = None, index is None
@@ -142,6 +218,4 @@ def _build_or_extend(args: argparse.Namespace, index: Any) -> Any:
             chosen = {name: getattr(args, name) for name in ("search", "precision", "truncate_dim")}
             chosen = {name: value for name, value in chosen.items() if value is not None}
             tune_index(encoder, index, mentions, batch_size=args.batch_size, **chosen)
-        index.save(args.out)
-        bulk_encoder.remove_shards()
-    return index
+    return index, bulk_encoder

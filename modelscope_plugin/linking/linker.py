@@ -50,12 +50,39 @@ class EntityLinker:
         nil_threshold: float | None = None,
         detector: DetectorLike | None = None,
     ) -> None:
-        index.check_model(encoder.fingerprint, encoder.name)
         self.encoder = encoder
-        self.index = index
-        self.retriever = Retriever(index, PipelineSettings().retrieval if retrieval is None else retrieval)
-        self.nil_rule = NilRule.of_index(index, self.retriever.retrieval, nil_threshold)
+        self._options = PipelineSettings().retrieval if retrieval is None else retrieval, nil_threshold, detector
+        self._use(index)
+
+    def _use(self, index: EntityIndex) -> None:
+        """Link to the entities of an index from now on; nothing changes where it cannot be used."""
+        retrieval, nil_threshold, detector = self._options
+        index.check_model(self.encoder.fingerprint, self.encoder.name)
+        retriever = Retriever(index, retrieval)
+        nil_rule = NilRule.of_index(index, retrieval, nil_threshold)
         self.detector = make_detector(detector, index)
+        self.index, self.retriever, self.nil_rule = index, retriever, nil_rule
+
+    def reload(self) -> bool:
+        """Follow the index folder: open the index again if another one was written there.
+
+        Calls under way in other threads end with the entities they began with.
+
+        Returns:
+            Whether anything had changed.
+
+        Raises:
+            InputError: If the index was not read from a folder.
+            MissingFileError: If there is no index in the folder any more; this and the next leave the linker as it was.
+            IndexFolderError: If the new one is damaged.
+            IndexMismatchError: If the new one was built with another model.
+        """
+        if self.index.folder is None:
+            raise InputError("the index was not read from a folder; make a new linker for another index")
+        if self.index.is_current:
+            return False
+        self._use(EntityIndex.load(self.index.folder))
+        return True
 
     @classmethod
     def from_pretrained(

@@ -19,6 +19,7 @@ from modelscope_plugin.retrieval.dense.store import TunableStore
 from modelscope_plugin.retrieval.dense.tuning import Tuning
 from modelscope_plugin.retrieval.dense.views.table import ViewRows, ViewTable
 from modelscope_plugin.retrieval.fitted import Fitted
+from modelscope_plugin.retrieval.guard import ReadWriteGuard
 from modelscope_plugin.retrieval.index_folder import FolderState, IndexParts, read_folder_state, read_index, write_index
 from modelscope_plugin.retrieval.knowledge_base import KnowledgeBase
 from modelscope_plugin.retrieval.lexical.lexicon import Lexicon
@@ -29,6 +30,9 @@ from modelscope_plugin.types import RowIds, Vectors
 class EntityIndex:
     """A knowledge base with the vectors of its entities, searchable by dot product.
 
+    Threads can share an index: a change waits until searches under way have ended, and those that come later wait for
+    it. Rows change with `remove`; what is asked for by rows in several calls belongs into ``with index.guard.read()``.
+
     Args:
         dimension: Size of the vectors.
         fingerprint: Fingerprint of the model that makes the vectors (`EntityEncoder.fingerprint`).
@@ -37,6 +41,7 @@ class EntityIndex:
         views: How many vectors an entity has; the score of an entity is that of its best one.
 
     Attributes:
+        guard: Keeps changes and searches of several threads apart.
         fitted: What was fitted for the index on labelled mentions.
         seconds_per_view: Seconds that encoding a vector took, where entities have several and some were just added.
         folder: The folder that the index was read from; None for one made here.
@@ -49,6 +54,7 @@ class EntityIndex:
         self.fingerprint = fingerprint
         self.model = model
         self.max_length = max_length
+        self.guard = ReadWriteGuard()
         self.fitted = Fitted()
         self.seconds_per_view: float | None = None
         self.folder: Path | None = None
@@ -121,11 +127,12 @@ class EntityIndex:
         parts = self._parts
         owners = parts.views.owners(views, len(entities), len(vectors))
         ids = [entity.id for entity in check_unique_ids(entities)]
-        # First what may refuse the vectors.
-        parts.store.add([ids[owner] for owner in owners], vectors)
-        parts.lexicon.release()
-        parts.views.replace(parts.knowledge_base.rows_of([one for one in ids if one in self]), views)
-        parts.knowledge_base.add(entities)
+        with self.guard.write():
+            # First what may refuse the vectors.
+            parts.store.add([ids[owner] for owner in owners], vectors)
+            parts.lexicon.release()
+            parts.views.replace(parts.knowledge_base.rows_of([one for one in ids if one in self]), views)
+            parts.knowledge_base.add(entities)
 
     def remove(self, ids: Iterable[str]) -> None:
         """Remove entities.
@@ -137,11 +144,12 @@ class EntityIndex:
             InputError: If an id is not in the index; nothing is removed then.
         """
         parts = self._parts
-        ids = parts.knowledge_base.check_ids(ids)
-        parts.lexicon.release(ids)
-        parts.views.replace(parts.knowledge_base.rows_of(ids), None)
-        parts.store.remove(ids)
-        parts.knowledge_base.remove(ids)
+        with self.guard.write():
+            ids = parts.knowledge_base.check_ids(ids)
+            parts.lexicon.release(ids)
+            parts.views.replace(parts.knowledge_base.rows_of(ids), None)
+            parts.store.remove(ids)
+            parts.knowledge_base.remove(ids)
 
     def search(self, queries: Vectors, top_k: int, *, exact: bool = False) -> list[list[Candidate]]:
         """Find the nearest entities.
@@ -158,14 +166,15 @@ class EntityIndex:
             IndexMismatchError: If the queries have another dimension.
             InputError: If ``top_k`` is not positive.
         """
-        scores, rows = self.search_rows(queries, top_k, exact=exact)
-        return [
-            [
-                Candidate(self.ids[row], self[row].name, float(score), rank, view=self.best_view(query, row))
-                for rank, (score, row) in enumerate(zip(found_scores, found_rows, strict=True), 1)
+        with self.guard.read():
+            scores, rows = self.search_rows(queries, top_k, exact=exact)
+            return [
+                [
+                    Candidate(self.ids[row], self[row].name, float(score), rank, view=self.best_view(query, row))
+                    for rank, (score, row) in enumerate(zip(found_scores, found_rows, strict=True), 1)
+                ]
+                for query, found_scores, found_rows in zip(queries, scores, rows.tolist(), strict=True)
             ]
-            for query, found_scores, found_rows in zip(queries, scores, rows.tolist(), strict=True)
-        ]
 
     def search_rows(self, queries: Vectors, top_k: int, *, exact: bool = False) -> tuple[Vectors, RowIds]:
         """As `search`, but as arrays.
@@ -174,9 +183,10 @@ class EntityIndex:
             Scores (float32) and rows (int64), both of shape (n, min(top_k, entities)).
         """
         queries = self._check_vectors(queries)
-        k = min(check_integer("top_k", top_k, least=1), len(self))
-        scores, ids = self._parts.store.search(queries, k, exact=exact)
-        return scores, self.knowledge_base.rows_of([one for found in ids for one in found]).reshape(scores.shape)
+        top_k = check_integer("top_k", top_k, least=1)
+        with self.guard.read():
+            scores, ids = self._parts.store.search(queries, min(top_k, len(self)), exact=exact)
+            return scores, self.knowledge_base.rows_of([one for found in ids for one in found]).reshape(scores.shape)
 
     @property
     def vectors(self) -> Vectors:
@@ -232,7 +242,8 @@ class EntityIndex:
                 to measure it on.
         """
         queries = self._check_vectors(queries, copy=True)
-        return self._tunable().tune(queries, search=search, precision=precision, truncate_dim=truncate_dim)
+        with self.guard.write():
+            return self._tunable().tune(queries, search=search, precision=precision, truncate_dim=truncate_dim)
 
     @property
     def changed(self) -> float:
@@ -247,7 +258,8 @@ class EntityIndex:
         Returns:
             What was chosen and measured; None where nothing had to be done.
         """
-        return self._tunable().renew()
+        with self.guard.write():
+            return self._tunable().renew()
 
     def _tunable(self) -> TunableStore:
         store = self._parts.store
@@ -297,7 +309,8 @@ class EntityIndex:
             search={} if self.tuning == Tuning() else self.tuning.to_record(),
             fitted=self.fitted,
         )
-        write_index(Path(folder), manifest, self._parts)
+        with self.guard.read():
+            write_index(Path(folder), manifest, self._parts)
 
     def save_fitted(self, folder: str | Path) -> None:
         """Write what was fitted (`fitted`) into the folder that this index was read from; nothing else changes there.

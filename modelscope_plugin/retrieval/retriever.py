@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from typing import TypeAlias
@@ -185,10 +186,11 @@ class Retriever:
     def search(self, vectors: Vectors | None, surfaces: Sequence[str], top_k: int) -> list[list[Candidate]]:
         """As `rank`, but as candidates that say where they came from."""
         queries = [None] * len(surfaces) if vectors is None else vectors
-        return [
-            self._candidates(ranking, query)
-            for ranking, query in zip(self.rank(vectors, surfaces, top_k), queries, strict=True)
-        ]
+        with nullcontext() if self._index is None else self._index.guard.read():
+            return [
+                self._candidates(ranking, query)
+                for ranking, query in zip(self.rank(vectors, surfaces, top_k), queries, strict=True)
+            ]
 
     def _rank_by_names(self, surface: str, top_k: int) -> Ranking:
         return self._order(self._find_names(surface, np.empty(0, np.int64), max(top_k, _DEPTH)), top_k)

@@ -76,6 +76,10 @@ class EntityLinkingPipeline(EntityPipeline):
         options = read_linking_options(self.encoder.name, retrieval, nil_threshold, detector)
         self.linker = EntityLinker(self.encoder, entity_index, **options)
 
+    def reload(self) -> bool:
+        """Follow the index folder; see `EntityLinker.reload`."""
+        return self.linker.reload()
+
     def preprocess(self, inputs: list[Any]) -> list[Document]:
         """Read a list of inputs."""
         has_detector = self.linker.detector is not None

@@ -193,7 +193,7 @@ def _open_index(folder: Path, encoder: EntityEncoder, output: Path, name: str) -
     """Open an index and let it name the published model instead of the local one."""
     if _is_inside(folder, output):
         raise InputError(f"{output} holds the index to include; name another folder")
-    index = EntityIndex.load(folder)
+    index = EntityIndex.load(folder, verify=True)
     index.check_model(encoder.fingerprint)
     # Inside its model's folder an index needs no name of the model; only a hub id helps whoever copies it elsewhere.
     index.model = name if is_hub_id(name) else ""

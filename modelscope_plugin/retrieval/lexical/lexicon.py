@@ -73,12 +73,13 @@ class Lexicon:
         Returns:
             How many names are known in all.
         """
-        self._pairs = self._learned_pairs() | {
-            (normalized_name(mention.surface), one)
-            for mention in mentions
-            for one in mention.entity_ids
-            if one in self.knowledge_base
-        }
+        return self.learn_pairs(
+            (normalized_name(mention.surface), one) for mention in mentions for one in mention.entity_ids
+        )
+
+    def learn_pairs(self, pairs: Iterable[tuple[str, str]]) -> int:
+        """As `learn`, from normalised names and ids."""
+        self._pairs = self.learned_pairs() | {(name, one) for name, one in pairs if one in self.knowledge_base}
         self._learned = None
         return len(self._pairs)
 
@@ -90,7 +91,7 @@ class Lexicon:
                 such an id later is another one. One that is replaced is the same in a new form, and keeps it.
         """
         gone = set(removed)
-        self._pairs = {(name, one) for name, one in self._learned_pairs() if one not in gone}
+        self._pairs = {(name, one) for name, one in self.learned_pairs() if one not in gone}
         self._names = self._learned = None
         self._files = {}
 
@@ -98,7 +99,8 @@ class Lexicon:
         path, content = self._files[name]
         return AliasIndex.parse(content[:], path, len(self.knowledge_base))
 
-    def _learned_pairs(self) -> set[tuple[str, str]]:
+    def learned_pairs(self) -> set[tuple[str, str]]:
+        """The names learnt, normalised, and the ids that they stand for."""
         if self._pairs is None:
             ids = self.knowledge_base.ids
             learned = self.learned.pairs() if _LEARNED in self._files else ()

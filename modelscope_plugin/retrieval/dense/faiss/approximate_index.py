@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -187,7 +188,7 @@ class ApproximateIndex:
         try:
             faiss.write_index(self._codes, str(folder / SEARCH_FILE))
         except RuntimeError as error:
-            raise OSError(f"{SEARCH_FILE} cannot be written: {faiss_message(error)}") from None
+            raise OSError(errno.EIO, f"{SEARCH_FILE} cannot be written: {faiss_message(error)}") from None
         save_array(folder / ROWS_FILE, self._rows)
         return [SEARCH_FILE, ROWS_FILE]
 

@@ -151,10 +151,11 @@ class VectorMatrix:
     def rough_scores(self, query: Vectors, rows: RowIds) -> Vectors:
         """As `scores`, but as one matrix product in float32: twice as fast, for choosing among candidates."""
         rough: Vectors = _to_float(self.numbers[rows])
-        if self.precision == "int8":
-            rough = (rough @ (query * self.spread)) * self._scales[rows] + query @ self.center
-        else:
-            rough = rough @ query
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self.precision == "int8":
+                rough = (rough @ (query * self.spread)) * self._scales[rows] + query @ self.center
+            else:
+                rough = rough @ query
         if not np.isfinite(rough).all():
             self.check_finite(rows)
         return rough
