@@ -20,8 +20,9 @@ from modelscope_plugin.encoding.backends.torch_backend import TorchBackend
 from modelscope_plugin.encoding.batching import FirstRows, make_batches
 from modelscope_plugin.encoding.device import choose_device
 from modelscope_plugin.encoding.protocol import Encoder
-from modelscope_plugin.errors import InputError, InputTypeError
+from modelscope_plugin.errors import InputTypeError
 from modelscope_plugin.modeling.checkpoint_files import load_entity_tokenizer
+from modelscope_plugin.modeling.compatibility import check_sizes, check_with_probe
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.location import resolve_model
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
@@ -47,15 +48,13 @@ class EntityEncoder:
 
     Raises:
         InputError: If the window is longer than the model's position embeddings.
+        ModelFolderError: If the tokenizer has ids for which the model has no embedding.
     """
 
     def __init__(
         self, model: DualEncoder, tokenizer: EntityTokenizer, name: str = "", backend: Backend | None = None
     ) -> None:
-        if tokenizer.max_length > model.max_positions:
-            raise InputError(
-                f"max_length={tokenizer.max_length} is more than the {model.max_positions} positions of the model"
-            )
+        check_sizes(model, tokenizer)
         self.model = model
         self.tokenizer = tokenizer
         self.name = name
@@ -93,13 +92,15 @@ class EntityEncoder:
 
         Raises:
             MissingFileError: If there is no such model.
-            ModelFolderError: If a file of it is missing or damaged.
+            ModelFolderError: If a file of it is missing or damaged, or its parts do not belong together: different
+                texts would get the same vector, or none.
             InputError: If ``device``, ``backend`` or a setting is not usable, or a library is missing.
         """
         folder = resolve_model(model, revision)
         chosen_device = choose_device(device, backend)
         dual_encoder = DualEncoder.from_pretrained(folder, **settings).to(chosen_device)
         tokenizer = load_entity_tokenizer(folder, max_length=max_length)
+        check_with_probe(dual_encoder, tokenizer)
         name = str(folder.resolve()) if Path(model).is_dir() else str(model)
         return cls(dual_encoder, tokenizer, name, open_backend(dual_encoder, folder, backend, dtype, compile))
 

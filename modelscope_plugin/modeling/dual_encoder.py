@@ -27,6 +27,8 @@ from modelscope_plugin.types import Side
 ENTITY_TOWER_FOLDER = "entity_tower"
 """Sub-folder of a model folder with the second tower; the mention tower is in the model folder itself."""
 
+_POSITION_EMBEDDINGS = ("position_embeddings", "embed_positions", "wpe")
+
 
 class DualEncoder(nn.Module):
     """Two towers that turn mentions and entities into vectors of one space.
@@ -70,10 +72,7 @@ class DualEncoder(nn.Module):
     @property
     def max_positions(self) -> int:
         """The longest window that the position embeddings allow."""
-        config = self.mention_tower.config
-        # RoBERTa-like models number positions from padding id + 1.
-        offset = config.pad_token_id + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
-        return int(getattr(config, "max_position_embeddings", 1 << 30)) - offset
+        return min(_count_positions(tower) for tower in (self.mention_tower, self.entity_tower))
 
     @property
     def device(self) -> torch.device:
@@ -160,3 +159,14 @@ class DualEncoder(nn.Module):
             self.mention_tower.save_pretrained(folder)
             if self.towers == 2:
                 self.entity_tower.save_pretrained(Path(folder) / ENTITY_TOWER_FOLDER)
+
+
+def _count_positions(tower: PreTrainedModel) -> int:
+    """The longest text that the position embeddings of a tower allow."""
+    for name, module in tower.named_modules():
+        if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in _POSITION_EMBEDDINGS:
+            # RoBERTa and its kin number positions from the padding id + 1.
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    # Computed positions: what the model was trained with.
+    limit = getattr(tower.config, "max_position_embeddings", None)
+    return limit if isinstance(limit, int) and limit > 0 else 1 << 30

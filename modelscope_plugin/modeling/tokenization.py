@@ -58,7 +58,7 @@ class EntityTokenizer:
         if self.has_markers:
             declare_markers(tokenizer)
         self._head, self._tail = _special_ids(tokenizer)
-        self._start, self._end = self._ids([MENTION_START, MENTION_END])
+        self._start, self._end = self.text_ids([MENTION_START, MENTION_END])
         self.max_length = max_length
 
     @property
@@ -85,6 +85,11 @@ class EntityTokenizer:
             raise InputError(f"max_length={value} leaves no room for a mention; it must be at least {least}")
         self._max_length = value
 
+    @property
+    def special_ids(self) -> tuple[TokenIds, TokenIds]:
+        """The ids in front of and behind every text: [CLS] and [SEP] for BERT."""
+        return self._head, self._tail
+
     def mention_ids(self, mentions: Sequence[str | Mention]) -> list[TokenIds]:
         """Tokenise mentions, or texts without a mention.
 
@@ -110,7 +115,7 @@ class EntityTokenizer:
                 left, right = mention.text[: mention.start], mention.text[mention.end :]
                 parts += [left.rstrip()[-reach:], mention.surface.strip()[:reach], right.lstrip()[:reach]]
                 pieces.append(3)
-        tokens = iter(self._ids(parts))
+        tokens = iter(self.text_ids(parts))
         head = self._head_with(self.mention_prefix)
         return [
             self._cut(head, next(tokens))
@@ -135,7 +140,7 @@ class EntityTokenizer:
             if not isinstance(text, str):
                 raise InputTypeError(f"entity text {position} must be a string, not {type(text).__name__}")
         head = self._head_with(self.entity_prefix)
-        return [self._cut(head, ids) for ids in self._ids([text[: self._reach] for text in texts])]
+        return [self._cut(head, ids) for ids in self.text_ids([text[: self._reach] for text in texts])]
 
     def pad(self, sequences: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
         """Pad sequences to the length of the longest.
@@ -159,7 +164,12 @@ class EntityTokenizer:
         """Characters before or behind a mention that can be in its window; the rest of a book is not tokenised."""
         return _CHARACTERS_PER_TOKEN * self.max_length
 
-    def _ids(self, texts: list[str]) -> list[TokenIds]:
+    def text_ids(self, texts: list[str]) -> list[TokenIds]:
+        """Tokenise texts as they are, without special tokens and whatever their length.
+
+        Raises:
+            InputError: If a text is not valid Unicode.
+        """
         if not texts:
             return []
         try:
@@ -174,7 +184,7 @@ class EntityTokenizer:
 
     def _head_with(self, prefix: str) -> TokenIds:
         """The ids in front of every text; a prefix is among them, so that no window cuts it off."""
-        return self._head + (self._ids([prefix])[0] if prefix else [])
+        return self._head + (self.text_ids([prefix])[0] if prefix else [])
 
     def _cut(self, head: TokenIds, ids: TokenIds) -> TokenIds:
         return head + ids[: max(0, self.max_length - len(head) - len(self._tail))] + self._tail
