@@ -24,6 +24,7 @@ from modelscope_plugin.errors import InputTypeError
 from modelscope_plugin.modeling.checkpoint_files import load_entity_tokenizer
 from modelscope_plugin.modeling.compatibility import check_sizes, check_with_probe
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
+from modelscope_plugin.modeling.fingerprint import join_fingerprint, tokenizer_digest
 from modelscope_plugin.modeling.location import resolve_model
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
 from modelscope_plugin.progress import progress_bar
@@ -116,15 +117,18 @@ class EntityEncoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of weights, pooling, vocabulary and prefixes; vectors of equal fingerprints can be compared.
+        """Digest of all that decides a vector: weights, config.json, pooling, tokenizer and prefixes.
+
+        Vectors of equal fingerprints can be compared. `modelscope_plugin.modeling.fingerprint.is_same_model` compares
+        one with what version 0.1 recorded.
 
         Backend and arithmetic are no part of it: an index may be built with one and searched with another. Their
         vectors differ by rounding, those of 8 bits by some thousandths of their length.
         """
-        tokenizer = self.tokenizer
+        model, tokenizer = self.model, self.tokenizer
         vocabulary = sorted(tokenizer.tokenizer.get_vocab().items())
-        settings = (self.model.fingerprint(), tokenizer.mention_prefix, tokenizer.entity_prefix, vocabulary)
-        return digest_of(repr(settings))
+        base = (model.weights_digest(), tokenizer.mention_prefix, tokenizer.entity_prefix, vocabulary)
+        return join_fingerprint(digest_of(repr(base)), model.config_digest(), tokenizer_digest(tokenizer))
 
     def encode_query(
         self,

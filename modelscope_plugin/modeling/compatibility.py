@@ -10,10 +10,12 @@ from modelscope_plugin.modeling.checkpoint_files import first_line
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.pooling import POOLER_TYPES, needs_all_states, pool
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
-from modelscope_plugin.types import PoolerType, Side, TokenIds
+from modelscope_plugin.types import PoolerType, Side
 
 # Tokens of the vocabulary that are tokenised as texts.
 _SAMPLES = 64
+# Characters that hardly any vocabulary holds.
+_UNKNOWN = "ꙮ 𓀀 🜁"
 # Vectors that differ by less than this part of their largest value differ by rounding only.
 _ROUNDING = 1e-6
 
@@ -73,7 +75,13 @@ def _choose_tokens(tokenizer: EntityTokenizer) -> tuple[int, int]:
     ordinary = sorted(number for token, number in raw.get_vocab().items() if token and number not in special)
     chosen = [ordinary[row] for row in np.linspace(0, len(ordinary) - 1, _SAMPLES).astype(int)] if ordinary else []
     texts = [raw.decode([number]).replace("##", "") for number in chosen]
-    found: list[TokenIds] = tokenizer.text_ids(texts)
+    try:
+        *found, _ = tokenizer.text_ids([*texts, _UNKNOWN])
+    except Exception as error:
+        raise ModelFolderError(
+            f"the tokenizer of {raw.name_or_path or 'the model'} cannot read a text ({first_line(error)}); restore the "
+            "tokenizer files of the checkpoint"
+        ) from error
     seen = {ids[0]: None for ids in found if ids and ids[0] not in special}
     if len(seen) < 2:
         raise ModelFolderError(

@@ -21,6 +21,7 @@ from modelscope_plugin.config.settings import read_settings
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.checkpoint import load_tower
 from modelscope_plugin.modeling.checkpoint_files import quiet_transformers
+from modelscope_plugin.modeling.fingerprint import config_digest, join_fingerprint
 from modelscope_plugin.modeling.pooling import check_pooler_type, needs_all_states, pool
 from modelscope_plugin.types import Side
 
@@ -70,9 +71,13 @@ class DualEncoder(nn.Module):
         return 1 if self.entity_tower is self.mention_tower else 2
 
     @property
+    def _distinct_towers(self) -> list[PreTrainedModel]:
+        return [self.mention_tower] if self.towers == 1 else [self.mention_tower, self.entity_tower]
+
+    @property
     def max_positions(self) -> int:
         """The longest window that the position embeddings allow."""
-        return min(_count_positions(tower) for tower in (self.mention_tower, self.entity_tower))
+        return min(map(_count_positions, self._distinct_towers))
 
     @property
     def device(self) -> torch.device:
@@ -106,7 +111,7 @@ class DualEncoder(nn.Module):
 
     def resize_token_embeddings(self, size: int) -> None:
         """Grow the token embeddings of both towers to ``size`` tokens; they never shrink."""
-        for tower in {id(tower): tower for tower in (self.mention_tower, self.entity_tower)}.values():
+        for tower in self._distinct_towers:
             if tower.get_input_embeddings().num_embeddings < size:
                 tower.resize_token_embeddings(size, mean_resizing=False)
 
@@ -116,13 +121,20 @@ class DualEncoder(nn.Module):
             self.entity_tower = copy.deepcopy(self.mention_tower)
 
     def fingerprint(self) -> str:
-        """A digest of weights, pooling and normalisation.
+        """A digest of weights, pooling, normalisation and the settings of the architecture.
 
         The same model gives the same fingerprint whatever file format it was loaded from.
         """
+        return join_fingerprint(self.weights_digest(), self.config_digest())
+
+    def config_digest(self) -> str:
+        """A digest of the settings of the architecture that decide vectors, such as the number of attention heads."""
+        return "".join(config_digest(tower.config) for tower in self._distinct_towers)
+
+    def weights_digest(self) -> str:
+        """A digest of weights, pooling and normalisation."""
         digest = hashlib.blake2b(f"{self.emb_pooler_type} {self.normalize} {self.towers}".encode(), digest_size=16)
-        towers = [self.mention_tower] if self.towers == 1 else [self.mention_tower, self.entity_tower]
-        for tower in towers:
+        for tower in self._distinct_towers:
             for name, parameter in sorted(tower.named_parameters()):
                 if name.startswith("pooler."):
                     continue
