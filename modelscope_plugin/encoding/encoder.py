@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -184,8 +184,8 @@ class EntityEncoder:
     ) -> Vectors:
         if batch_size is not None:
             batch_size = check_integer("batch_size", batch_size, least=1)
-        if isinstance(items, str | Mention | Entity):
-            raise InputTypeError("a list of texts is needed, not one text; put it in a list")
+        if isinstance(items, str | bytes | Mapping | Mention | Entity) or not isinstance(items, Iterable):
+            raise InputTypeError(f"a list of texts is needed, not one {type(items).__name__}; put it in a list")
         items = items if isinstance(items, Sequence) else list(items)
         vectors = np.empty((len(items), self.dimension), dtype=np.float32)
         unit = "mention" if side == "mention" else "entity"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 # More characters than any token has: the longest word that BERT's tokenizers look up has 100.
 _CHARACTERS_PER_TOKEN = 128
+_BLANKS = re.compile(r"\s{16,}")
 
 DEFAULT_MAX_LENGTH = 128
 """Tokens of a window, as in the model card."""
@@ -109,11 +111,12 @@ class EntityTokenizer:
         for position, item in enumerate(mentions):
             mention = _as_mention(item, position)
             if mention is None:
-                parts.append(str(item)[:reach])
+                parts.append(_squeeze(str(item), reach)[:reach])
                 pieces.append(1)
             else:
                 left, right = mention.text[: mention.start], mention.text[mention.end :]
-                parts += [left.rstrip()[-reach:], mention.surface.strip()[:reach], right.lstrip()[:reach]]
+                left, right = _squeeze(left, reach).rstrip(), _squeeze(right, reach).lstrip()
+                parts += [left[-reach:], mention.surface.strip()[:reach], right[:reach]]
                 pieces.append(3)
         tokens = iter(self.text_ids(parts))
         head = self._head_with(self.mention_prefix)
@@ -139,8 +142,8 @@ class EntityTokenizer:
         for position, text in enumerate(texts):
             if not isinstance(text, str):
                 raise InputTypeError(f"entity text {position} must be a string, not {type(text).__name__}")
-        head = self._head_with(self.entity_prefix)
-        return [self._cut(head, ids) for ids in self.text_ids([text[: self._reach] for text in texts])]
+        head, reach = self._head_with(self.entity_prefix), self._reach
+        return [self._cut(head, ids) for ids in self.text_ids([_squeeze(text, reach)[:reach] for text in texts])]
 
     def pad(self, sequences: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
         """Pad sequences to the length of the longest.
@@ -187,7 +190,9 @@ class EntityTokenizer:
         return self._head + (self.text_ids([prefix])[0] if prefix else [])
 
     def _cut(self, head: TokenIds, ids: TokenIds) -> TokenIds:
-        return head + ids[: max(0, self.max_length - len(head) - len(self._tail))] + self._tail
+        whole = head + ids[: max(0, self.max_length - len(head) - len(self._tail))] + self._tail
+        # An empty text with a tokenizer that adds no [CLS]: a model needs one token.
+        return whole or [self.pad_token_id]
 
     def _window(self, head: TokenIds, left: TokenIds, mention: TokenIds, right: TokenIds) -> TokenIds:
         around = len(head) + len(self._start) + len(self._end) + len(self._tail)
@@ -203,6 +208,11 @@ class EntityTokenizer:
             *right[: keep.right],
             *self._tail,
         ]
+
+
+def _squeeze(text: str, reach: int) -> str:
+    """Shorten long runs of blanks in a text that is too long, so that they do not take the place of its words."""
+    return text if len(text) <= reach else _BLANKS.sub(" ", text).strip()
 
 
 def declare_markers(tokenizer: PreTrainedTokenizerBase) -> None:

@@ -124,6 +124,16 @@ def test_decoder_with_cls_pooling_is_refused_with_the_pooling_that_works(
     assert len(np.unique(vectors.round(4), axis=0)) == len(MENTIONS)
 
 
+@pytest.mark.parametrize("text", ["", " ", "\n"])
+def test_empty_text_has_a_vector_without_a_cls_token(base_folder: Path, tmp_path: Path, text: str) -> None:
+    folder = write_checkpoint(tmp_path, base_folder / "vocab.txt", "qwen2")
+    encoder = EntityEncoder.from_pretrained(folder, max_length=32, emb_pooler_type="avg")
+    encoder.tokenizer._head = encoder.tokenizer._tail = []
+    vectors = encoder.encode_document([text, "大鹏"])
+    assert np.isfinite(vectors).all()
+    np.testing.assert_allclose(vectors[0], encoder.encode_document([text])[0], atol=1e-5)
+
+
 @pytest.mark.parametrize("model_type", ["t5", "bart", "clip", "vit"])
 def test_what_is_no_text_encoder_is_refused(base_folder: Path, tmp_path: Path, model_type: str) -> None:
     sizes = {"d_model": 32, "num_layers": 1, "num_heads": 2, "d_ff": 32, "d_kv": 16} if model_type == "t5" else {}
