@@ -13,6 +13,7 @@ from modelscope_plugin.data.identity import check_unique_ids
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.errors import IndexMismatchError, InputError, NotFiniteError
+from modelscope_plugin.modeling.fingerprint import is_same_model
 from modelscope_plugin.retrieval.candidate import Candidate
 from modelscope_plugin.retrieval.dense.faiss.store import FaissStore
 from modelscope_plugin.retrieval.dense.store import TunableStore
@@ -268,8 +269,8 @@ class EntityIndex:
         return store
 
     def check_model(self, fingerprint: str, name: str = "the model") -> None:
-        """Raise `IndexMismatchError` unless the vectors were made by the model of that fingerprint."""
-        if fingerprint != self.fingerprint:
+        """Raise `IndexMismatchError` unless the model of that fingerprint made the vectors; see `is_same_model`."""
+        if not is_same_model(self.fingerprint, fingerprint):
             raise IndexMismatchError(
                 f"the index was built with another model ({self.model or 'unnamed'}, fingerprint {self.fingerprint}) "
                 f"than {name} (fingerprint {fingerprint}); use that model or build the index again"

@@ -19,6 +19,7 @@ from modelscope_plugin.encoding.backends.loading import open_backend
 from modelscope_plugin.encoding.device import choose_device
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputTypeError
+from modelscope_plugin.modeling.compatibility import check_with_probe
 from modelscope_plugin.modeling.location import resolve_model
 from modelscope_plugin.modelscope_adapter.models import EntityEmbeddingModel
 from modelscope_plugin.modelscope_adapter.preprocessors import EntityEmbeddingPreprocessor
@@ -100,6 +101,7 @@ class EntityPipeline(Pipeline):
             config_file=config_file, model=model, preprocessor=preprocessor, device=device, auto_collate=auto_collate
         )
         folder = Path(model.model_dir).resolve()
+        check_with_probe(model.dual_encoder, preprocessor.tokenizer)
         loaded = open_backend(model.dual_encoder, folder, backend, dtype, compile)
         self.encoder = EntityEncoder(model.dual_encoder, preprocessor.tokenizer, str(folder), loaded)
 

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 from modelscope_plugin.config.configuration import default_configuration, read_configuration_file
 from modelscope_plugin.config.training_settings import read_training_settings
 from modelscope_plugin.errors import InputError, ModelFolderError
+from modelscope_plugin.modeling.fingerprint import is_same_model
 from modelscope_plugin.modeling.location import is_hub_id
 from modelscope_plugin.publishing.text import is_line
 from modelscope_plugin.training.record import RECORD_FILE
@@ -146,7 +147,7 @@ def read_figures(path: Path, fingerprint: str) -> dict[str, Any]:
         InputError: If they belong to another model, a field has the wrong type, or there is no recall among them.
     """
     figures = read_configuration_file(path)
-    if figures.get("fingerprint") != fingerprint:
+    if not is_same_model(figures.get("fingerprint", ""), fingerprint):
         raise InputError(f"{path} was not measured with this model; run modelscope entity evaluate --json with it")
     try:
         _check("", figures, _FIGURES)

@@ -17,6 +17,7 @@ import numpy as np
 from modelscope_plugin.encoding.backends.onnx_export import onnx_file
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import FolderCheckError
+from modelscope_plugin.modeling.fingerprint import is_same_model
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
 from modelscope_plugin.publishing.card.facts import SnippetFacts
 from modelscope_plugin.publishing.card.metadata import check_card
@@ -66,7 +67,7 @@ def check_folder(folder: Path, record: ExportRecord, source: EntityEncoder) -> d
             sentence-transformers is needed and not installed.
         ModelFolderError: If training.json is damaged.
     """
-    if source.fingerprint != record.fingerprint:
+    if not is_same_model(record.fingerprint, source.fingerprint):
         raise FolderCheckError(f"the weights in {folder} are not those that were exported; export the model again")
     try:
         check_card((folder / CARD_FILE).read_text(encoding="utf-8"))
