@@ -10,8 +10,10 @@ import sys
 from collections.abc import Sequence
 
 from modelscope_plugin.cli import demo, encode, evaluate, export, index, link, mine, publish, train
+from modelscope_plugin.cli.output import print_line
 from modelscope_plugin.cli.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, message_of, raise_on_signals
 from modelscope_plugin.errors import PluginError, UsageError
+from modelscope_plugin.publishing.text import printable
 from modelscope_plugin.version import __version__
 
 _COMMANDS = (demo, index, link, encode, train, mine, evaluate, export, publish)
@@ -55,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     """
     _set_up_logging()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal or pipe that cannot show a character gets its code in place of an exception.
+        # A terminal or pipe that cannot show a character gets its code in place of an exception; JSON has its own.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with raise_on_signals():
@@ -85,7 +87,7 @@ def _report_signal(status: int) -> int:
 
 
 def _report_failure(message: str) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print_line(f"error: {message}", file=sys.stderr)
     return EXIT_FAILED
 
 
@@ -101,5 +103,5 @@ def _set_up_logging() -> None:
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        message = " ".join(record.getMessage().split())
+        message = printable(record.getMessage())
         return message if record.levelno == logging.INFO else f"{record.levelname.lower()}: {message}"
