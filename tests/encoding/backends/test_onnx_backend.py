@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import shutil
 from pathlib import Path
 
@@ -14,7 +15,7 @@ pytest.importorskip("onnxscript")
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.encoding.backends.onnx_backend import OnnxBackend
 from modelscope_plugin.encoding.backends.onnx_export import export_onnx
-from modelscope_plugin.errors import InputError
+from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.modeling.model_folder import write_model_folder
 from modelscope_plugin.storage.files import check_output_folder
 
@@ -152,3 +153,9 @@ def test_training_again_may_replace_a_folder_with_onnx_files(tmp_path: Path) -> 
 def test_choices_that_do_not_go_together_raise(folder: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         EntityEncoder.from_pretrained(folder, **options)  # type: ignore[arg-type]
+
+
+def test_encoder_with_onnx_cannot_be_pickled(folder: Path) -> None:
+    encoder = EntityEncoder.from_pretrained(folder, device="cpu", backend="onnx")
+    with pytest.raises(InputTypeError, match="load it again in each process"):
+        pickle.dumps(encoder)

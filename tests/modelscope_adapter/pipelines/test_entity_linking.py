@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -167,3 +168,8 @@ def test_candidates_of_an_index_with_views_say_which_view_won(encoder: EntityEnc
         scores = vectors @ encoder.encode_query([TEXT_MARKED])[0]
         assert candidate["view"] == entity_views(entity, 4)[int(scores.argmax())]
         assert candidate["dense_score"] == pytest.approx(scores.max(), rel=1e-5)
+
+
+def test_pipeline_cannot_be_pickled(pipe: Any) -> None:
+    with pytest.raises(InputTypeError, match="make one in each process"):
+        pickle.dumps(pipe)
