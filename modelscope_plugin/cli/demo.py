@@ -45,6 +45,10 @@ def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
     if args.out and Path(args.out).exists() and not Path(args.out).is_dir():
         raise InputError(f"{args.out} is a file; name a folder")
+    # Before there is a temporary folder: an interrupted import ends the process at once.
+    import modelscope_plugin.linking.linker
+    import modelscope_plugin.training.training  # noqa: F401
+
     started = time.monotonic()
     say: Callable[[str], None] = (lambda _: None) if args.json else print
     with nullcontext(args.out) if args.out else tempfile.TemporaryDirectory(prefix="entity-demo-") as folder:
@@ -59,16 +63,16 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _demo(folder: Path, model: str | None, device: str | None, say: Callable[[str], None]) -> dict[str, Any]:
-    entities = list(read_entities(sample_file("entities")))
-    mentions = list(read_mentions(sample_file("test")))
-    say(f"Sample knowledge base: {len(entities)} entities, many of which share names.")
-    if model is None:
-        model = _train(folder, entities, device, say)
     from modelscope_plugin.encoding.encoder import EntityEncoder
     from modelscope_plugin.evaluation.evaluation import evaluate
     from modelscope_plugin.linking.linker import EntityLinker
     from modelscope_plugin.retrieval.building import build_index
 
+    entities = list(read_entities(sample_file("entities")))
+    mentions = list(read_mentions(sample_file("test")))
+    say(f"Sample knowledge base: {len(entities)} entities, many of which share names.")
+    if model is None:
+        model = _train(folder, entities, device, say)
     encoder = EntityEncoder.from_pretrained(model, device=device)
     index = build_index(encoder, entities, total=len(entities))
     index.save(folder / "index")

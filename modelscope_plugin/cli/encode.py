@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelscope_plugin.cli import arguments
-from modelscope_plugin.cli.output import print_json
+from modelscope_plugin.cli.output import print_json, print_line
 from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.errors import InputError, UsageError
 from modelscope_plugin.progress import progress_bar
@@ -94,4 +94,4 @@ def _encode(args: argparse.Namespace, bulk_encoder: BulkEncoder, items: Iterable
             vectors.flush()
     if args.out and not args.json:
         kept = f", {found} of them from an interrupted run" if found else ""
-        print(f"{args.out}: {total} vectors of {shape[1]} dimensions{kept}")
+        print_line(f"{args.out}: {total} vectors of {shape[1]} dimensions{kept}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelscope_plugin.cli import arguments
-from modelscope_plugin.cli.output import format_percent, make_recall_table, print_json, print_table
+from modelscope_plugin.cli.output import format_percent, make_recall_table, print_json, print_line, print_table
 from modelscope_plugin.config.evaluation_settings import find_ks
 from modelscope_plugin.config.model_settings import PipelineSettings
 from modelscope_plugin.data.readers import read_mentions
@@ -118,12 +118,12 @@ def run(args: argparse.Namespace) -> None:
         if group.mentions != result.mentions:
             figures[f"the {group.mentions} {_PARTS[name]}"] = group.recall
     print_table(*make_recall_table(figures))
-    print(f"MRR {result.mrr:.3f} over {result.entities} entities")
+    print_line(f"MRR {result.mrr:.3f} over {result.entities} entities")
     if result.nil:
         _print_nil(result.nil)
-    print(f"left out of recall: {result.nil_mentions} NIL and {result.unlabelled_mentions} unlabelled mentions")
+    print_line(f"left out of recall: {result.nil_mentions} NIL and {result.unlabelled_mentions} unlabelled mentions")
     if result.unknown_gold:
-        print(f"{result.unknown_gold} mentions have no gold entity in the knowledge base and count as missed")
+        print_line(f"{result.unknown_gold} mentions have no gold entity in the knowledge base and count as missed")
 
 
 def _fit(
@@ -144,10 +144,10 @@ def _fit(
 def _print_nil(figures: NilFigures) -> None:
     shares = (figures.precision, figures.recall, figures.f1, figures.accuracy)
     precision, recall, f1, accuracy = map(format_percent, shares)
-    print(
+    print_line(
         f"NIL below a confidence of {figures.threshold:.3f}: precision {precision}, recall {recall}, F1 {f1}; "
         f"accuracy with NIL {accuracy}"
     )
     if len(figures.recall_by_type) > 1:
         by_type = (f"{label} {format_percent(value)}" for label, value in figures.recall_by_type.items())
-        print(f"NIL recall by type: {', '.join(by_type)}")
+        print_line(f"NIL recall by type: {', '.join(by_type)}")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from modelscope_plugin.cli import arguments
-from modelscope_plugin.cli.output import print_json
+from modelscope_plugin.cli.output import print_json, print_line
 from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.errors import IndexFolderError, UsageError
@@ -178,11 +178,11 @@ def _report(args: argparse.Namespace, index: EntityIndex, *, renewed: bool) -> N
         facts = {"index": args.out, "entities": len(index), "dimension": index.dimension, "model": index.model}
         print_json(facts | index.view_facts | {"search": index.tuning.to_record()})
         return
-    print(f"{args.out}: {len(index)} entities, {index.dimension} dimensions, model {index.model}")
+    print_line(f"{args.out}: {len(index)} entities, {index.dimension} dimensions, model {index.model}")
     if facts := index.view_facts:
         took = f", {1000 * facts['seconds_per_view']:.2f} ms to encode" if "seconds_per_view" in facts else ""
-        print(f"{facts['views']} views, each {facts['bytes_per_view']} bytes{took}")
-    print(f"{'trained again, for much of it has changed: ' if renewed else ''}{index.tuning}")
+        print_line(f"{facts['views']} views, each {facts['bytes_per_view']} bytes{took}")
+    print_line(f"{'trained again, for much of it has changed: ' if renewed else ''}{index.tuning}")
 
 
 def _build_or_extend(args: argparse.Namespace, index: EntityIndex | None) -> tuple[EntityIndex, LocalBulkEncoder]:

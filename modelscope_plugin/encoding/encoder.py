@@ -41,6 +41,10 @@ _Item = TypeVar("_Item")
 class EntityEncoder:
     """Turns mentions and entities into vectors: a dual encoder with its tokenizer.
 
+    It can be pickled, except with ONNX Runtime or a compiled model. Processes that use it are to be started by
+    ``spawn`` or ``forkserver``: torch does not work in a process that was forked from one that has used its threads
+    or a GPU.
+
     Args:
         model: The dual encoder.
         tokenizer: Its tokenizer and window.

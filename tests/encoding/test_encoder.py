@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -158,3 +159,9 @@ def test_equal_texts_far_apart_are_encoded_once(encoder: EntityEncoder, monkeypa
 def test_an_encoder_has_what_the_protocol_names(encoder: EntityEncoder) -> None:
     typed: Encoder = encoder
     assert (typed.dimension, typed.max_length, typed.name) == (64, 128, encoder.name)
+
+
+def test_pickled_encoder_gives_the_same_vectors(encoder: EntityEncoder) -> None:
+    copy = pickle.loads(pickle.dumps(encoder))
+    assert copy.fingerprint == encoder.fingerprint
+    np.testing.assert_array_equal(copy.encode_query(MENTIONS), encoder.encode_query(MENTIONS))

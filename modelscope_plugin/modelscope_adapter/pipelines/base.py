@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from modelscope.msdatasets import MsDataset
@@ -104,6 +104,12 @@ class EntityPipeline(Pipeline):
         check_with_probe(model.dual_encoder, preprocessor.tokenizer)
         loaded = open_backend(model.dual_encoder, folder, backend, dtype, compile)
         self.encoder = EntityEncoder(model.dual_encoder, preprocessor.tokenizer, str(folder), loaded)
+
+    def __getstate__(self) -> NoReturn:
+        # ModelScope's base class holds a lock.
+        raise InputTypeError(
+            "a pipeline cannot be pickled or copied; make one in each process, or pass its encoder or linker on"
+        )
 
     def _get_framework(self) -> str:
         # The base class reads it from configuration.json, which a plain transformers folder lacks.

@@ -25,6 +25,7 @@ from modelscope_plugin.publishing.card.records import read_training_record, read
 from modelscope_plugin.publishing.card.render import CANDIDATES, SOURCE, SnippetName, render_snippets
 from modelscope_plugin.publishing.check import open_folder
 from modelscope_plugin.publishing.export.export_record import CARD_FILE, ExportRecord
+from modelscope_plugin.publishing.export.sentence_transformers_files import MODULES_FILE, check_module_types
 from modelscope_plugin.publishing.text import printable
 from modelscope_plugin.types import BackendName, OnnxPrecision, Vectors
 
@@ -65,7 +66,7 @@ def check_folder(folder: Path, record: ExportRecord, source: EntityEncoder) -> d
     Raises:
         FolderCheckError: If the card lacks what the hub needs, a way or a snippet fails or gives other vectors, or
             sentence-transformers is needed and not installed.
-        ModelFolderError: If training.json is damaged.
+        ModelFolderError: If training.json is damaged, or modules.json names other classes than an export does.
     """
     if not is_same_model(record.fingerprint, source.fingerprint):
         raise FolderCheckError(f"the weights in {folder} are not those that were exported; export the model again")
@@ -97,7 +98,7 @@ def _read_snippet_facts(folder: Path, record: ExportRecord, source: EntityEncode
         dimension=source.model.dimension,
         views=read_views(read_training_record(folder)),
         standalone=record.standalone,
-        sentence_transformers=(folder / "modules.json").is_file(),
+        sentence_transformers=(folder / MODULES_FILE).is_file(),
         onnx=onnx_file(folder, source.model, "mention", "int8").is_file(),
     )
 
@@ -113,6 +114,7 @@ def _list_ways(folder: Path, facts: SnippetFacts, source: EntityEncoder) -> list
                 "the card promises that sentence-transformers opens the folder, which is checked first; "
                 "install it: pip install 'modelscope_plugin[publish]'"
             )
+        check_module_types(folder)
         ways.append("sentence-transformers")
     return ways + [way for way, one in _ONNX.items() if onnx_file(folder, source.model, "mention", one).is_file()]
 

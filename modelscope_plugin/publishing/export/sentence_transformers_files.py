@@ -8,6 +8,7 @@ WeightedLayerPooling with weights of 0, 1 and 2. The files have the form of vers
 from __future__ import annotations
 
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,17 @@ import torch
 from safetensors.torch import save_file
 
 from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.errors import ModelFolderError
 from modelscope_plugin.modeling.dual_encoder import ENTITY_TOWER_FOLDER, DualEncoder
 from modelscope_plugin.modeling.pooling import needs_all_states
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
 from modelscope_plugin.storage.files import write_json
 
+MODULES_FILE = "modules.json"
+
 _MODULES = "sentence_transformers.models"
+_ROUTER_FILE = "router_config.json"
+_CLASSES = ("Transformer", "Router", "WeightedLayerPooling", "Pooling", "Normalize")
 
 # Texts with and without a mention, in scripts with and without spaces, which a prefix could form one token with.
 _MENTIONS = (
@@ -79,7 +85,7 @@ def write_sentence_transformers_files(folder: Path, encoder: EntityEncoder) -> N
             "structure": {route: [tower] for route, tower in towers.items()},
             "parameters": {"default_route": "query", "allow_empty_key": True},
         }
-        write_json(folder / "router_config.json", router)
+        write_json(folder / _ROUTER_FILE, router)
     if needs_all_states(model.emb_pooler_type):
         modules.append((f"{len(modules)}_WeightedLayerPooling", "WeightedLayerPooling"))
         _write_layer_pooling(folder / modules[-1][0], model)
@@ -94,7 +100,7 @@ def write_sentence_transformers_files(folder: Path, encoder: EntityEncoder) -> N
         {"idx": number, "name": str(number), "path": path, "type": f"{_MODULES}.{name}"}
         for number, (path, name) in enumerate(modules)
     ]
-    write_json(folder / "modules.json", records)
+    write_json(folder / MODULES_FILE, records)
     settings = {
         "model_type": "SentenceTransformer",
         "prompts": {"query": tokenizer.mention_prefix, "document": tokenizer.entity_prefix},
@@ -102,6 +108,28 @@ def write_sentence_transformers_files(folder: Path, encoder: EntityEncoder) -> N
         "similarity_fn_name": "dot",
     }
     write_json(folder / "config_sentence_transformers.json", settings)
+
+
+def check_module_types(folder: Path) -> None:
+    """Check that sentence-transformers would import only what an export names.
+
+    It imports and calls whatever class of an installed package these files name, one that unpickles included.
+
+    Args:
+        folder: A folder with the files that `write_sentence_transformers_files` writes.
+
+    Raises:
+        ModelFolderError: If a file is damaged, or names another class.
+    """
+    for path in (folder / MODULES_FILE, *folder.rglob(_ROUTER_FILE)):
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+            types = [one["type"] for one in value] if path.name == MODULES_FILE else list(value["types"].values())
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            raise ModelFolderError(f"{path} is damaged; export the model again") from None
+        for one in types:
+            if one not in [f"{_MODULES}.{name}" for name in _CLASSES]:
+                raise ModelFolderError(f"{path}: {one!r} is no module that an export writes; export the model again")
 
 
 def _write_transformer(folder: Path, model: DualEncoder, max_length: int) -> None:

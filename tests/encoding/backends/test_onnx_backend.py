@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import shutil
 from pathlib import Path
 
@@ -18,7 +19,7 @@ from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.encoding.backends import onnx_export
 from modelscope_plugin.encoding.backends.onnx_backend import OnnxBackend
 from modelscope_plugin.encoding.backends.onnx_export import export_onnx
-from modelscope_plugin.errors import InputError
+from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.model_folder import write_model_folder
 from modelscope_plugin.storage.files import check_output_folder
@@ -196,3 +197,9 @@ def test_model_that_onnx_runtime_computes_for_one_text_only_is_refused(folder: P
     except InputError as error:
         assert "cannot be computed by ONNX Runtime" in str(error)  # noqa: PT017  # newer versions may compute it
         assert not list(folder.rglob("*.onnx*"))
+
+
+def test_encoder_with_onnx_cannot_be_pickled(folder: Path) -> None:
+    encoder = EntityEncoder.from_pretrained(folder, device="cpu", backend="onnx")
+    with pytest.raises(InputTypeError, match="load it again in each process"):
+        pickle.dumps(encoder)

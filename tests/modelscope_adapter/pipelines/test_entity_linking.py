@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -175,3 +176,8 @@ def test_number_of_candidates_is_checked_when_the_pipeline_is_made(
 ) -> None:
     with pytest.raises(ValueError, match=r"top_k=.* must be an integer of at least 1"):
         pipeline("entity-linking", model=str(model_folder), index=str(index_folder), device="cpu", top_k=top_k)
+
+
+def test_pipeline_cannot_be_pickled(pipe: Any) -> None:
+    with pytest.raises(InputTypeError, match="make one in each process"):
+        pickle.dumps(pipe)
