@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from modelscope_plugin.cli import arguments
+from modelscope_plugin.cli.inputs import InputFiles
 from modelscope_plugin.cli.output import print_json
-from modelscope_plugin.data.readers import read_entities, read_mentions
+from modelscope_plugin.data.records import Mention
+from modelscope_plugin.data.report import count
 from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.errors import UsageError
 from modelscope_plugin.storage.files import check_output_folder
@@ -87,19 +89,21 @@ def run(args: argparse.Namespace) -> None:
     from modelscope_plugin.retrieval.manifest import MANIFEST_FILE
 
     check_output_folder(Path(args.out), MANIFEST_FILE)
+    files, learnt = InputFiles(args), ""
     index = EntityIndex.load(args.out) if args.add or args.file is None else None
     if index is not None and args.remove:
         index.remove(args.remove)
     if index is None or args.file is not None:
-        index = _build_or_extend(args, index)
+        index = _build_or_extend(args, index, files)
     if args.learn_names:
-        index.lexicon.learn(read_mentions(args.learn_names, encoding=args.encoding))
+        learnt = _learn_names(index, list(files.read_mentions(args.learn_names)))
         if index.fitted:
             logger.warning(
                 "what was fitted before these names were learnt (%s) is to be fitted again", ", ".join(index.fitted)
             )
     renewed = index.renew()
     index.save(args.out)
+    files.print_summary(learnt)
     if args.json:
         facts = {"index": args.out, "entities": len(index), "dimension": index.dimension, "model": index.model}
         print_json(facts | index.view_facts | {"search": index.tuning.to_record()})
@@ -111,15 +115,28 @@ def run(args: argparse.Namespace) -> None:
     print(f"{'trained again, for much of it has changed: ' if renewed else ''}{index.tuning}")
 
 
-def _build_or_extend(args: argparse.Namespace, index: Any) -> Any:
+def _learn_names(index: Any, mentions: list[Mention]) -> str:
+    """Learn names and say how many there were, and how many mentions were passed over."""
+    before = index.lexicon.learn(())
+    learnt = index.lexicon.learn(mentions) - before
+    ids = set(index.ids)
+    unlabelled = sum(not mention.entity_ids for mention in mentions)
+    unknown = sum(bool(mention.entity_ids) and ids.isdisjoint(mention.entity_ids) for mention in mentions)
+    return (
+        f"learnt {count(learnt, 'new name')}; passed over: {count(unlabelled, 'mention')} without a gold entity, "
+        f"{count(unknown, 'mention')} of entities that are not in the index"
+    )
+
+
+def _build_or_extend(args: argparse.Namespace, index: Any, files: InputFiles) -> Any:
     from modelscope_plugin.encoding.bulk.local import LocalBulkEncoder
     from modelscope_plugin.retrieval.building import build_index, tune_index
     from modelscope_plugin.retrieval.dense.faiss.tuning import check_choices
 
-    entities = arguments.make_reader(read_entities, args.file, args.encoding)
+    entities = files.make_reader(files.read_entities, args.file)
     # Reading the whole file before the model is loaded gives the total and reports a broken line early.
     total = sum(1 for _ in entities())
-    mentions = list(read_mentions(args.queries, encoding=args.encoding)) if args.queries else None
+    mentions = list(files.read_mentions(args.queries)) if args.queries else None
     options = arguments.get_loading_options(args)
     options["max_length"] = args.max_length or (index.max_length if index is not None else None)
     model, shards = args.model or index.model, arguments.get_shards_folder(args.out)

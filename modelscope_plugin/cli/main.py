@@ -12,6 +12,7 @@ import threading
 from collections.abc import Sequence
 
 from modelscope_plugin.cli import demo, encode, evaluate, export, index, link, mine, publish, train
+from modelscope_plugin.cli.arguments import CommandParser
 from modelscope_plugin.errors import PluginError, UsageError
 from modelscope_plugin.version import __version__
 
@@ -28,7 +29,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     """Add every sub-command to a parser."""
     parser.description = DESCRIPTION
     parser.add_argument("--version", action="version", version=f"modelscope_plugin {__version__}")
-    commands = parser.add_subparsers(dest="entity_command", metavar="SUBCOMMAND", required=True)
+    commands = parser.add_subparsers(
+        dest="entity_command", metavar="SUBCOMMAND", required=True, parser_class=CommandParser
+    )
     for command in _COMMANDS:
         command.register(commands)
 
@@ -65,6 +68,7 @@ def run(args: argparse.Namespace) -> int:
         # A terminal or pipe that cannot show a character gets its code in place of an exception.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        _check_paths(args)
         args.run(args)
         sys.stdout.flush()
     except UsageError as error:
@@ -82,6 +86,13 @@ def run(args: argparse.Namespace) -> int:
         print("interrupted", file=sys.stderr)
         return EXIT_INTERRUPTED
     return 0
+
+
+def _check_paths(args: argparse.Namespace) -> None:
+    for name, value in vars(args).items():
+        values = value if isinstance(value, list) else [value]
+        if name != "text" and any(isinstance(one, str) and "\0" in one for one in values):
+            raise UsageError(f"{name.replace('_', '-')} holds a NUL character, which no name of a file or model has")
 
 
 def _terminate(*_: object) -> None:

@@ -102,7 +102,7 @@ def read_table(
         if not any(map(str.strip, row)):
             report.blank += len(lines.taken)
         elif not header:
-            header = _check_header(path, number, row)
+            header = _check_header(path, number, row, count_known)
         elif len(lines.taken) > 1 and _spans_rows([line for _, line in lines.taken], delimiter, len(header)):
             lines.put_back(1)
             report.reject(
@@ -131,10 +131,20 @@ def _choose_delimiter(line: str, default: str, count_known: Callable[[Sequence[s
     return max((default, *_DELIMITERS), key=known)
 
 
-def _check_header(path: str | Path, number: int, row: list[str]) -> list[str]:
+def _check_header(
+    path: str | Path, number: int, row: list[str], count_known: Callable[[Sequence[str]], int]
+) -> list[str]:
     header = [name.strip() for name in row]
     while header and not header[-1]:
         header.pop()
+    if header[0].startswith(("{", "[")):
+        raise DataFileError(f"{path}:{number}: JSON in a file whose name is that of a table; let it end in .jsonl")
+    if not count_known(header):
+        columns = ", ".join(repr(name[:40]) for name in header[:8])
+        raise DataFileError(
+            f"{path}:{number}: the first row has to name the columns, such as id and name, or text and mention; it has "
+            f"{columns}"
+        )
     if len(set(header)) != len(header):
         raise DataFileError(f"{path}:{number}: the header names a column twice; give each a name of its own")
     return header

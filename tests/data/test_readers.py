@@ -474,3 +474,11 @@ def test_read_mentions_counts_texts_without_a_mention(tmp_path: Path) -> None:
     path = json_file(tmp_path / "a.jsonl", {"text": SENTENCE}, {"text": SENTENCE, "mention": "大鹏"})
     assert len(list(read_mentions(path, report=report))) == 1
     assert report.describe() == f"{path}: 1 mention in 2 texts, 1 text without a mention"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"), [("1,黄山", "has to name the columns, .* it has '1', '黄山'"), ('{"id": 1}', "JSON in a file")]
+)
+def test_read_entities_refuses_a_table_without_a_header(tmp_path: Path, row: str, message: str) -> None:
+    with pytest.raises(DataFileError, match=message):
+        list(read_entities(text_file(tmp_path / "kb.csv", row, "2,泰山"), skip_broken=True))
