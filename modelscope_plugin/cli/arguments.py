@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
+from modelscope_plugin.cli.inputs import InputFiles, add_input_options
 from modelscope_plugin.config.configuration import read_configuration_file
 from modelscope_plugin.config.model_settings import WindowSettings
 from modelscope_plugin.config.settings import NONE, Setting, Settings
 from modelscope_plugin.config.training_settings import read_training_configuration
-from modelscope_plugin.data.readers import read_entities
 from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.errors import InputError, UsageError
 from modelscope_plugin.types import BackendName, DtypeName
@@ -22,8 +23,21 @@ if TYPE_CHECKING:
     from modelscope_plugin.encoding import EntityEncoder
     from modelscope_plugin.retrieval import EntityIndex
 
-_Read = TypeVar("_Read")
 _METAVARS = {int: "N", float: "X"}
+
+
+class CommandParser(argparse.ArgumentParser):
+    """The parser of a sub-command, which suggests the option that a misspelt one may be meant for."""
+
+    def parse_known_args(  # type: ignore[override]  # argparse overloads it by the type of the namespace
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Parse arguments; an unknown option that is like a known one is an error, others are left to the caller."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        for option in (one.partition("=")[0] for one in unknown if one.startswith("--")):
+            for known in difflib.get_close_matches(option, self._option_string_actions, n=1, cutoff=0.75):
+                self.error(f"unrecognized argument {option}; did you mean {known}?")
+        return parsed, unknown
 
 
 def parse_setting(declared: Setting, text: str) -> Any:
@@ -70,7 +84,7 @@ def add_index_or_kb(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--kb", metavar="FILE", help="knowledge base, instead of an index")
 
 
-def open_index_or_kb(args: argparse.Namespace) -> tuple[EntityEncoder, EntityIndex]:
+def open_index_or_kb(args: argparse.Namespace, files: InputFiles) -> tuple[EntityEncoder, EntityIndex]:
     """Open the model and the index that ``--index`` names, or index ``--kb`` with ``--model``."""
     source = require_one_of(args, "index", "kb")
     if source == "kb" and args.model is None:
@@ -83,7 +97,7 @@ def open_index_or_kb(args: argparse.Namespace) -> tuple[EntityEncoder, EntityInd
         # Not with a linker: it refuses an index whose NIL rule is damaged, and this command may fit it again.
         return load_model_and_index(args.model, args.index, **get_loading_options(args))
     encoder = EntityEncoder.from_pretrained(args.model, **get_loading_options(args))
-    entities = read_entities(args.kb, encoding=args.encoding)
+    entities = files.read_entities(args.kb)
     views = ViewSettings.from_configuration(read_model_configuration(encoder.name))
     return encoder, build_index(encoder, entities, views=views, batch_size=args.batch_size)
 
@@ -102,9 +116,14 @@ def read_model_configuration(model: str, config: str | None = None) -> dict[str,
 
 
 def add_encoder_options(
-    parser: argparse.ArgumentParser, help: str, *, required: bool = True, processes: bool = False
+    parser: argparse.ArgumentParser,
+    help: str,
+    *,
+    required: bool = True,
+    processes: bool = False,
+    has_entities: bool = True,
 ) -> None:
-    """Add ``--model``, the options of encoding with it, ``--encoding`` of files and, on request, ``--processes``."""
+    """Add ``--model``, the options of encoding with it, those of input files and, on request, ``--processes``."""
     add_model(parser, help, required=required)
     # fmt: off
     parser.add_argument("--batch-size", type=parse_positive, metavar="N",
@@ -119,12 +138,7 @@ def add_encoder_options(
         parser.add_argument("--processes", type=parse_positive, default=1, metavar="N",
             help="number of processes that encode, one per GPU, or sharing the CPU cores (default: %(default)s)")
     # fmt: on
-    add_file_encoding(parser)
-
-
-def add_file_encoding(parser: argparse.ArgumentParser) -> None:
-    """Add ``--encoding``."""
-    parser.add_argument("--encoding", default="utf-8", help="encoding of the files (default: %(default)s)")
+    add_input_options(parser, has_entities=has_entities)
 
 
 def get_shards_folder(output: str) -> Path:
@@ -147,14 +161,6 @@ def add_wait(parser: argparse.ArgumentParser) -> None:
 def add_json(parser: argparse.ArgumentParser, help: str) -> None:
     """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help=help)
-
-
-def make_reader(read: Callable[..., Iterable[_Read]], path: str, encoding: str) -> Callable[[], Iterable[_Read]]:
-    """Return a function that reads a file from its beginning at each call; a pipe is read once and kept."""
-    if Path(path).is_file():
-        return lambda: read(path, encoding=encoding)
-    kept = list(read(path, encoding=encoding))
-    return lambda: kept
 
 
 def add_setting_options(

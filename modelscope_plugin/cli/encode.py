@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelscope_plugin.cli import arguments
+from modelscope_plugin.cli.inputs import InputFiles
 from modelscope_plugin.cli.output import print_json, print_line
-from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.errors import InputError, UsageError
 from modelscope_plugin.progress import progress_bar
 from modelscope_plugin.storage.files import replace_file
@@ -50,12 +50,12 @@ def run(args: argparse.Namespace) -> None:
     source = arguments.require_one_of(args, "file", "text")
     if not args.out and not args.json:
         raise UsageError("say where the vectors go: --out FILE.npy or --json")
+    files = InputFiles(args)
     if source == "text":
         items: Callable[[], Iterable[Any]] = lambda: args.text  # noqa: E731
     else:
-        items = arguments.make_reader(
-            read_mentions if args.side == "mention" else read_entities, args.file, args.encoding
-        )
+        read: Callable[[str], Iterable[Any]] = files.read_mentions if args.side == "mention" else files.read_entities
+        items = files.make_reader(read, args.file)
     # Reading the whole file before the model is loaded gives the total and reports a broken line early.
     total = sum(1 for _ in items())
     if not total:
@@ -68,6 +68,7 @@ def run(args: argparse.Namespace) -> None:
         with LocalBulkEncoder(args.model, shards, processes=args.processes, **options) as bulk_encoder:
             _encode(args, bulk_encoder, items(), total)
         bulk_encoder.remove_shards()
+    files.print_summary(f"encoded {total:,}" if source == "file" else "")
 
 
 def _encode(args: argparse.Namespace, bulk_encoder: BulkEncoder, items: Iterable[Any], total: int) -> None:

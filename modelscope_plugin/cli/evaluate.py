@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelscope_plugin.cli import arguments
+from modelscope_plugin.cli.inputs import InputFiles
 from modelscope_plugin.cli.output import format_percent, make_recall_table, print_json, print_line, print_table
 from modelscope_plugin.config.evaluation_settings import find_ks
 from modelscope_plugin.config.model_settings import PipelineSettings
-from modelscope_plugin.data.readers import read_mentions
 from modelscope_plugin.errors import UsageError
 from modelscope_plugin.storage.locks import lock_folder
 
@@ -79,17 +79,18 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError("--fit-nil fits for one retrieval; add --retrieval hybrid, which linking uses, or another")
     if args.nil_precision is not None and not args.fit_nil:
         raise UsageError("--nil-precision goes with --fit-nil")
-    mentions = list(read_mentions(args.file, encoding=args.encoding))
+    files = InputFiles(args)
+    mentions = list(files.read_mentions(args.file))
     seen = None
     if args.train:
-        seen = {one for mention in read_mentions(args.train, encoding=args.encoding) for one in mention.entity_ids}
+        seen = {one for mention in files.read_mentions(args.train) for one in mention.entity_ids}
     # Not what configuration.json says: that is for linking.
     dense = {"pipeline": {"retrieval": "dense"}}
     settings = PipelineSettings.from_configuration(dense, **arguments.get_given_settings(args, PipelineSettings))
     retrieval = settings.retrieval
     is_fitting = args.fit_fusion or args.fit_nil
     with lock_folder(Path(args.index), args.wait) if is_fitting else nullcontext():
-        encoder, index = arguments.open_index_or_kb(args)
+        encoder, index = arguments.open_index_or_kb(args, files)
         if is_fitting:
             _fit(args, encoder, index, mentions, retrieval)
     from modelscope_plugin.evaluation.evaluation import evaluate
@@ -109,6 +110,8 @@ def run(args: argparse.Namespace) -> None:
     )
     if args.plot:
         plot_recall({f"{encoder.name or 'model'}": result.curve}, args.plot)
+    left_out = {"NIL mentions": result.nil_mentions, "unlabelled mentions": result.unlabelled_mentions}
+    files.print_summary(f"measured {result.mentions:,} mentions", left_out)
     if args.json:
         # The fingerprint says whose figures they are, for the card of a published model.
         print_json(result.to_record() | {"retrieval": retrieval, "fingerprint": encoder.fingerprint})

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from modelscope_plugin.cli import arguments
+from modelscope_plugin.cli.inputs import InputFiles
 from modelscope_plugin.cli.output import print_json, print_line
 from modelscope_plugin.data.lines import read_lines
-from modelscope_plugin.data.readers import read_entities, read_mentions
+from modelscope_plugin.data.records import Mention
+from modelscope_plugin.data.report import count
 from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.errors import DataFileError, IndexFolderError, InputError, UsageError
 from modelscope_plugin.storage.files import check_output_folder, recover_folder
@@ -112,6 +114,8 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError("--remove takes ids alone; run the command twice to add and to remove")
     if args.sync and args.file is None:
         raise UsageError("--sync needs a knowledge base")
+    if args.sync and args.skip_broken:
+        raise UsageError("--sync would remove the entities of broken records; mend them, or use --add --skip-broken")
     args.add = args.add or args.sync
     if args.file is not None and not args.add and args.model is None:
         raise UsageError("--model is needed to build an index")
@@ -129,6 +133,7 @@ def run(args: argparse.Namespace) -> None:
         _report(args, EntityIndex.load(args.out, verify=True), Counter(), renewed=False)
         return
     check_output_folder(Path(args.out), MANIFEST_FILE)
+    files, learnt = InputFiles(args), ""
     with lock_folder(Path(args.out), args.wait):
         recover_folder(Path(args.out))
         index, earlier, bulk_encoder = None, None, None
@@ -142,11 +147,11 @@ def run(args: argparse.Namespace) -> None:
             index.remove(ids)
             changes["removed"] = len(ids)
         if index is None or args.file is not None:
-            index, bulk_encoder, changes = _build_or_extend(args, index)
+            index, bulk_encoder, changes = _build_or_extend(args, index, files)
         if earlier is not None:
             _keep_fitted(earlier, index)
         if args.learn_names:
-            index.lexicon.learn(read_mentions(args.learn_names, encoding=args.encoding))
+            learnt = _learn_names(index, list(files.read_mentions(args.learn_names)))
             if index.fitted.names:
                 fitted = ", ".join(index.fitted.names)
                 logger.warning("what was fitted before these names were learnt (%s) is to be fitted again", fitted)
@@ -154,6 +159,7 @@ def run(args: argparse.Namespace) -> None:
         index.save(args.out)
         if bulk_encoder is not None:
             bulk_encoder.remove_shards()
+    files.print_summary(learnt)
     _report(args, index, changes, renewed=renewed is not None)
 
 
@@ -204,6 +210,19 @@ def _report(args: argparse.Namespace, index: EntityIndex, changes: Counter[str],
     print_line(f"{'trained again, for much of it has changed: ' if renewed else ''}{index.tuning}")
 
 
+def _learn_names(index: EntityIndex, mentions: list[Mention]) -> str:
+    """Learn names and say how many there were, and how many mentions were passed over."""
+    before = index.lexicon.learn(())
+    learnt = index.lexicon.learn(mentions) - before
+    ids = set(index.ids)
+    unlabelled = sum(not mention.entity_ids for mention in mentions)
+    unknown = sum(bool(mention.entity_ids) and ids.isdisjoint(mention.entity_ids) for mention in mentions)
+    return (
+        f"learnt {count(learnt, 'new name')}; passed over: {count(unlabelled, 'mention')} without a gold entity, "
+        f"{count(unknown, 'mention')} of entities that are not in the index"
+    )
+
+
 def _read_ids(args: argparse.Namespace) -> Iterator[str]:
     """The ids in the file of ``--remove-from``."""
     for number, line in read_lines(args.remove_from, args.encoding) if args.remove_from else ():
@@ -223,7 +242,7 @@ def _read_ids(args: argparse.Namespace) -> Iterator[str]:
 
 
 def _build_or_extend(
-    args: argparse.Namespace, index: EntityIndex | None
+    args: argparse.Namespace, index: EntityIndex | None, files: InputFiles
 ) -> tuple[EntityIndex, LocalBulkEncoder | None, Counter[str]]:
     """The index of a knowledge base, or one with its entities; who encoded them, for its shards; and what changed."""
     from modelscope_plugin.encoding.bulk.local import LocalBulkEncoder
@@ -231,7 +250,7 @@ def _build_or_extend(
     from modelscope_plugin.retrieval.dense.faiss.tuning import check_choices
     from modelscope_plugin.retrieval.knowledge_base import KnowledgeBase
 
-    read = arguments.make_reader(read_entities, args.file, args.encoding)
+    read = files.make_reader(files.read_entities, args.file)
     is_new = index is None
     known = KnowledgeBase() if index is None else index.knowledge_base
     changes, ids = Counter({"added": 0, "changed": 0, "unchanged": 0, "removed": 0}), set()
@@ -251,7 +270,7 @@ def _build_or_extend(
     if index is not None and not total and args.model is None and args.max_length is None:
         return index, None, changes
     entities = (entity for entity in read() if known.get(entity.id) != entity)
-    mentions = list(read_mentions(args.queries, encoding=args.encoding)) if args.queries else None
+    mentions = list(files.read_mentions(args.queries)) if args.queries else None
     options = arguments.get_loading_options(args)
     options["max_length"] = args.max_length or (None if index is None else index.max_length)
     model, shards = args.model or getattr(index, "model", ""), arguments.get_shards_folder(args.out)

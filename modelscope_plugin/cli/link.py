@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from modelscope_plugin.cli import arguments
+from modelscope_plugin.cli.inputs import InputFiles
 from modelscope_plugin.cli.output import make_linked_rows, print_json, print_table
 from modelscope_plugin.config.model_settings import PipelineSettings
-from modelscope_plugin.data.readers import read_documents
 from modelscope_plugin.data.records import Document
 from modelscope_plugin.storage.files import replace_file
 
@@ -48,7 +48,9 @@ def register(commands: Any) -> None:
         help="in texts without a mention, take names from the index as mentions (extra: detect)")
     # fmt: on
     parser.add_argument("--out", metavar="FILE", help="write JSON lines to this file, complete or not at all")
-    arguments.add_encoder_options(parser, "the model (default: the one that the index names)", required=False)
+    arguments.add_encoder_options(
+        parser, "the model (default: the one that the index names)", required=False, has_entities=False
+    )
     arguments.add_json(parser, "print one JSON object for each text")
 
 
@@ -57,12 +59,13 @@ def run(args: argparse.Namespace) -> None:
     if args.file is None and not args.text and not sys.stdin.isatty():
         args.file = "-"
     source = arguments.require_one_of(args, "file", "text")
+    files = InputFiles(args)
     if source == "text":
         from modelscope_plugin.data.requests import parse_linking_document
 
         documents: Iterable[Document] = [parse_linking_document(text, unmarked=args.detect) for text in args.text]
     else:
-        documents = read_documents(args.file, encoding=args.encoding, unmarked=args.detect)
+        documents = files.read_documents(args.file, unmarked=args.detect)
     from modelscope_plugin.linking.linker import EntityLinker
 
     linker = EntityLinker.from_pretrained(
@@ -86,6 +89,7 @@ def run(args: argparse.Namespace) -> None:
     else:
         rows = make_linked_rows(list(results), args.top_k)
         print_table(rows, ["mention", *(str(rank) for rank in range(1, args.top_k + 1))])
+    files.print_summary()
 
 
 def _link(linker: Any, documents: Iterable[Document], args: argparse.Namespace) -> Iterator[dict[str, Any]]:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from modelscope_plugin.cli import demo, encode, evaluate, export, index, link, mine, publish, train
+from modelscope_plugin.cli.arguments import CommandParser
 from modelscope_plugin.cli.output import print_line
 from modelscope_plugin.cli.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, message_of, raise_on_signals
 from modelscope_plugin.errors import PluginError, UsageError
@@ -27,7 +28,9 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     """Add every sub-command to a parser."""
     parser.description = DESCRIPTION
     parser.add_argument("--version", action="version", version=f"modelscope_plugin {__version__}")
-    commands = parser.add_subparsers(dest="entity_command", metavar="SUBCOMMAND", required=True)
+    commands = parser.add_subparsers(
+        dest="entity_command", metavar="SUBCOMMAND", required=True, parser_class=CommandParser
+    )
     for command in _COMMANDS:
         command.register(commands)
 
@@ -61,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         with raise_on_signals():
+            _check_paths(args)
             args.run(args)
             sys.stdout.flush()
     except UsageError as error:
@@ -84,6 +88,13 @@ def run(args: argparse.Namespace) -> int:
 def _report_signal(status: int) -> int:
     print(message_of(status), file=sys.stderr)
     return status
+
+
+def _check_paths(args: argparse.Namespace) -> None:
+    for name, value in vars(args).items():
+        values = value if isinstance(value, list) else [value]
+        if name != "text" and any(isinstance(one, str) and "\0" in one for one in values):
+            raise UsageError(f"{name.replace('_', '-')} holds a NUL character, which no name of a file or model has")
 
 
 def _report_failure(message: str) -> int:

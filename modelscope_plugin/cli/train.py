@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import json
+from pathlib import Path
 from typing import Any
 
 from modelscope_plugin.cli import arguments
+from modelscope_plugin.cli.inputs import InputFiles, add_input_options
 from modelscope_plugin.cli.output import make_recall_table, print_json, print_line, print_table
 from modelscope_plugin.config.evaluation_settings import find_ks
 from modelscope_plugin.config.model_settings import ModelSettings, WindowSettings
 from modelscope_plugin.config.settings import Settings
 from modelscope_plugin.config.training_settings import MiningSettings, TrainingSettings, read_training_settings
-from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.errors import UsageError
 
 _EXAMPLES = """\
@@ -40,7 +42,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--tensorboard", metavar="DIR", help="write loss, rate and recall for TensorBoard")
     parser.add_argument("--k", type=arguments.parse_positive, nargs="+", metavar="K", help="values of k to measure")
     arguments.add_device(parser)
-    arguments.add_file_encoding(parser)
+    add_input_options(parser)
     arguments.add_json(parser, "print the result as JSON")
     model, training, mining = (parser.add_argument_group(title) for title in ("model", "training", "mining"))
     groups: list[tuple[type[Settings], Any]] = [
@@ -55,6 +57,7 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
+    from modelscope_plugin.training.record import RECORD_FILE
     from modelscope_plugin.training.training import train
 
     configuration = arguments.read_model_configuration(args.model, args.config)
@@ -62,14 +65,15 @@ def run(args: argparse.Namespace) -> None:
     settings, mining = read_training_settings(configuration, **given)
     if args.train is None and not settings.kb_mentions:
         raise UsageError("--train is needed, or --kb-mentions to train on the knowledge base alone")
+    files = InputFiles(args)
     result = train(
         args.model,
-        arguments.make_reader(read_entities, args.kb, args.encoding),
-        read_mentions(args.train, encoding=args.encoding) if args.train else (),
+        files.make_reader(files.read_entities, args.kb),
+        files.read_mentions(args.train) if args.train else (),
         args.out,
         settings,
         mining,
-        eval_mentions=None if args.dev is None else read_mentions(args.dev, encoding=args.encoding),
+        eval_mentions=None if args.dev is None else files.read_mentions(args.dev),
         ks=args.k or find_ks(configuration),
         device=args.device,
         resume=args.resume,
@@ -77,6 +81,10 @@ def run(args: argparse.Namespace) -> None:
     )
     if not result.is_main:
         return
+    counts = json.loads((Path(args.out) / RECORD_FILE).read_text(encoding="utf-8"))["data"]["train"]
+    names = {"nil": "NIL mentions", "unlabelled": "unlabelled mentions", "unknown": "mentions of unknown entities"}
+    left_out = {what: counts[name] for name, what in names.items()}
+    files.print_summary(f"trained on {counts['mentions']:,} mentions of {counts['entities']:,} entities", left_out)
     if args.json:
         print_json(result.to_record())
         return

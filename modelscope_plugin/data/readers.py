@@ -1,38 +1,53 @@
 """Knowledge bases and annotated texts from files, streaming.
 
-Formats, told apart by the file's name and the fields of its records:
+Formats, told apart by the file's name and its content:
 
 * JSON lines as published for CCKS 2019 and CCKS 2020 (DuEL 2.0) entity linking;
 * JSON lines in this package's own form (see `modelscope_plugin.data.parsing`);
-* CSV (``.csv``) and tab-separated (``.tsv``) files with a header that names the same fields,
-  lists joined with ``|``;
+* one JSON array of such objects;
+* CSV (``.csv``) and tab-separated (``.tsv``) files with a header that names the same fields, lists in one cell (see
+  `modelscope_plugin.data.separators`);
 * for texts, plain ``.txt`` files with one marked text a line.
 
-Each may be gzip-compressed (``.csv.gz``).
+Each may be gzip-compressed (``.csv.gz``). What is left out of a file is logged as a warning, or is an error.
 """
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from modelscope_plugin.data.lines import read_lines
+from modelscope_plugin.data.fields import ENTITY_FIELDS, TEXT_FIELDS, Fields
+from modelscope_plugin.data.json_records import read_json_records
 from modelscope_plugin.data.parsing import parse_document, parse_entity
 from modelscope_plugin.data.records import Document, Entity, Mention
+from modelscope_plugin.data.report import ReadReport
+from modelscope_plugin.data.tables import read_table
 from modelscope_plugin.errors import DataFileError, InputError
 
 _Parsed = TypeVar("_Parsed")
+_DELIMITERS = {".csv": ",", ".tsv": "\t"}
 
 
-def read_entities(path: str | Path, *, encoding: str = "utf-8") -> Iterator[Entity]:
+def read_entities(
+    path: str | Path,
+    *,
+    encoding: str = "utf-8",
+    skip_broken: bool = False,
+    alias_separator: str | None = None,
+    report: ReadReport | None = None,
+) -> Iterator[Entity]:
     """Stream the entities of a knowledge base.
 
     Args:
-        path: The file, in one of the formats above; ``-`` is standard input (JSON lines).
+        path: The file, in one of the formats above; ``-`` is standard input (JSON).
         encoding: Encoding of the file.
+        skip_broken: Whether a record that cannot be used is left out; by default it is an error.
+        alias_separator: What separates several aliases, or types, in one text; by default ``|`` or what
+            `split_list` finds unmistakable.
+        report: Is filled with what was read and left out.
 
     Yields:
         The entities in file order.
@@ -41,22 +56,36 @@ def read_entities(path: str | Path, *, encoding: str = "utf-8") -> Iterator[Enti
         DataFileError: If a line is broken, an id is missing or occurs twice, or there is no entity.
         MissingFileError: If there is no such file.
     """
+    report = _begin(report, path, skip_broken)
     seen: dict[str, int] = {}
-    missing = "no entity in it; a knowledge base has one entity a line"
-    for number, entity in _parse_records(path, encoding, parse_entity, missing):
+    records = _read_records(path, encoding, report, ENTITY_FIELDS)
+    parse = partial(parse_entity, alias_separator=alias_separator, report=report)
+    for number, entity in _parse_records(records, parse, report):
         first = seen.setdefault(entity.id, number)
         if first != number:
-            raise DataFileError(f"{path}:{number}: id {entity.id!r} is already in line {first}; ids must be unique")
+            report.reject(number, f"id {entity.id!r} is already in {report.unit} {first}; ids must be unique")
+            continue
+        report.records += 1
         yield entity
+    _end(report, "no entity in it; a knowledge base has one entity a line")
 
 
-def read_documents(path: str | Path, *, encoding: str = "utf-8", unmarked: bool = False) -> Iterator[Document]:
+def read_documents(
+    path: str | Path,
+    *,
+    encoding: str = "utf-8",
+    unmarked: bool = False,
+    skip_broken: bool = False,
+    report: ReadReport | None = None,
+) -> Iterator[Document]:
     """Stream texts with their mentions.
 
     Args:
-        path: The file, in one of the formats above; ``-`` is standard input (JSON lines or marked texts).
+        path: The file, in one of the formats above; ``-`` is standard input (JSON or marked texts).
         encoding: Encoding of the file.
         unmarked: Whether plain texts without any mention are accepted.
+        skip_broken: Whether a record that cannot be used is left out; by default it is an error.
+        report: Is filled with what was read and left out.
 
     Yields:
         The texts in file order, also those without a mention.
@@ -65,106 +94,74 @@ def read_documents(path: str | Path, *, encoding: str = "utf-8", unmarked: bool 
         DataFileError: If a line is broken, offsets do not fit the text, or the file is empty.
         MissingFileError: If there is no such file.
     """
-    missing = "no text in it; a file of mentions has one text a line"
-    for _, document in _parse_records(path, encoding, parse_document, missing, plain_text=True, unmarked=unmarked):
+    report = _begin(report, path, skip_broken)
+    records = _read_records(path, encoding, report, TEXT_FIELDS, plain_text=True, unmarked=unmarked)
+    for _, document in _parse_records(records, partial(parse_document, report=report), report):
+        report.records += 1
+        report.mentions += len(document.mentions)
+        report.texts_without_mention += not document.mentions
         yield document
+    _end(report, "no text in it; a file of mentions has one text a line")
 
 
-def read_mentions(path: str | Path, *, encoding: str = "utf-8") -> Iterator[Mention]:
-    """Stream the mentions of a file; `read_documents` reads the same and keeps them together with their text."""
-    for document in read_documents(path, encoding=encoding):
+def read_mentions(
+    path: str | Path, *, encoding: str = "utf-8", skip_broken: bool = False, report: ReadReport | None = None
+) -> Iterator[Mention]:
+    """Stream the mentions of a file; `read_documents` reads the same and keeps them together with their text.
+
+    Raises:
+        DataFileError: As `read_documents`, and if no text of the file has a mention.
+        MissingFileError: If there is no such file.
+    """
+    report = report or ReadReport()
+    for document in read_documents(path, encoding=encoding, skip_broken=skip_broken, report=report):
         yield from document.mentions
+    if not report.mentions:
+        raise DataFileError(
+            f"{path}: no mention in it; a text has its mentions as 'mentions' or 'mention_data', as 'start' and 'end' "
+            "beside it, or between [ENT_S] and [ENT_E]"
+        )
 
 
-def _parse_records(
+def _begin(report: ReadReport | None, path: str | Path, skip_broken: bool) -> ReadReport:
+    report = report or ReadReport()
+    report.begin(path, skip_broken=skip_broken)
+    return report
+
+
+def _end(report: ReadReport, missing: str) -> None:
+    report.log()
+    if not report.records:
+        raise DataFileError(f"{report.path}: {missing}")
+
+
+def _read_records(
     path: str | Path,
     encoding: str,
-    parse: Callable[[Mapping[str, Any]], _Parsed],
-    missing: str,
+    report: ReadReport,
+    fields: Fields,
     *,
     plain_text: bool = False,
     unmarked: bool = False,
-) -> Iterator[tuple[int, _Parsed]]:
-    """Parse every record of a file and yield it with its line number; an error names file and line.
-
-    ``missing`` is the error of a file without any record.
-    """
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Every record of a file with the number of its line."""
     suffixes = [suffix.lower() for suffix in Path(path).suffixes]
     if suffixes[-1:] == [".gz"]:
         suffixes.pop()
-    suffix = suffixes[-1] if suffixes else ""
-    if suffix in (".csv", ".tsv"):
-        records = _read_table(path, encoding, "," if suffix == ".csv" else "\t")
-    else:
-        records = _read_json_lines(path, encoding, plain_text, unmarked)
-    number = 0
+    delimiter = _DELIMITERS.get(suffixes[-1] if suffixes else "")
+    if delimiter is None:
+        return read_json_records(path, encoding, report, plain_text=plain_text, unmarked=unmarked)
+    return read_table(path, encoding, delimiter, lambda names: len(fields.find(tuple(names)).keys), report)
+
+
+def _parse_records(
+    records: Iterator[tuple[int, dict[str, Any]]], parse: Callable[[Mapping[str, Any]], _Parsed], report: ReadReport
+) -> Iterator[tuple[int, _Parsed]]:
+    """Parse records; one that cannot be used is rejected with its line."""
     for number, record in records:
         try:
             parsed = parse(record)
         except InputError as error:
-            raise DataFileError(f"{path}:{number}: {error}") from None
-        yield number, parsed
-    if not number:
-        raise DataFileError(f"{path}: {missing}")
-
-
-def _read_json_lines(
-    path: str | Path, encoding: str, plain_text: bool, unmarked: bool
-) -> Iterator[tuple[int, dict[str, Any]]]:
-    for number, line in read_lines(path, encoding):
-        line = line.strip()
-        if not line:
-            continue
-        if plain_text and not line.startswith("{"):
-            if "[ENT_" not in line and not unmarked:
-                raise DataFileError(
-                    f"{path}:{number}: neither a JSON object nor a text with a marked mention; "
-                    "mark the mention as [ENT_S] … [ENT_E]"
-                )
-            yield number, {"text": line}
-            continue
-        try:
-            record = json.loads(line)
-            if "\\ud" in line.lower():
-                json.dumps(record, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise DataFileError(
-                f"{path}:{number}: half of a surrogate pair (\\ud…); write the whole character"
-            ) from None
-        except ValueError as error:
-            raise DataFileError(f"{path}:{number}: broken JSON ({error}); each line must be one JSON object") from None
-        except RecursionError:
-            raise DataFileError(f"{path}:{number}: JSON nested too deeply; each line must be one flat object") from None
-        if not isinstance(record, dict):
-            raise DataFileError(f"{path}:{number}: {type(record).__name__} instead of a JSON object in the line")
-        yield number, record
-
-
-def _read_table(path: str | Path, encoding: str, delimiter: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    # The csv module wants the line breaks back: a quoted field may hold one. Its limit of a field, 128 Ki characters
-    # unless another part of the process has set it, stays: it is one for the whole process, and it ends the search for
-    # a closing quote that is missing.
-    rows = csv.reader((line + "\n" for _, line in read_lines(path, encoding)), delimiter=delimiter, strict=True)
-    header: list[str] = []
-    line = 0
-    while True:
-        line = rows.line_num + 1
-        try:
-            row = next(rows)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise DataFileError(
-                f"{path}:{line}: broken row ({error}); a field with quotes or line breaks needs quotes around it, and "
-                f"one of more than {csv.field_size_limit():,} characters a file of JSON lines"
-            ) from None
-        if not row:
-            continue
-        if not header:
-            header = [name.strip() for name in row]
-            if len(set(header)) != len(header):
-                raise DataFileError(f"{path}:{line}: the header names a column twice; give each a name of its own")
-        elif len(row) != len(header):
-            raise DataFileError(f"{path}:{line}: {len(row)} fields, the header has {len(header)}")
+            report.reject(number, str(error))
         else:
-            yield line, dict(zip(header, row, strict=True))
+            yield number, parsed

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
 
 from modelscope_plugin.data.markers import parse_marked_text
-from modelscope_plugin.data.parsing import parse_document, to_python
+from modelscope_plugin.data.parsing import parse_document
 from modelscope_plugin.data.records import Document, Mention, excerpt
+from modelscope_plugin.data.values import to_python
 from modelscope_plugin.errors import InputError, InputTypeError
 
 SOURCE_KEY = "source_sentence"

@@ -21,6 +21,7 @@ from modelscope_plugin.config.training_settings import (
 from modelscope_plugin.data.parsing import parse_document, parse_entity
 from modelscope_plugin.data.readers import read_entities, read_mentions
 from modelscope_plugin.data.records import Entity, Mention
+from modelscope_plugin.data.report import ReadReport
 from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, InputTypeError
@@ -92,6 +93,7 @@ class EntityEmbeddingTrainer(BaseTrainer):
         self.output_dir = Path(work_dir or RunSettings.from_configuration(self.cfg.to_dict()).work_dir) / OUTPUT_FOLDER
         self.device = device
         # Read twice, for training and for evaluation, so a one-time iterator is kept as a list.
+        self._report = ReadReport()  # one for all readings, which warn once
         self._knowledge_base = knowledge_base if isinstance(knowledge_base, str | Path) else list(knowledge_base)
         self._train_dataset = _materialize(train_dataset)
         self._eval_dataset = _materialize(eval_dataset)
@@ -170,7 +172,7 @@ class EntityEmbeddingTrainer(BaseTrainer):
     def _read_entities(self) -> Iterable[Entity]:
         source = self._knowledge_base
         if isinstance(source, str | Path):
-            return read_entities(source)
+            return read_entities(source, report=self._report)
         return (item if isinstance(item, Entity) else parse_entity(item) for item in source)
 
 

@@ -109,7 +109,7 @@ def test_index_then_link_as_processes(model_folder: Path, kb_file: Path, tmp_pat
     assert linked.returncode == 0, linked.stderr
     documents = [json.loads(line) for line in linked.stdout.splitlines()]
     assert [len(document["mentions"][0]["candidates"]) for document in documents] == [2, 2]
-    assert linked.stderr == ""
+    assert linked.stderr == "read -: 2 mentions in 2 texts\n"
 
 
 def test_link_text_prints_a_table(index_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,11 +26,11 @@ TRAINING = {
 OTHERS = {
     "train": {
         "-h", "--help", "--model", "--kb", "--train", "--dev", "--out", "--resume", "--config", "--tensorboard", "--k",
-        "--device", "--encoding", "--json",
+        "--device", "--encoding", "--skip-broken", "--alias-separator", "--json",
     },
     "mine": {
         "-h", "--help", "--index", "--kb", "--out", "--model", "--device", "--batch-size", "--max-length", "--backend",
-        "--dtype", "--compile", "--encoding", "--json",
+        "--dtype", "--compile", "--encoding", "--skip-broken", "--alias-separator", "--json",
     },
 }  # fmt: skip
 

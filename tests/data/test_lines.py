@@ -140,3 +140,46 @@ def test_read_lines_refuses_a_line_that_would_fill_the_memory(tmp_path: Path) ->
     assert next(lines) == (1, "a")
     with pytest.raises(DataFileError, match=r"a\.gz:2: the line has more than 64 MiB"):
         next(lines)
+
+
+def test_read_lines_splits_at_carriage_returns_of_old_files(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.txt", "\r".join(["一"] * 70_000).encode() + b"\r\n" + "二\n三".encode())
+    lines = list(read_lines(path))
+    assert [line for _, line in lines] == ["一"] * 70_000 + ["二", "三"]
+    assert [number for number, _ in lines] == [*range(1, 70_003)]
+
+
+def test_read_lines_refuses_a_long_line_of_an_old_file(tmp_path: Path) -> None:
+    with pytest.raises(DataFileError, match=r"a\.gz:2: the line has more than 64 MiB"):
+        list(read_lines(written(tmp_path / "a.gz", gzip.compress(b"a\r" + bytes(MAX_LINE_BYTES + 1), 1))))
+
+
+def test_read_lines_suggests_gb18030(tmp_path: Path) -> None:
+    with pytest.raises(DataFileError, match=r"a\.txt:1: not utf-8 text .*--encoding gb18030"):
+        list(read_lines(written(tmp_path / "a.txt", "大鹏\n".encode("gbk"))))
+
+
+@pytest.mark.parametrize(
+    ("beginning", "message"),
+    [
+        (b"PK\x03\x04", "Excel workbook .* save the table as CSV"),
+        (b"\xd0\xcf\x11\xe0", "old Excel workbook"),
+        (b"\xff\xfei\x00", "UTF-16 text; save the file as UTF-8"),
+        (b"PAR1\x15", "Parquet"),
+        (b"BZh91AY&SY", "bzip2"),
+    ],
+)
+def test_read_lines_names_files_that_are_no_text(tmp_path: Path, beginning: bytes, message: str) -> None:
+    with pytest.raises(DataFileError, match=message):
+        list(read_lines(written(tmp_path / "a.csv", beginning + b"\n\x00")))
+
+
+@pytest.mark.parametrize("path", ["a\0b", "a\0b.csv", "\0"])
+def test_read_lines_complains_about_a_nul_in_a_path(path: str) -> None:
+    with pytest.raises(MissingFileError):
+        list(read_lines(path))
+
+
+def test_read_lines_refuses_a_nul_in_an_encoding(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="unknown encoding"):
+        list(read_lines(written(tmp_path / "a.txt", b"a"), "utf\0"))

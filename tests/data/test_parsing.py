@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from modelscope_plugin.data.parsing import parse_document, parse_entity
 from modelscope_plugin.data.records import Document, Entity, Mention
+from modelscope_plugin.data.report import ReadReport
 from modelscope_plugin.errors import InputError
 
 SENTENCE = "昨晚大鹏在合肥开唱"
@@ -79,8 +80,72 @@ def test_parse_entity_takes_null_for_an_absent_field() -> None:
     assert parse_entity(record) == Entity("1", "大鹏")
 
 
-def test_parse_entity_ignores_unknown_fields() -> None:
-    assert parse_entity({"id": "1", "name": "大鹏", "popularity": 3}) == Entity("1", "大鹏")
+def test_parse_entity_names_unknown_fields() -> None:
+    report = ReadReport()
+    record = {
+        "id": "1",
+        "name": "大鹏",
+        "popularity": 3,
+        "facts": [{"predicate": "国籍", "object": "中", "source": "x"}],
+    }
+    assert parse_entity(record, report=report) == Entity("1", "大鹏", facts=(("国籍", "中"),))
+    assert [*report.unknown_fields] == ["popularity", "facts.source"]
+
+
+@pytest.mark.parametrize(
+    ("id", "name", "aliases", "types", "description"),
+    [
+        ("id", "name", "alias", "type", "desc"),
+        ("编号", "名称", "别名", "类型", "描述"),
+        ("标识", "名字", "别称", "类别", "简介"),
+        ("ＩＤ", " Name ", "Other Names", "CATEGORY", "Summary"),
+        ("实体ID", "实体名称", "同义词", "分类", "介绍"),
+    ],
+)
+def test_parse_entity_reads_other_names_of_fields(
+    id: str, name: str, aliases: str, types: str, description: str
+) -> None:
+    record = {id: "1", name: "董成鹏", aliases: ["大鹏"], types: ["Person"], description: "演员"}
+    assert parse_entity(record) == Entity("1", "董成鹏", ("大鹏",), ("Person",), "演员")
+
+
+def test_parse_entity_merges_lists_under_two_names() -> None:
+    record = {"subject_id": "1", "subject": "甲", "alias": ["乙"], "aliases": ["丙", "乙"], "data": [["a", "b"]]}
+    assert parse_entity(record) == Entity("1", "甲", ("丙", "乙"), facts=(("a", "b"),))
+
+
+def test_parse_entity_names_the_second_of_two_names_of_one_field() -> None:
+    report = ReadReport()
+    record = {"id": 7, "subject_id": "1", "subject": "甲", "name": "乙", "title": "甲"}
+    assert parse_entity(record, report=report) == Entity("1", "甲")
+    assert [*report.unknown_fields] == ["id", "name"]
+
+
+def test_parse_entity_writes_numbers_and_booleans_as_texts() -> None:
+    record = {"id": 10001.0, "name": 360, "aliases": [3.0, 0.5, True, None, float("nan"), "3.0"], "types": 2}
+    facts = {"facts": [["年份", 2001], ["在世", False], ["卒于", None], {"predicate": 1, "object": 1e-7}]}
+    read = (("年份", "2001"), ("在世", "false"), ("1", "1e-07"))
+    assert parse_entity(record | facts) == Entity("10001", "360", ("3", "0.5", "true", "3.0"), ("2",), facts=read)
+
+
+def test_parse_entity_reads_facts_by_predicate() -> None:
+    record = {"id": "1", "name": "甲", "facts": {"国籍": "中国", "作品": ["乙", "丙"]}}
+    assert parse_entity(record).facts == (("国籍", "中国"), ("作品", "乙"), ("作品", "丙"))
+
+
+def test_parse_entity_says_that_it_was_given_a_text() -> None:
+    with pytest.raises(InputError, match="this is a text, and the file one of mentions"):
+        parse_entity({"text": SENTENCE, "mention_data": []})
+
+
+def test_parse_entity_lists_the_fields_that_it_found() -> None:
+    with pytest.raises(InputError, match="this record has 'foo', 'bar'"):
+        parse_entity({"foo": 1, "bar": 2})
+
+
+def test_parse_entity_refuses_an_id_of_thousands_of_digits() -> None:
+    with pytest.raises(InputError):
+        parse_entity({"id": 10**5000, "name": "甲"})
 
 
 @pytest.mark.parametrize("id", [None, "", "  ", True, 1.5, ["1"]])
@@ -94,7 +159,7 @@ def test_parse_entity_names_both_id_fields_when_there_is_none() -> None:
         parse_entity({"name": "大鹏"})
 
 
-@pytest.mark.parametrize("record", [{"id": "1"}, {"id": "1", "name": " "}, {"id": "1", "name": 5}])
+@pytest.mark.parametrize("record", [{"id": "1"}, {"id": "1", "name": " "}, {"id": "1", "name": ["大鹏"]}])
 def test_parse_entity_refuses_a_missing_name(record: dict[str, Any]) -> None:
     with pytest.raises(InputError, match="'name' is missing or no text"):
         parse_entity(record)
@@ -103,14 +168,14 @@ def test_parse_entity_refuses_a_missing_name(record: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("aliases", 5),
-        ("aliases", ["大鹏", None]),
+        ("aliases", [["大鹏"]]),
+        ("aliases", [float("inf")]),
         ("types", {"Person": 1}),
         ("description", ["演员"]),
         ("facts", "国籍"),
         ("facts", [["国籍"]]),
         ("facts", ["国籍"]),
-        ("facts", [["年份", 2001]]),
+        ("facts", [["年份", [2001]]]),
         ("facts", [{"predicate": "国籍"}]),
     ],
 )
@@ -181,6 +246,54 @@ def test_parse_document_merges_golds_of_one_offset_in_order() -> None:
     assert mention_of({"text": SENTENCE, "mention_data": spans}).entity_ids == ("b", "a")
 
 
+@pytest.mark.parametrize("offset", ["2.0", 2.0, " 2 "])
+def test_parse_document_takes_a_whole_number_as_offset(offset: Any) -> None:
+    assert mention_of({"text": SENTENCE, "mention": "大鹏", "offset": offset}).start == 2
+
+
+@pytest.mark.parametrize("record", [{"mention": "大鹏"}, {"mention_data": [{"mention": "大鹏", "offset": None}]}])
+def test_parse_document_finds_a_mention_without_a_position(record: dict[str, Any]) -> None:
+    assert mention_of({"text": SENTENCE} | record) == Mention(SENTENCE, 2, 4)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"), [("大大大", "stands more than once"), ("大人", "is not in the text"), ("大大人大大", "once")]
+)
+def test_parse_document_refuses_a_mention_that_it_cannot_find(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        parse_document({"text": text, "mention": "大大"})
+
+
+def test_parse_document_refuses_an_entity_without_a_mention() -> None:
+    with pytest.raises(InputError, match="'entity_id' without a mention"):
+        parse_document({"text": SENTENCE, "entity_id": "a"})
+
+
+def test_parse_document_reads_other_names_of_fields() -> None:
+    record = {"文本": SENTENCE, "提及": "大鹏", "起始位置": "2", "结束位置": "4", "实体编号": "a"}
+    assert mention_of(record) == Mention(SENTENCE, 2, 4, ("a",))
+
+
+def test_parse_document_names_unknown_fields() -> None:
+    report = ReadReport()
+    spans = [{"start": 2, "end": 4, "label": "PER"}]
+    record = {"text": SENTENCE, "mention_data": spans, "mentions": spans, "start": 5, "entities": []}
+    assert len(parse_document(record, report=report).mentions) == 1
+    assert [*report.unknown_fields] == ["entities", "mentions", "start", "label"]
+
+
+def test_parse_document_checks_a_mention_beside_markers() -> None:
+    marked = {"text": "昨晚 [ENT_S] 大鹏 [ENT_E] 开唱", "entity_id": "a"}
+    assert mention_of(marked | {"mention": "大鹏"}).entity_ids == ("a",)
+    with pytest.raises(InputError, match="the markers are around '大鹏'"):
+        parse_document(marked | {"mention": "昨晚"})
+
+
+def test_parse_document_says_that_it_was_given_an_entity() -> None:
+    with pytest.raises(InputError, match="'text' is missing or no text; this is an entity"):
+        parse_document({"subject_id": "1", "subject": "甲", "alias": []})
+
+
 def test_parse_document_prefers_a_gold_entity_to_nil_at_one_offset() -> None:
     spans = [{"kb_id": kb_id, "mention": "大鹏", "offset": "2"} for kb_id in ("NIL_Person", "a")]
     mention = mention_of({"text": SENTENCE, "mention_data": spans})
@@ -224,7 +337,7 @@ def test_parse_document_refuses_an_offset_outside_the_text(offset: Any) -> None:
         parse_document(record)
 
 
-@pytest.mark.parametrize("offset", ["二", "1.0", None, True, 1.0, [], "9" * 5000])
+@pytest.mark.parametrize("offset", ["二", "1.5", True, 1.5, [], "9" * 5000, float("inf"), "1.0.0"])
 def test_parse_document_refuses_an_offset_that_is_no_integer(offset: Any) -> None:
     record = {"text": SENTENCE, "mention_data": [{"kb_id": "1", "mention": "大鹏", "offset": offset}]}
     with pytest.raises(InputError, match="must be an integer character offset"):

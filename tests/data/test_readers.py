@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from modelscope_plugin.data.readers import read_documents, read_entities, read_mentions
 from modelscope_plugin.data.records import Document, Entity, Mention
+from modelscope_plugin.data.report import ReadReport
 from modelscope_plugin.errors import DataFileError, MissingFileError
 
 SENTENCE = "昨晚大鹏在合肥开唱"
@@ -301,3 +302,183 @@ def test_read_documents_names_the_line_of_broken_json(tmp_path: Path) -> None:
 def test_read_documents_refuses_an_empty_file(tmp_path: Path) -> None:
     with pytest.raises(DataFileError, match="no text in it"):
         list(read_documents(text_file(tmp_path / "a.jsonl")))
+
+
+@pytest.mark.parametrize("name", ["kb.csv", "kb.tsv"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_read_entities_finds_the_delimiter_in_the_header(tmp_path: Path, name: str, delimiter: str) -> None:
+    path = text_file(tmp_path / name, f'"编号"{delimiter}名称', f"1{delimiter}黄山")
+    assert list(read_entities(path)) == [Entity("1", "黄山")]
+
+
+@pytest.mark.parametrize(
+    ("aliases", "expected"),
+    [
+        ("大鹏、Da Peng", ("大鹏", "Da Peng")),
+        ("大鹏；Da Peng；", ("大鹏", "Da Peng")),
+        ("《老人、海》、渔夫", ("《老人、海》", "渔夫")),
+        ("《老人、海", ("《老人", "海")),
+        ("甲、乙|丙", ("甲、乙", "丙")),
+        ('["大鹏", "Da, Peng"]', ("大鹏", "Da, Peng")),
+        ("[大鹏]", ("[大鹏]",)),
+        ("Washington, D.C.", ("Washington, D.C.",)),
+    ],
+)
+def test_read_entities_splits_aliases_where_it_is_unmistakable(
+    tmp_path: Path, aliases: str, expected: tuple[str, ...]
+) -> None:
+    path = json_file(tmp_path / "kb.jsonl", {"id": "1", "name": "黄山", "aliases": aliases})
+    assert next(read_entities(path)).aliases == expected
+
+
+def test_read_entities_splits_aliases_at_a_given_separator(tmp_path: Path) -> None:
+    path = text_file(tmp_path / "kb.csv", "id,name,aliases,types", '1,董成鹏,"大鹏, 鹏、哥|甲","Person,Thing"')
+    (entity,) = read_entities(path, alias_separator=",")
+    assert (entity.aliases, entity.types) == (("大鹏", "鹏、哥|甲"), ("Person", "Thing"))
+
+
+def test_read_entities_warns_of_aliases_that_may_be_several(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = text_file(tmp_path / "kb.tsv", "id\tname\talias", "1\t董成鹏\t大鹏,鹏鹏")
+    assert next(iter(list(read_entities(path)))).aliases == ("大鹏,鹏鹏",)
+    assert "'大鹏,鹏鹏' are read as one name" in caplog.text
+
+
+def test_read_entities_names_unknown_fields_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = json_file(tmp_path / "kb.jsonl", *({"id": i, "name": "山", "url": "", "rank": 1} for i in range(3)))
+    report = ReadReport()
+    for _ in range(2):
+        assert len(list(read_entities(path, report=report))) == 3
+    assert [record.message for record in caplog.records] == [f"{path}: unknown fields 'url', 'rank' are not read"]
+    assert report.describe() == f"{path}: 3 entities, unknown fields 'url', 'rank' not read"
+
+
+def test_read_entities_skips_broken_records_when_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    good = ['{"id": "1", "name": "黄山"}', '{"id": "2", "name": "泰山"}']
+    lines = [good[0], "broken", "", '{"id": "3"}', '{"id": "1", "name": "华山"}', "[1]", '{"a": "\\ud800"}', good[1]]
+    path = tmp_path / "kb.jsonl"
+    path.write_bytes("\n".join(lines).encode() + b"\n\xff\xfe")
+    report = ReadReport()
+    assert [entity.id for entity in read_entities(path, skip_broken=True, report=report)] == ["1", "2"]
+    assert (report.records, report.skipped, report.blank, report.lines) == (2, 6, 1, 9)
+    assert [place.removeprefix(str(path))[:3] for place in report.first_skipped] == [":2:", ":4:", ":5:"]
+    assert "6 broken records" in caplog.text
+    with pytest.raises(DataFileError, match=r"kb\.jsonl:2: broken JSON"):
+        list(read_entities(path))
+
+
+def test_read_entities_refuses_a_file_of_which_nothing_is_left(tmp_path: Path) -> None:
+    with pytest.raises(DataFileError, match="no entity in it"):
+        list(read_entities(text_file(tmp_path / "kb.jsonl", "x", "y"), skip_broken=True))
+
+
+def test_read_entities_skips_the_row_with_an_open_quote_and_no_other(tmp_path: Path) -> None:
+    report = ReadReport()
+    path = text_file(tmp_path / "kb.csv", "id,name", "1,黄山", '2,"泰山', "3,华山", '4,"嵩"山', "5,衡山")
+    assert [entity.id for entity in read_entities(path, skip_broken=True, report=report)] == ["1", "3", "5"]
+    assert (report.skipped, report.lines) == (2, 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("kb.tsv", ["id\tname", '1\t"黄山', '2\t泰山"']),
+        ("kb.tsv", ["id\tname\tdesc", '1\t"黄山\tx', '2\t泰山"\ty']),
+        ("kb.csv", ["id,name", 'Q1,"黄山', 'Q22,泰山"']),
+    ],
+)
+def test_read_entities_does_not_merge_rows_with_stray_quotes(tmp_path: Path, name: str, rows: list[str]) -> None:
+    with pytest.raises(DataFileError, match=r":2: a quoted field goes on into what looks like further rows"):
+        list(read_entities(text_file(tmp_path / name, *rows)))
+
+
+@pytest.mark.parametrize("row", [",", ", ,,,", "\t"])
+def test_read_entities_skips_blank_rows_and_blank_cells_behind_the_header(tmp_path: Path, row: str) -> None:
+    path = text_file(tmp_path / "kb.csv", "id,name,,", "1,黄山,,,,", row, "2,泰山")
+    assert [entity.id for entity in read_entities(path)] == ["1", "2"]
+
+
+def test_read_entities_reads_the_null_of_databases_as_an_empty_cell(tmp_path: Path) -> None:
+    path = text_file(tmp_path / "kb.tsv", "id\tname\taliases", "1\t黄山\t\\N")
+    assert list(read_entities(path)) == [Entity("1", "黄山")]
+
+
+def test_read_entities_refuses_a_second_header(tmp_path: Path) -> None:
+    with pytest.raises(DataFileError, match=r"kb\.csv:3: the header a second time"):
+        list(read_entities(text_file(tmp_path / "kb.csv", "id,name", "1,黄山", "\ufeffid,name", "2,泰山")))
+
+
+@pytest.mark.parametrize("name", ["kb.csv", "kb.jsonl"])
+@pytest.mark.parametrize("line_break", ["\r", "\r\n", "\n"])
+def test_read_entities_reads_every_line_break(tmp_path: Path, name: str, line_break: str) -> None:
+    lines = (
+        ["id,name", "1,黄山", "2,泰山"] if name == "kb.csv" else [json.dumps({"id": i, "name": "山"}) for i in (1, 2)]
+    )
+    (tmp_path / name).write_bytes(("\ufeff" + line_break.join(lines)).encode())
+    assert [entity.id for entity in read_entities(tmp_path / name)] == ["1", "2"]
+
+
+@pytest.mark.parametrize(("indent", "start"), [(None, ""), (1, ""), (4, "\ufeff\n ")])
+def test_read_entities_reads_a_json_array(tmp_path: Path, indent: int | None, start: str) -> None:
+    entities = [DAPENG, Entity("3", 'a"]}[{\\', facts=(("a", "[{"),)), HUANGSHAN]
+    text = json.dumps([entity.to_record() for entity in entities], indent=indent)
+    path = text_file(tmp_path / "kb.json", start + text + "\n")
+    assert list(read_entities(path)) == entities
+
+
+def test_read_entities_names_the_record_of_a_json_array(tmp_path: Path) -> None:
+    path = text_file(tmp_path / "kb.json", '[{"id": 1, "name": "a"}, {"id": 2}, 5, {"id": 3, "name": "b"}]')
+    with pytest.raises(DataFileError, match=r"kb\.json, record 2: 'name' is missing"):
+        list(read_entities(path))
+    report = ReadReport()
+    assert [entity.id for entity in read_entities(path, skip_broken=True, report=report)] == ["1", "3"]
+    assert report.skipped == 2
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '[{"id": 1, "name": "a"},\n',
+        '[{"id": 1, "name": "a"}',
+        '[{"id": 1, "name": "a"}] x',
+        '[{"id": 1, "name": "a"}]\n[]',
+        '[{"id": 1 "name": "a"}]',
+        '[{"a":' + "[" * 100_000 + "]" * 100_000 + "}]",
+        "[\n{\n",
+    ],
+)
+def test_read_entities_refuses_a_damaged_json_array(tmp_path: Path, text: str) -> None:
+    with pytest.raises(DataFileError, match=r"kb\.json"):
+        list(read_entities(text_file(tmp_path / "kb.json", text)))
+
+
+def test_read_entities_says_that_it_was_given_mentions(tmp_path: Path) -> None:
+    with pytest.raises(DataFileError, match="one of mentions rather than a knowledge base"):
+        list(read_entities(json_file(tmp_path / "a.jsonl", {"text": SENTENCE, "mention_data": []})))
+
+
+def test_read_mentions_says_that_it_was_given_entities(tmp_path: Path) -> None:
+    with pytest.raises(DataFileError, match="a knowledge base rather than one of mentions"):
+        list(read_mentions(json_file(tmp_path / "a.jsonl", DAPENG.to_record())))
+
+
+@pytest.mark.parametrize(
+    "record", [{"text": SENTENCE, "entities": []}, {"text": SENTENCE}, {"text": "山", "mentions": []}]
+)
+def test_read_mentions_refuses_a_file_without_a_mention(tmp_path: Path, record: dict[str, Any]) -> None:
+    with pytest.raises(DataFileError, match="no mention in it"):
+        list(read_mentions(json_file(tmp_path / "a.jsonl", record)))
+
+
+def test_read_mentions_counts_texts_without_a_mention(tmp_path: Path) -> None:
+    report = ReadReport()
+    path = json_file(tmp_path / "a.jsonl", {"text": SENTENCE}, {"text": SENTENCE, "mention": "大鹏"})
+    assert len(list(read_mentions(path, report=report))) == 1
+    assert report.describe() == f"{path}: 1 mention in 2 texts, 1 text without a mention"
+
+
+@pytest.mark.parametrize(
+    ("row", "message"), [("1,黄山", "has to name the columns, .* it has '1', '黄山'"), ('{"id": 1}', "JSON in a file")]
+)
+def test_read_entities_refuses_a_table_without_a_header(tmp_path: Path, row: str, message: str) -> None:
+    with pytest.raises(DataFileError, match=message):
+        list(read_entities(text_file(tmp_path / "kb.csv", row, "2,泰山"), skip_broken=True))
