@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +29,9 @@ from modelscope_plugin.data import Mention, read_entities, read_mentions
 from modelscope_plugin.data.golds import merge_golds
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.evaluation.evaluation import Evaluation, evaluate, score_rankings
-from modelscope_plugin.evaluation.fitting.fusion import fit_fusion
-from modelscope_plugin.evaluation.fitting.nil import fit_nil
+from modelscope_plugin.evaluation.fitting.fit_fusion import fit_fusion
+from modelscope_plugin.evaluation.fitting.fit_nil import fit_nil
+from modelscope_plugin.retrieval import Fitted
 from modelscope_plugin.retrieval.building import build_index
 from modelscope_plugin.retrieval.lexical import AliasIndex
 
@@ -73,8 +74,8 @@ def recall(folder: Path, model: Path) -> dict[str, Any]:
             fusion = fit_fusion(encoder, index, dev[1 - half :: 2])
             found = evaluate(encoder, index, dev[half::2], ks=KS, retrieval="hybrid")
             hits |= dict(zip(range(half, len(dev), 2), found.first_hits, strict=True))
-            figures.setdefault("weights", {}).setdefault(names, []).append(fusion.to_record())
-        index.fitted.clear()
+            figures.setdefault("weights", {}).setdefault(names, []).append(asdict(fusion))
+        index.fitted = Fitted()
         rankings = [_ranking(hits[place], mention) for place, mention in enumerate(dev)]
         figures[f"fitted hybrid, {names}"] = _figures(score_rankings(rankings, dev, index.ids, KS))
     return figures

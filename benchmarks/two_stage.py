@@ -27,11 +27,10 @@ from common import RESULTS, data_folder, write_results
 from modelscope_plugin.data import entity_text, mark_mention, read_entities, read_mentions
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.evaluation.evaluation import evaluate, score_rankings
-from modelscope_plugin.evaluation.name_matching import NameMatcher
 from modelscope_plugin.modeling.model_folder import write_model_folder
 from modelscope_plugin.modeling.random_model import write_random_bert
 from modelscope_plugin.modeling.tokenization import declare_markers
-from modelscope_plugin.retrieval import EntityIndex
+from modelscope_plugin.retrieval import EntityIndex, KnowledgeBase, Retriever
 
 KS = (1, 4, 16, 64, 128)
 MAX_LENGTH = 64
@@ -214,8 +213,9 @@ def name_matching(folder: Path) -> dict[str, dict[int, float]]:
     """What matching names alone finds, on the same mentions."""
     entities = list(read_entities(folder / "kb.jsonl"))
     mentions = [mention for mention in read_mentions(folder / "dev.jsonl") if mention.entity_ids]
-    matcher = NameMatcher(entities)
-    rankings = [matcher.search(mention.surface, max(KS)) for mention in mentions]
+    retriever = Retriever(KnowledgeBase(entities), "lexical")
+    found = retriever.search(None, [mention.surface for mention in mentions], max(KS))
+    rankings = [[candidate.id for candidate in candidates] for candidates in found]
     result = score_rankings(rankings, mentions, [entity.id for entity in entities], KS)
     return {"all": result.recall, "single_gold": result.groups["single_gold"].recall}
 

@@ -152,6 +152,12 @@ def get_loading_options(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in ("device", "max_length", "backend", "dtype", "compile")}
 
 
+def add_wait(parser: argparse.ArgumentParser) -> None:
+    """Add ``--wait``."""
+    parser.add_argument("--wait", type=float, default=0, metavar="SECONDS",
+        help="how long to wait while another command changes the index (default: not at all)")  # fmt: skip
+
+
 def add_json(parser: argparse.ArgumentParser, help: str) -> None:
     """Add ``--json``."""
     parser.add_argument("--json", action="store_true", help=help)

@@ -45,6 +45,10 @@ def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
     if args.out and Path(args.out).exists() and not Path(args.out).is_dir():
         raise InputError(f"{args.out} is a file; name a folder")
+    # Before there is a temporary folder: an interrupted import ends the process at once.
+    import modelscope_plugin.linking.linker
+    import modelscope_plugin.training.training  # noqa: F401
+
     started = time.monotonic()
     say: Callable[[str], None] = (lambda _: None) if args.json else print
     with nullcontext(args.out) if args.out else tempfile.TemporaryDirectory(prefix="entity-demo-") as folder:
@@ -59,24 +63,21 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _demo(folder: Path, model: str | None, device: str | None, say: Callable[[str], None]) -> dict[str, Any]:
+    from modelscope_plugin.encoding.encoder import EntityEncoder
+    from modelscope_plugin.evaluation.evaluation import evaluate
+    from modelscope_plugin.linking.linker import EntityLinker
+    from modelscope_plugin.retrieval.building import build_index
+
     entities = list(read_entities(sample_file("entities")))
     mentions = list(read_mentions(sample_file("test")))
     say(f"Sample knowledge base: {len(entities)} entities, many of which share names.")
     if model is None:
         model = _train(folder, entities, device, say)
-    from modelscope_plugin.encoding.encoder import EntityEncoder
-    from modelscope_plugin.evaluation.evaluation import evaluate, score_rankings
-    from modelscope_plugin.evaluation.name_matching import NameMatcher
-    from modelscope_plugin.linking.linker import EntityLinker
-    from modelscope_plugin.retrieval.building import build_index
-
     encoder = EntityEncoder.from_pretrained(model, device=device)
     index = build_index(encoder, entities, total=len(entities))
     index.save(folder / "index")
-    matcher = NameMatcher(entities)
-    by_name = [matcher.search(mention.surface, max(_KS)) for mention in mentions]
     recall = {
-        "name matching": score_rankings(by_name, mentions, index.ids, _KS).recall,
+        "name matching": evaluate(encoder, index, mentions, ks=_KS, retrieval="lexical").recall,
         "dual encoder": evaluate(encoder, index, mentions, ks=_KS, show_progress_bar=False).recall,
         "both, names first": evaluate(encoder, index, mentions, ks=_KS, retrieval="hybrid").recall,
     }

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelscope_plugin.cli import arguments
 from modelscope_plugin.cli.inputs import InputFiles
-from modelscope_plugin.cli.output import print_json
+from modelscope_plugin.cli.output import print_json, print_line
 from modelscope_plugin.errors import InputError, UsageError
 from modelscope_plugin.progress import progress_bar
 from modelscope_plugin.storage.files import replace_file
@@ -72,27 +72,26 @@ def run(args: argparse.Namespace) -> None:
 
 
 def _encode(args: argparse.Namespace, bulk_encoder: BulkEncoder, items: Iterable[Any], total: int) -> None:
-    from numpy.lib.format import open_memmap
+    from numpy.lib.format import write_array_header_1_0
 
     shape = (total, bulk_encoder.encoder.dimension)
     done = found = 0
     with contextlib.ExitStack() as stack:
         bar = stack.enter_context(progress_bar(total, "Encoding", args.side))
-        vectors = None
+        stream = None
         if args.out:
-            draft = stack.enter_context(replace_file(Path(args.out)))
-            vectors = open_memmap(draft, mode="w+", dtype="float32", shape=shape)
+            # Not through a memory map: where the disk is full, that ends the process without a word.
+            stream = stack.enter_context(open(stack.enter_context(replace_file(Path(args.out))), "wb"))
+            write_array_header_1_0(stream, {"descr": "<f4", "fortran_order": False, "shape": shape})
         for shard in bulk_encoder.encode_shards(args.side, items, batch_size=args.batch_size):
-            if vectors is not None:
-                vectors[done : done + len(shard.items)] = shard.vectors
+            if stream is not None:
+                stream.write(shard.vectors.astype("<f4", order="C", copy=False).data)
             if args.json:
                 for vector in shard.vectors:
                     print_json(vector.tolist())
             done += len(shard.items)
             found += len(shard.items) if shard.is_reused else 0
             bar.update(len(shard.items))
-        if vectors is not None:
-            vectors.flush()
     if args.out and not args.json:
         kept = f", {found} of them from an interrupted run" if found else ""
-        print(f"{args.out}: {total} vectors of {shape[1]} dimensions{kept}")
+        print_line(f"{args.out}: {total} vectors of {shape[1]} dimensions{kept}")

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import nullcontext
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelscope_plugin.cli import arguments
 from modelscope_plugin.cli.inputs import InputFiles
-from modelscope_plugin.cli.output import format_percent, make_recall_table, print_json, print_table
+from modelscope_plugin.cli.output import format_percent, make_recall_table, print_json, print_line, print_table
 from modelscope_plugin.config.evaluation_settings import find_ks
 from modelscope_plugin.config.model_settings import PipelineSettings
 from modelscope_plugin.errors import UsageError
+from modelscope_plugin.storage.locks import lock_folder
 
 if TYPE_CHECKING:
-    from modelscope_plugin.evaluation.nil import NilFigures
+    from modelscope_plugin.data.records import Mention
+    from modelscope_plugin.encoding import EntityEncoder
+    from modelscope_plugin.evaluation.nil_figures import NilFigures
+    from modelscope_plugin.retrieval import EntityIndex
 
 _EXAMPLES = """\
 examples:
@@ -54,6 +60,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--approximate", action="store_true",
         help="search an approximate index the way `link` does; without it every index is searched exactly")
     # fmt: on
+    arguments.add_wait(parser)
     arguments.add_encoder_options(parser, "the model (default: the one that the index names)", required=False)
     arguments.add_json(parser, "print the figures as JSON")
 
@@ -77,24 +84,18 @@ def run(args: argparse.Namespace) -> None:
     seen = None
     if args.train:
         seen = {one for mention in files.read_mentions(args.train) for one in mention.entity_ids}
-    encoder, index = arguments.open_index_or_kb(args, files)
-    from modelscope_plugin.evaluation.evaluation import evaluate
-
-    ks = args.k or find_ks(arguments.read_model_configuration(encoder.name))
     # Not what configuration.json says: that is for linking.
     dense = {"pipeline": {"retrieval": "dense"}}
     settings = PipelineSettings.from_configuration(dense, **arguments.get_given_settings(args, PipelineSettings))
     retrieval = settings.retrieval
-    if args.fit_fusion:
-        from modelscope_plugin.evaluation.fitting.fusion import fit_fusion
+    is_fitting = args.fit_fusion or args.fit_nil
+    with lock_folder(Path(args.index), args.wait) if is_fitting else nullcontext():
+        encoder, index = arguments.open_index_or_kb(args, files)
+        if is_fitting:
+            _fit(args, encoder, index, mentions, retrieval)
+    from modelscope_plugin.evaluation.evaluation import evaluate
 
-        fit_fusion(encoder, index, mentions, batch_size=args.batch_size)
-    if args.fit_nil:
-        from modelscope_plugin.evaluation.fitting.nil import fit_nil
-
-        fit_nil(encoder, index, mentions, retrieval=retrieval, precision=args.nil_precision, batch_size=args.batch_size)
-    if args.fit_fusion or args.fit_nil:
-        index.save_fitted(args.index)
+    ks = args.k or find_ks(arguments.read_model_configuration(encoder.name))
     result = evaluate(
         encoder,
         index,
@@ -120,21 +121,36 @@ def run(args: argparse.Namespace) -> None:
         if group.mentions != result.mentions:
             figures[f"the {group.mentions} {_PARTS[name]}"] = group.recall
     print_table(*make_recall_table(figures))
-    print(f"MRR {result.mrr:.3f} over {result.entities} entities")
+    print_line(f"MRR {result.mrr:.3f} over {result.entities} entities")
     if result.nil:
         _print_nil(result.nil)
-    print(f"left out of recall: {result.nil_mentions} NIL and {result.unlabelled_mentions} unlabelled mentions")
+    print_line(f"left out of recall: {result.nil_mentions} NIL and {result.unlabelled_mentions} unlabelled mentions")
     if result.unknown_gold:
-        print(f"{result.unknown_gold} mentions have no gold entity in the knowledge base and count as missed")
+        print_line(f"{result.unknown_gold} mentions have no gold entity in the knowledge base and count as missed")
+
+
+def _fit(
+    args: argparse.Namespace, encoder: EntityEncoder, index: EntityIndex, mentions: list[Mention], retrieval: str
+) -> None:
+    """Fit what was asked for, and save it in the index."""
+    if args.fit_fusion:
+        from modelscope_plugin.evaluation.fitting.fit_fusion import fit_fusion
+
+        fit_fusion(encoder, index, mentions, batch_size=args.batch_size)
+    if args.fit_nil:
+        from modelscope_plugin.evaluation.fitting.fit_nil import fit_nil
+
+        fit_nil(encoder, index, mentions, retrieval=retrieval, precision=args.nil_precision, batch_size=args.batch_size)
+    index.save_fitted(args.index)
 
 
 def _print_nil(figures: NilFigures) -> None:
     shares = (figures.precision, figures.recall, figures.f1, figures.accuracy)
     precision, recall, f1, accuracy = map(format_percent, shares)
-    print(
+    print_line(
         f"NIL below a confidence of {figures.threshold:.3f}: precision {precision}, recall {recall}, F1 {f1}; "
         f"accuracy with NIL {accuracy}"
     )
     if len(figures.recall_by_type) > 1:
         by_type = (f"{label} {format_percent(value)}" for label, value in figures.recall_by_type.items())
-        print(f"NIL recall by type: {', '.join(by_type)}")
+        print_line(f"NIL recall by type: {', '.join(by_type)}")

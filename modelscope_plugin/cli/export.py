@@ -6,7 +6,7 @@ import argparse
 from typing import Any
 
 from modelscope_plugin.cli.arguments import add_command, add_json
-from modelscope_plugin.cli.output import print_files, print_json
+from modelscope_plugin.cli.output import print_files, print_json, print_line
 
 _EXAMPLES = """\
 The folder contains weights, tokenizer, configuration.json, a model card made from what the training run
@@ -68,10 +68,10 @@ def run(args: argparse.Namespace) -> None:
         print_json(result.to_record())
         return
     print_files(result.files)
-    print(f"{args.out}: {len(result.files)} files, {sum(result.files.values()):,} bytes")
+    print_line(f"{args.out}: {len(result.files)} files, {sum(result.files.values()):,} bytes")
     if not result.sentence_transformers:
-        print("sentence-transformers would make other tokens of prefix and text; the files it needs are left out")
+        print_line("sentence-transformers would make other tokens of prefix and text; the files it needs are left out")
     if not result.trained:
-        print("the model has no training.json; the card says nothing about its training")
+        print_line("the model has no training.json; the card says nothing about its training")
     elif not result.evaluated:
-        print("no recall was recorded in training; the card has no figures")
+        print_line("no recall was recorded in training; the card has no figures")

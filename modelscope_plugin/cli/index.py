@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from modelscope_plugin.cli import arguments
 from modelscope_plugin.cli.inputs import InputFiles
-from modelscope_plugin.cli.output import print_json
+from modelscope_plugin.cli.output import print_json, print_line
+from modelscope_plugin.data.lines import read_lines
 from modelscope_plugin.data.records import Mention
 from modelscope_plugin.data.report import count
 from modelscope_plugin.data.views import ViewSettings
-from modelscope_plugin.errors import UsageError
-from modelscope_plugin.storage.files import check_output_folder
+from modelscope_plugin.errors import DataFileError, IndexFolderError, InputError, UsageError
+from modelscope_plugin.storage.files import check_output_folder, recover_folder
+from modelscope_plugin.storage.locks import lock_folder
 from modelscope_plugin.types import StoragePrecision
+
+if TYPE_CHECKING:
+    from modelscope_plugin.encoding.bulk.local import LocalBulkEncoder
+    from modelscope_plugin.retrieval import EntityIndex
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +35,10 @@ examples:
   modelscope entity index new.jsonl --add --out INDEX
   modelscope entity index --learn-names train.jsonl --out INDEX
   modelscope entity index --remove Q1 Q2 --out INDEX
+  modelscope entity index --sync kb.jsonl --out INDEX
   modelscope entity index kb.jsonl --model DIR --out INDEX --queries mentions.jsonl --precision int8
+  modelscope entity index kb.jsonl --model DIR --out INDEX --overwrite --keep-fitted
+  modelscope entity index --verify --out INDEX
 """
 
 
@@ -51,9 +63,14 @@ def register(commands: Any) -> None:
         help="knowledge base: JSON lines (CCKS or own form), CSV, TSV; also .gz")
     parser.add_argument("--out", required=True, metavar="INDEX", help="folder of the index")
     parser.add_argument("--add", action="store_true",
-        help="add the entities to an existing index; entities with the same id are replaced")
+        help="add the entities to an existing index; those of the same id are replaced if they differ")
+    parser.add_argument("--sync", action="store_true",
+        help="make an existing index that of the file: add what is new, replace what has changed, remove what the file "
+        "lacks; only what is new or has changed is encoded")
     parser.add_argument("--remove", nargs="+", default=[], metavar="ID",
         help="remove these entities from an existing index")
+    parser.add_argument("--remove-from", metavar="FILE",
+        help="remove the entities of a file: an id on each line, or JSON objects with an id")
     parser.add_argument("--learn-names", metavar="FILE",
         help="labelled texts; their mentions become additional names of the entities, for retrieval by names")
     defaults = {"max_views": "as in training", "merge_rounds": "that of the model's configuration.json, else 0"}
@@ -69,6 +86,19 @@ def register(commands: Any) -> None:
         help="texts with mentions, to measure approximate search, precision and truncation with (default: "
         "made from the entities)")
     # fmt: on
+    parser.add_argument("--overwrite", action="store_true", help="replace the index that is in the folder")
+    parser.add_argument(
+        "--keep-fitted",
+        action="store_true",
+        help="with --overwrite: take over learnt names of entities that are still there and, for the same model, what "
+        "was fitted",
+    )
+    parser.add_argument(
+        "--verify",
+        action="store_true",
+        help="check the checksums of all files, about a second for 500 MB; every command that changes an index does",
+    )
+    arguments.add_wait(parser)
     about = "the model to encode with (with --add: by default the one of the index)"
     arguments.add_encoder_options(parser, about, required=False, processes=True)
     arguments.add_json(parser, "print the result as JSON")
@@ -76,43 +106,108 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
-    if args.file is None and not args.remove and not args.learn_names:
+    is_removing = args.remove or args.remove_from
+    has_change = args.file is not None or is_removing or args.learn_names
+    if not has_change and not args.verify:
         raise UsageError("nothing to do: name a knowledge base, texts to --learn-names from, or ids to --remove")
-    if args.remove and (args.file is not None or args.add):
+    if is_removing and (args.file is not None or args.add):
         raise UsageError("--remove takes ids alone; run the command twice to add and to remove")
+    if args.sync and args.file is None:
+        raise UsageError("--sync needs a knowledge base")
+    if args.sync and args.skip_broken:
+        raise UsageError("--sync removes what the file lacks, also entities whose record is broken; mend the records")
+    args.add = args.add or args.sync
     if args.file is not None and not args.add and args.model is None:
         raise UsageError("--model is needed to build an index")
     if (args.add or args.file is None) and any(getattr(args, name) is not None for name in _BUILDING):
         options = ", ".join(_BUILDING.values())
         raise UsageError(f"{options} are for building an index; added entities are stored like those of the index")
+    if args.keep_fitted and not args.overwrite:
+        raise UsageError("--keep-fitted goes with --overwrite")
+    if args.overwrite and (args.add or args.file is None):
+        raise UsageError("--overwrite is for building an index; --add, --remove and --learn-names change the one there")
     from modelscope_plugin.retrieval.entity_index import EntityIndex
     from modelscope_plugin.retrieval.manifest import MANIFEST_FILE
 
+    if not has_change:
+        _report(args, EntityIndex.load(args.out, verify=True), Counter(), renewed=False)
+        return
     check_output_folder(Path(args.out), MANIFEST_FILE)
     files, learnt = InputFiles(args), ""
-    index = EntityIndex.load(args.out) if args.add or args.file is None else None
-    if index is not None and args.remove:
-        index.remove(args.remove)
-    if index is None or args.file is not None:
-        index = _build_or_extend(args, index, files)
-    if args.learn_names:
-        learnt = _learn_names(index, list(files.read_mentions(args.learn_names)))
-        if index.fitted:
-            logger.warning(
-                "what was fitted before these names were learnt (%s) is to be fitted again", ", ".join(index.fitted)
-            )
-    renewed = index.renew()
-    index.save(args.out)
+    with lock_folder(Path(args.out), args.wait):
+        recover_folder(Path(args.out))
+        index, earlier, bulk_encoder = None, None, None
+        if args.add or args.file is None:
+            index = EntityIndex.load(args.out, verify=True)
+        elif (Path(args.out) / MANIFEST_FILE).exists():
+            earlier = _check_overwrite(args)
+        changes: Counter[str] = Counter()
+        if index is not None and is_removing:
+            ids = list(dict.fromkeys([*args.remove, *_read_ids(args)]))
+            index.remove(ids)
+            changes["removed"] = len(ids)
+        if index is None or args.file is not None:
+            index, bulk_encoder, changes = _build_or_extend(args, index, files)
+        if earlier is not None:
+            _keep_fitted(earlier, index)
+        if args.learn_names:
+            learnt = _learn_names(index, list(files.read_mentions(args.learn_names)))
+            if index.fitted.names:
+                fitted = ", ".join(index.fitted.names)
+                logger.warning("what was fitted before these names were learnt (%s) is to be fitted again", fitted)
+        renewed = index.renew()
+        index.save(args.out)
+        if bulk_encoder is not None:
+            bulk_encoder.remove_shards()
     files.print_summary(learnt)
+    _report(args, index, changes, renewed=renewed is not None)
+
+
+def _check_overwrite(args: argparse.Namespace) -> EntityIndex | None:
+    """Refuse to replace an index without ``--overwrite``; the earlier one, where something of it is to be kept."""
+    from modelscope_plugin.retrieval.entity_index import EntityIndex
+
+    if args.overwrite and not args.keep_fitted:
+        return None
+    try:
+        earlier = EntityIndex.load(args.out)
+        learned, fitted = len(earlier.lexicon.learned), earlier.fitted.names
+        parts = [f"{len(earlier)} entities", *([f"{learned} learnt names"] if learned else [])]
+        held = ", ".join([*parts, *(f"fitted {name}" for name in fitted)])
+    except IndexFolderError as error:
+        if args.overwrite:
+            raise
+        held = f"a damaged index ({error})"
+    if not args.overwrite:
+        raise UsageError(
+            f"{args.out} holds {held}; replace it with --overwrite (and --keep-fitted), or change it with --add"
+        )
+    return earlier
+
+
+def _keep_fitted(earlier: EntityIndex, index: EntityIndex) -> None:
+    """Give an index what still holds of an earlier one."""
+    index.lexicon.learn_pairs(earlier.lexicon.learned_pairs())
+    kept, was = index.tuning, earlier.tuning
+    if (index.fingerprint, kept.precision, kept.truncate_dim) == (earlier.fingerprint, was.precision, was.truncate_dim):
+        index.fitted = earlier.fitted
+    elif earlier.fitted.names:
+        fitted = ", ".join(earlier.fitted.names)
+        logger.warning("what was fitted (%s) is not kept: the vectors are others now; fit it again", fitted)
+
+
+def _report(args: argparse.Namespace, index: EntityIndex, changes: Counter[str], *, renewed: bool) -> None:
     if args.json:
         facts = {"index": args.out, "entities": len(index), "dimension": index.dimension, "model": index.model}
-        print_json(facts | index.view_facts | {"search": index.tuning.to_record()})
+        print_json(facts | changes | index.view_facts | {"search": index.tuning.to_record()})
         return
-    print(f"{args.out}: {len(index)} entities, {index.dimension} dimensions, model {index.model}")
+    print_line(f"{args.out}: {len(index)} entities, {index.dimension} dimensions, model {index.model}")
+    if changes:
+        print_line(", ".join(f"{count} {change}" for change, count in changes.items()))
     if facts := index.view_facts:
         took = f", {1000 * facts['seconds_per_view']:.2f} ms to encode" if "seconds_per_view" in facts else ""
-        print(f"{facts['views']} views, each {facts['bytes_per_view']} bytes{took}")
-    print(f"{'trained again, for much of it has changed: ' if renewed else ''}{index.tuning}")
+        print_line(f"{facts['views']} views, each {facts['bytes_per_view']} bytes{took}")
+    print_line(f"{'trained again, for much of it has changed: ' if renewed else ''}{index.tuning}")
 
 
 def _learn_names(index: Any, mentions: list[Mention]) -> str:
@@ -128,38 +223,75 @@ def _learn_names(index: Any, mentions: list[Mention]) -> str:
     )
 
 
-def _build_or_extend(args: argparse.Namespace, index: Any, files: InputFiles) -> Any:
+def _read_ids(args: argparse.Namespace) -> Iterator[str]:
+    """The ids in the file of ``--remove-from``."""
+    for number, line in read_lines(args.remove_from, args.encoding) if args.remove_from else ():
+        found: Any = line.strip()
+        if found.startswith("{"):
+            try:
+                record = json.loads(found)
+                found = next((record[key] for key in ("id", "subject_id", "entity_id") if key in record), None)
+            except (ValueError, RecursionError):
+                found = None
+            if not isinstance(found, str) or not found:
+                raise DataFileError(
+                    f"{args.remove_from}, line {number}: no id; write one id a line, or objects with id"
+                )
+        if found:
+            yield found
+
+
+def _build_or_extend(
+    args: argparse.Namespace, index: EntityIndex | None, files: InputFiles
+) -> tuple[EntityIndex, LocalBulkEncoder | None, Counter[str]]:
+    """The index of a knowledge base, or one with its entities; who encoded them, for its shards; and what changed."""
     from modelscope_plugin.encoding.bulk.local import LocalBulkEncoder
     from modelscope_plugin.retrieval.building import build_index, tune_index
     from modelscope_plugin.retrieval.dense.faiss.tuning import check_choices
+    from modelscope_plugin.retrieval.knowledge_base import KnowledgeBase
 
-    entities = files.make_reader(files.read_entities, args.file)
+    read = files.make_reader(files.read_entities, args.file)
+    is_new = index is None
+    known = KnowledgeBase() if index is None else index.knowledge_base
+    changes, ids = Counter({"added": 0, "changed": 0, "unchanged": 0, "removed": 0}), set()
     # Reading the whole file before the model is loaded gives the total and reports a broken line early.
-    total = sum(1 for _ in entities())
+    for entity in read():
+        ids.add(entity.id)
+        before = known.get(entity.id)
+        changes["added" if before is None else "unchanged" if before == entity else "changed"] += 1
+    if index is not None and args.sync:
+        if not ids:
+            raise InputError(f"{args.file} holds no entity; remove an index that is to be empty")
+        gone = [one for one in index.ids if one not in ids]
+        index.remove(gone)
+        changes["removed"] = len(gone)
+    total = changes["added"] + changes["changed"]
+    # Another model or window than that of the index is refused even where nothing is to be encoded.
+    if index is not None and not total and args.model is None and args.max_length is None:
+        return index, None, changes
+    entities = (entity for entity in read() if known.get(entity.id) != entity)
     mentions = list(files.read_mentions(args.queries)) if args.queries else None
     options = arguments.get_loading_options(args)
-    options["max_length"] = args.max_length or (index.max_length if index is not None else None)
-    model, shards = args.model or index.model, arguments.get_shards_folder(args.out)
+    options["max_length"] = args.max_length or (None if index is None else index.max_length)
+    model, shards = args.model or getattr(index, "model", ""), arguments.get_shards_folder(args.out)
     with LocalBulkEncoder(model, shards, processes=args.processes, **options) as bulk_encoder:
         encoder = bulk_encoder.encoder
-        views, new = None, index is None
-        if new:
+        views = None
+        if is_new:
             check_choices(args.search or "auto", args.truncate_dim, encoder.dimension)
             configuration = arguments.read_model_configuration(encoder.name)
             views = ViewSettings.from_configuration(configuration, **arguments.get_given_settings(args, ViewSettings))
         index = build_index(
             encoder,
-            entities(),
+            entities,
             index=index,
             views=views,
             batch_size=args.batch_size,
             bulk_encoder=bulk_encoder,
             total=total,
         )
-        if new:
+        if is_new:
             chosen = {name: getattr(args, name) for name in ("search", "precision", "truncate_dim")}
             chosen = {name: value for name, value in chosen.items() if value is not None}
             tune_index(encoder, index, mentions, batch_size=args.batch_size, **chosen)
-        index.save(args.out)
-        bulk_encoder.remove_shards()
-    return index
+    return index, bulk_encoder, Counter() if is_new else changes

@@ -6,14 +6,15 @@ import argparse
 import io
 import logging
 import os
-import signal
 import sys
-import threading
 from collections.abc import Sequence
 
 from modelscope_plugin.cli import demo, encode, evaluate, export, index, link, mine, publish, train
 from modelscope_plugin.cli.arguments import CommandParser
+from modelscope_plugin.cli.output import print_line
+from modelscope_plugin.cli.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, message_of, raise_on_signals
 from modelscope_plugin.errors import PluginError, UsageError
+from modelscope_plugin.publishing.text import printable
 from modelscope_plugin.version import __version__
 
 _COMMANDS = (demo, index, link, encode, train, mine, evaluate, export, publish)
@@ -21,8 +22,6 @@ DESCRIPTION = "Entity retrieval: link mentions in text to your own knowledge bas
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
-EXIT_INTERRUPTED = 130
-EXIT_TERMINATED = 143
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
@@ -60,17 +59,14 @@ def run(args: argparse.Namespace) -> int:
         Exit status.
     """
     _set_up_logging()
-    in_main = threading.current_thread() is threading.main_thread()
-    if in_main and signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
-        # As an exception, so that drafts and temporary folders are removed and other processes end.
-        signal.signal(signal.SIGTERM, _terminate)
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal or pipe that cannot show a character gets its code in place of an exception.
+        # A terminal or pipe that cannot show a character gets its code in place of an exception; JSON has its own.
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         _check_paths(args)
-        args.run(args)
-        sys.stdout.flush()
+        with raise_on_signals():
+            args.run(args)
+            sys.stdout.flush()
     except UsageError as error:
         _report_failure(str(error))
         return EXIT_USAGE
@@ -83,8 +79,9 @@ def run(args: argparse.Namespace) -> int:
     except OSError as error:
         return _report_failure(f"{error.filename or 'file'}: {error.strerror or error}")
     except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return EXIT_INTERRUPTED
+        return _report_signal(EXIT_INTERRUPTED)
+    except Terminated:
+        return _report_signal(EXIT_TERMINATED)
     return 0
 
 
@@ -95,12 +92,13 @@ def _check_paths(args: argparse.Namespace) -> None:
             raise UsageError(f"{name.replace('_', '-')} holds a NUL character, which no name of a file or model has")
 
 
-def _terminate(*_: object) -> None:
-    sys.exit(EXIT_TERMINATED)
+def _report_signal(status: int) -> int:
+    print(message_of(status), file=sys.stderr)
+    return status
 
 
 def _report_failure(message: str) -> int:
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    print_line(f"error: {message}", file=sys.stderr)
     return EXIT_FAILED
 
 
@@ -116,5 +114,5 @@ def _set_up_logging() -> None:
 
 class _Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        message = " ".join(record.getMessage().split())
+        message = printable(record.getMessage())
         return message if record.levelno == logging.INFO else f"{record.levelname.lower()}: {message}"

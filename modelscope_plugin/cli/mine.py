@@ -8,7 +8,7 @@ from typing import Any
 
 from modelscope_plugin.cli import arguments
 from modelscope_plugin.cli.inputs import InputFiles
-from modelscope_plugin.cli.output import print_json
+from modelscope_plugin.cli.output import print_json, print_line
 from modelscope_plugin.config.training_settings import MiningSettings
 from modelscope_plugin.data.golds import merge_golds
 from modelscope_plugin.storage.files import check_output_file
@@ -53,11 +53,11 @@ def run(args: argparse.Namespace) -> None:
     if args.json:
         print_json(report.to_record())
         return
-    print(f"{Path(args.out)}: {report.negatives} hard negatives for {report.mentions} mentions")
+    print_line(f"{Path(args.out)}: {report.negatives} hard negatives for {report.mentions} mentions")
     if report.by_name:
-        print(f"taken for their name: {report.by_name}")
+        print_line(f"taken for their name: {report.by_name}")
     counts = ", ".join(f"{mentions} with {count}" for count, mentions in report.mentions_by_negatives.items())
-    print(f"mentions by number of negatives: {counts}")
-    print(f"mean margin of the gold entity: {report.mean_margin:.3f}")
+    print_line(f"mentions by number of negatives: {counts}")
+    print_line(f"mean margin of the gold entity: {report.mean_margin:.3f}")
     if left_out:
-        print(f"left out: {left_out} mentions without a gold entity in the knowledge base")
+        print_line(f"left out: {left_out} mentions without a gold entity in the knowledge base")

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
+
+from modelscope_plugin.cli.signals import exit_on_signals
 
 
 class EntityCommand:
@@ -35,3 +40,18 @@ class EntityCommand:
         from modelscope_plugin.cli.main import run
 
         sys.exit(run(self.args))
+
+
+def _is_called(argv: Sequence[str]) -> bool:
+    """Whether the process is ModelScope's command line and its sub-command is this one."""
+    if Path(argv[0]).stem not in ("modelscope", "ms", "modelscope-hub", "ms-hub"):
+        return False
+    words = (
+        word for option, word in pairwise(argv) if not word.startswith("-") and option not in ("--token", "--endpoint")
+    )
+    return next(words, None) == EntityCommand.name
+
+
+if _is_called(sys.argv):
+    # Now, not when the command runs: until then ModelScope loads the other commands and parses the arguments.
+    exit_on_signals()

@@ -7,7 +7,7 @@ from typing import Any
 
 from modelscope_plugin.cli.arguments import add_command, add_json
 from modelscope_plugin.cli.export import add_export_options, get_export_options
-from modelscope_plugin.cli.output import print_files, print_json
+from modelscope_plugin.cli.output import print_files, print_json, print_line
 
 _EXAMPLES = """\
 FOLDER is a model, which is exported first, or a folder that "export" wrote with --name owner/name, which is
@@ -41,7 +41,6 @@ def register(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
     from modelscope_plugin.publishing.publish import publish_model
-    from modelscope_plugin.publishing.text import printable
 
     result = publish_model(
         args.folder,
@@ -57,8 +56,8 @@ def run(args: argparse.Namespace) -> None:
         return
     print_files(result.files)
     for way, difference in result.checked.items():
-        print(f"checked: {way}, vectors differ by {difference:.1g} at most")
+        print_line(f"checked: {way}, vectors differ by {difference:.1g} at most")
     for path in result.deleted:
-        print(f"deleted: {printable(path)}, of an earlier export")
+        print_line(f"deleted: {path}, of an earlier export")
     total = f"{len(result.files)} files, {sum(result.files.values()):,} bytes"
-    print(f"{result.url}: {total}" if result.url else f"would go up to {result.repo_id}: {total}")
+    print_line(f"{result.url}: {total}" if result.url else f"would go up to {result.repo_id}: {total}")

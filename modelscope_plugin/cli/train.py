@@ -9,7 +9,7 @@ from typing import Any
 
 from modelscope_plugin.cli import arguments
 from modelscope_plugin.cli.inputs import InputFiles, add_input_options
-from modelscope_plugin.cli.output import make_recall_table, print_json, print_table
+from modelscope_plugin.cli.output import make_recall_table, print_json, print_line, print_table
 from modelscope_plugin.config.evaluation_settings import find_ks
 from modelscope_plugin.config.model_settings import ModelSettings, WindowSettings
 from modelscope_plugin.config.settings import Settings
@@ -91,9 +91,9 @@ def run(args: argparse.Namespace) -> None:
     rows = {}
     for stage in result.stages:
         kept = ", kept" if len(result.stages) > 1 and stage is result.best else ""
-        print(f"stage {stage.stage}{kept}: loss {' → '.join(f'{loss:.3f}' for loss in stage.losses)}")
+        print_line(f"stage {stage.stage}{kept}: loss {' → '.join(f'{loss:.3f}' for loss in stage.losses)}")
         if stage.recall:
             rows[f"dev, stage {stage.stage}"] = stage.recall
     if rows:
         print_table(*make_recall_table(rows))
-    print(f"the model is in {args.out}")
+    print_line(f"the model is in {args.out}")

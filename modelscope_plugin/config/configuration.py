@@ -26,7 +26,7 @@ def default_configuration_file() -> Path:
 
 def find_shipped_file(name: str) -> Path:
     """Find a file that ships with this package: configuration.json or LICENSE."""
-    # Installed, it lies inside the package; in a checkout it stands at the top, beside setup.py.
+    # Installed, it is inside the package; in a checkout it is at the top, beside setup.py.
     package = Path(__file__).parent.parent
     for folder in (package, package.parent):
         if (folder / name).is_file():
@@ -105,7 +105,7 @@ def read_configuration_file(path: Path) -> dict[str, Any]:
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
         _check_depth(value)
-    except FileNotFoundError:
+    except (FileNotFoundError, IsADirectoryError):
         raise MissingFileError(f"there is no file {path}") from None
     except ValueError as error:
         raise ModelFolderError(f"{path}: broken JSON ({error}); restore the file") from None

@@ -1,7 +1,7 @@
 """Settings that are declared once.
 
 The declaration of a field gives its range, its path in configuration.json, its command-line option and its label on
-the model card; its type and choices are those of the annotation. Defaults stand in the shipped configuration.json.
+the model card; its type and choices are those of the annotation. The shipped configuration.json holds the defaults.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Setting:
     """The declaration of one setting.
 
     Attributes:
-        path: Where it stands in configuration.json, such as ``train.optimizer.lr``.
+        path: Its path in configuration.json, such as ``train.optimizer.lr``.
         help: What it does; also the help of its option.
         option: Its command-line option; by default its name with dashes, None for no option.
         metavar: What the help calls its value.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -20,9 +20,11 @@ from modelscope_plugin.encoding.backends.torch_backend import TorchBackend
 from modelscope_plugin.encoding.batching import FirstRows, make_batches
 from modelscope_plugin.encoding.device import choose_device
 from modelscope_plugin.encoding.protocol import Encoder
-from modelscope_plugin.errors import InputError, InputTypeError
+from modelscope_plugin.errors import InputTypeError
 from modelscope_plugin.modeling.checkpoint_files import load_entity_tokenizer
+from modelscope_plugin.modeling.compatibility import check_sizes, check_with_probe
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
+from modelscope_plugin.modeling.fingerprint import join_fingerprint, tokenizer_digest
 from modelscope_plugin.modeling.location import resolve_model
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
 from modelscope_plugin.progress import progress_bar
@@ -39,6 +41,10 @@ _Item = TypeVar("_Item")
 class EntityEncoder:
     """Turns mentions and entities into vectors: a dual encoder with its tokenizer.
 
+    It can be pickled, except with ONNX Runtime or a compiled model. Processes that use it are to be started by
+    ``spawn`` or ``forkserver``: torch does not work in a process that was forked from one that has used its threads
+    or a GPU.
+
     Args:
         model: The dual encoder.
         tokenizer: Its tokenizer and window.
@@ -47,15 +53,13 @@ class EntityEncoder:
 
     Raises:
         InputError: If the window is longer than the model's position embeddings.
+        ModelFolderError: If the tokenizer has ids for which the model has no embedding.
     """
 
     def __init__(
         self, model: DualEncoder, tokenizer: EntityTokenizer, name: str = "", backend: Backend | None = None
     ) -> None:
-        if tokenizer.max_length > model.max_positions:
-            raise InputError(
-                f"max_length={tokenizer.max_length} is more than the {model.max_positions} positions of the model"
-            )
+        check_sizes(model, tokenizer)
         self.model = model
         self.tokenizer = tokenizer
         self.name = name
@@ -93,13 +97,15 @@ class EntityEncoder:
 
         Raises:
             MissingFileError: If there is no such model.
-            ModelFolderError: If a file of it is missing or damaged.
+            ModelFolderError: If a file of it is missing or damaged, or its parts do not belong together: different
+                texts would get the same vector, or none.
             InputError: If ``device``, ``backend`` or a setting is not usable, or a library is missing.
         """
         folder = resolve_model(model, revision)
         chosen_device = choose_device(device, backend)
         dual_encoder = DualEncoder.from_pretrained(folder, **settings).to(chosen_device)
         tokenizer = load_entity_tokenizer(folder, max_length=max_length)
+        check_with_probe(dual_encoder, tokenizer)
         name = str(folder.resolve()) if Path(model).is_dir() else str(model)
         return cls(dual_encoder, tokenizer, name, open_backend(dual_encoder, folder, backend, dtype, compile))
 
@@ -115,15 +121,18 @@ class EntityEncoder:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of weights, pooling, vocabulary and prefixes; vectors of equal fingerprints can be compared.
+        """Digest of all that decides a vector: weights, config.json, pooling, tokenizer and prefixes.
+
+        Vectors of equal fingerprints can be compared. `modelscope_plugin.modeling.fingerprint.is_same_model` compares
+        one with what version 0.1 recorded.
 
         Backend and arithmetic are no part of it: an index may be built with one and searched with another. Their
         vectors differ by rounding, those of 8 bits by some thousandths of their length.
         """
-        tokenizer = self.tokenizer
+        model, tokenizer = self.model, self.tokenizer
         vocabulary = sorted(tokenizer.tokenizer.get_vocab().items())
-        settings = (self.model.fingerprint(), tokenizer.mention_prefix, tokenizer.entity_prefix, vocabulary)
-        return digest_of(repr(settings))
+        base = (model.weights_digest(), tokenizer.mention_prefix, tokenizer.entity_prefix, vocabulary)
+        return join_fingerprint(digest_of(repr(base)), model.config_digest(), tokenizer_digest(tokenizer))
 
     def encode_query(
         self,
@@ -179,8 +188,8 @@ class EntityEncoder:
     ) -> Vectors:
         if batch_size is not None:
             batch_size = check_integer("batch_size", batch_size, least=1)
-        if isinstance(items, str | Mention | Entity):
-            raise InputTypeError("a list of texts is needed, not one text; put it in a list")
+        if isinstance(items, str | bytes | Mapping | Mention | Entity) or not isinstance(items, Iterable):
+            raise InputTypeError(f"a list of texts is needed, not one {type(items).__name__}; put it in a list")
         items = items if isinstance(items, Sequence) else list(items)
         vectors = np.empty((len(items), self.dimension), dtype=np.float32)
         unit = "mention" if side == "mention" else "entity"

@@ -1,4 +1,4 @@
-"""How well a model and an index find the gold entities of mentions."""
+"""Measures how well a model and an index find the gold entities of mentions."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from modelscope_plugin.data.names import normalized_name, shared_names
 from modelscope_plugin.data.records import Mention
 from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.evaluation.nil import NilFigures, judge_rankings
+from modelscope_plugin.evaluation.nil_figures import NilFigures, score_nil
 from modelscope_plugin.evaluation.recall import find_first_hit, mean_reciprocal_rank, recall_at_k
-from modelscope_plugin.linking.nil import NilRule
+from modelscope_plugin.linking.nil import NilRule, ranking_features
 from modelscope_plugin.retrieval.entity_index import EntityIndex
-from modelscope_plugin.retrieval.retriever import Retriever
+from modelscope_plugin.retrieval.retriever import Ranking, Retriever
 
 
 @dataclass(frozen=True)
 class Group:
-    """Figures of a part of the mentions.
+    """Recall of a group of mentions.
 
     Attributes:
-        mentions: How many they are.
+        mentions: Number of mentions in the group.
         recall: Share of them with a gold entity among the first k, by k.
     """
 
@@ -34,22 +34,21 @@ class Group:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` measured.
+    """Figures of `evaluate`.
 
     Attributes:
         recall: Share of mentions with a gold entity among the first k, by k.
         mrr: Mean reciprocal rank of the first gold entity within the largest k.
-        mentions: How many mentions were measured.
-        nil_mentions: Mentions left out because the knowledge base lacks their entity by their label.
+        mentions: Number of mentions that recall is measured on.
+        nil_mentions: Mentions left out because their label says that the knowledge base lacks their entity.
         unlabelled_mentions: Mentions left out because they have no label.
         unknown_gold: Measured mentions none of whose gold entities is in the index; they count as missed.
         entities: Size of the knowledge base.
-        groups: Figures of parts of the mentions: ``single_gold`` (exactly one gold entity) and, where they
-            were asked for, ``seen`` and ``unseen`` (whether a gold entity was one in training), ``ambiguous``
-            and ``unambiguous`` (whether several entities have the mention's words as a name). A part without
-            a mention is not there.
-        nil: Figures of the NIL mentions and all others together, where the index has a NIL rule for the retrieval
-            and a mention has a NIL label; else None.
+        groups: Recall of groups of mentions: ``single_gold`` (exactly one gold entity) and, on request, ``seen`` and
+            ``unseen`` (whether a gold entity was one in training), ``ambiguous`` and ``unambiguous`` (whether several
+            entities have the mention's words as a name). A group without mentions is left out.
+        nil: Figures of linking with NIL, over the mentions with gold entities and the NIL mentions; None if the index
+            has no NIL rule for the retrieval or no mention has a NIL label.
         first_hits: For each mention the rank of its first gold entity within the largest k, or None.
     """
 
@@ -112,16 +111,16 @@ def evaluate(
         encoder: The dual encoder.
         index: Its index of the knowledge base.
         mentions: Mentions with gold entities; those without, and NIL mentions, are counted and left out of recall.
-            Gold entities of one span that stand in several records count for each of them.
+            Mentions of the same span in several records share their gold entities.
         ks: The values of k.
-        seen: Ids of the gold entities of training, to measure entities seen and unseen there apart.
-        by_ambiguity: Whether to measure mentions whose words name several entities apart, which reads the
-            names of the whole knowledge base.
-        retrieval: ``dense`` measures the model, ``hybrid`` and ``lexical`` what names add or give alone.
-        nil_threshold: A threshold in place of the one that was fitted for the index (`fit_nil`), 0 to 1.
+        seen: Ids of the gold entities of training, to measure entities seen and unseen there separately.
+        by_ambiguity: Whether to measure mentions whose words name several entities separately; this reads the names
+            of the whole knowledge base.
+        retrieval: ``dense`` measures the model, ``lexical`` names alone, ``hybrid`` both together.
+        nil_threshold: Replaces the threshold that was fitted for the index (`fit_nil`), 0 to 1.
         batch_size: Mentions in one forward pass; by default as many as suit the device.
         show_progress_bar: True, False, or None for a bar on a terminal only.
-        exact: Whether to search exactly; False searches the way the index was tuned to.
+        exact: Whether to search exactly; False for the approximate search that the index was tuned to, if any.
 
     Returns:
         The figures.
@@ -140,10 +139,8 @@ def evaluate(
     rule = NilRule.of_index(index, retrieval, nil_threshold)
     measured = labelled + nil if rule else labelled
     retriever = Retriever(index, retrieval, exact=exact)
-    vectors = None
-    if retriever.needs_vectors:
-        vectors = encoder.encode_query(measured, batch_size=batch_size, show_progress_bar=show_progress_bar)
-    rankings = list(retriever.rank(vectors, [mention.surface for mention in measured], max(ks)))
+    queries = retriever.encode_mentions(encoder, measured, batch_size=batch_size, show_progress_bar=show_progress_bar)
+    rankings = list(retriever.rank(*queries, max(ks)))
     ids = index.ids
     evaluation = score_rankings(
         [[ids[row] for row in ranking.rows.tolist()] for ranking in rankings[: len(labelled)]],
@@ -155,7 +152,16 @@ def evaluate(
         seen=seen,
         ambiguous=shared_names(index) if by_ambiguity else None,
     )
-    return replace(evaluation, nil=judge_rankings(rankings, measured, ids, rule)) if rule else evaluation
+    return replace(evaluation, nil=_measure_nil(rankings, measured, ids, rule)) if rule else evaluation
+
+
+def _measure_nil(
+    rankings: Sequence[Ranking], mentions: Sequence[Mention], entity_ids: Sequence[str], rule: NilRule
+) -> NilFigures | None:
+    """Compare what a rule predicts for rankings with the labels of the mentions."""
+    predicted = [rule.predicts_nil(ranking_features(ranking)) for ranking in rankings]
+    best_ids = [entity_ids[ranking.rows[0]] if len(ranking.rows) else None for ranking in rankings]
+    return score_nil(predicted, best_ids, mentions, rule.threshold)
 
 
 def score_rankings(
@@ -169,7 +175,7 @@ def score_rankings(
     seen: Collection[str] | None = None,
     ambiguous: Collection[str] | None = None,
 ) -> Evaluation:
-    """Turn rankings of any retriever into figures.
+    """Compute the figures of rankings by any retriever.
 
     Args:
         rankings: For each mention the ids found, best first.

@@ -9,7 +9,6 @@ from typing import Any
 
 from modelscope_plugin.config.model_settings import PipelineSettings
 from modelscope_plugin.config.settings import read_settings
-from modelscope_plugin.data.markers import parse_marked_text
 from modelscope_plugin.data.records import Document, Mention
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, MissingFileError
@@ -33,7 +32,7 @@ class EntityLinker:
         index: Its index of the knowledge base.
         retrieval: ``hybrid`` (names first, vectors and names fused), ``dense`` (vectors alone) or ``lexical`` (names
             alone); by default what ``pipeline.retrieval`` in the shipped configuration.json says.
-        nil_threshold: The confidence, 0 to 1, below which a mention has no entity, in place of the one that was
+        nil_threshold: The confidence, 0 to 1, below which a mention has no entity, instead of the one that was
             fitted for the index; with 0, only mentions without any candidate have none. Without a fitted rule every
             mention with a candidate has an entity.
         detector: Finds the mentions of texts that have none; see `make_detector`.
@@ -51,12 +50,39 @@ class EntityLinker:
         nil_threshold: float | None = None,
         detector: DetectorLike | None = None,
     ) -> None:
-        index.check_model(encoder.fingerprint, encoder.name)
         self.encoder = encoder
-        self.index = index
-        self.retriever = Retriever(index, PipelineSettings().retrieval if retrieval is None else retrieval)
-        self.nil_rule = NilRule.of_index(index, self.retriever.retrieval, nil_threshold)
+        self._options = PipelineSettings().retrieval if retrieval is None else retrieval, nil_threshold, detector
+        self._use(index)
+
+    def _use(self, index: EntityIndex) -> None:
+        """Link to the entities of an index from now on; nothing changes where it cannot be used."""
+        retrieval, nil_threshold, detector = self._options
+        index.check_model(self.encoder.fingerprint, self.encoder.name)
+        retriever = Retriever(index, retrieval)
+        nil_rule = NilRule.of_index(index, retrieval, nil_threshold)
         self.detector = make_detector(detector, index)
+        self.index, self.retriever, self.nil_rule = index, retriever, nil_rule
+
+    def reload(self) -> bool:
+        """Follow the index folder: open the index again if another one was written there.
+
+        Calls under way in other threads end with the entities they began with.
+
+        Returns:
+            Whether anything had changed.
+
+        Raises:
+            InputError: If the index was not read from a folder.
+            MissingFileError: If there is no index in the folder any more; this and the next leave the linker as it was.
+            IndexFolderError: If the new one is damaged.
+            IndexMismatchError: If the new one was built with another model.
+        """
+        if self.index.folder is None:
+            raise InputError("the index was not read from a folder; make a new linker for another index")
+        if self.index.is_current:
+            return False
+        self._use(EntityIndex.load(self.index.folder))
+        return True
 
     @classmethod
     def from_pretrained(
@@ -112,10 +138,10 @@ class EntityLinker:
         Returns:
             For each mention its candidates, best first.
         """
-        vectors = None
-        if self.retriever.needs_vectors:
-            vectors = self.encoder.encode_query(mentions, batch_size=batch_size, show_progress_bar=show_progress_bar)
-        return self.retriever.search(vectors, [_surface(mention) for mention in mentions], top_k)
+        queries = self.retriever.encode_mentions(
+            self.encoder, mentions, batch_size=batch_size, show_progress_bar=show_progress_bar
+        )
+        return self.retriever.search(*queries, top_k)
 
     def link_documents(self, documents: Iterable[Document], **options: Any) -> list[dict[str, Any]]:
         """Link all mentions of texts; with a detector, it finds the mentions of texts that have none.
@@ -235,10 +261,3 @@ def read_linking_options(
     """
     settings = read_settings(PipelineSettings, model, retrieval=retrieval, nil_threshold=nil_threshold)
     return asdict(settings) | ({} if detector is None else {"detector": detector})
-
-
-def _surface(mention: str | Mention) -> str:
-    if isinstance(mention, Mention):
-        return mention.surface
-    marked = parse_marked_text(mention)
-    return mention if marked is None else marked.surface

@@ -3,49 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
 
 from modelscope_plugin.checks import check_number
-from modelscope_plugin.errors import IndexFolderError, InputError
+from modelscope_plugin.errors import InputError
 from modelscope_plugin.retrieval.candidate import Candidate
 from modelscope_plugin.retrieval.entity_index import EntityIndex
-from modelscope_plugin.retrieval.manifest import MANIFEST_FILE
+from modelscope_plugin.retrieval.fitted import NilWeights, fit_nil_command
 from modelscope_plugin.retrieval.retriever import Ranking
 
 NO_CANDIDATE = "no candidate"
-"""The reason if retrieval finds nothing."""
+"""Why a mention has no entity if retrieval finds nothing."""
 
 
 @dataclass(frozen=True)
-class NilRule:
+class NilRule(NilWeights):
     """Says that a mention has no entity (NIL) if the confidence in its best candidate lies below a threshold.
 
     The confidence, 0 to 1, is the logistic function of ``bias + dense * dot product + names * likeness of names`` for
     the best candidate; its weights and the threshold are fitted on labelled mentions, some of which have no entity.
 
-    Attributes:
-        retrieval: The retrieval it was fitted for.
-        dense: Weight of the dot product.
-        names: Weight of the likeness of names, 0 to 1.
-        bias: Added to the weighted sum.
-        threshold: The confidence, 0 to 1, below which a mention has no entity.
-
-    Raises:
-        InputError: If a value is not a finite number, or the threshold lies outside 0 to 1.
+    Its attributes are those of `NilWeights`.
     """
-
-    retrieval: str
-    dense: float
-    names: float
-    bias: float
-    threshold: float
-
-    def __post_init__(self) -> None:
-        for name in ("dense", "names", "bias"):
-            check_number(name, getattr(self, name))
-        check_number("threshold", self.threshold, least=0, most=1)
 
     def confidence(self, features: tuple[float, float]) -> float:
         """Compute the confidence in a candidate, 0 to 1.
@@ -59,6 +39,10 @@ class NilRule:
         logit = self.bias + self.dense * features[0] + self.names * features[1]
         return 0.5 * (1 + math.tanh(logit / 2))
 
+    def predicts_nil(self, features: tuple[float, float] | None) -> bool:
+        """Return True if a mention has no entity, by the features of its best candidate; None if it has none."""
+        return features is None or self.confidence(features) < self.threshold
+
     def judge(self, candidates: Sequence[Candidate]) -> tuple[bool, float, str]:
         """Decide whether a mention has no entity.
 
@@ -70,68 +54,48 @@ class NilRule:
         """
         if not candidates:
             return True, 0.0, NO_CANDIDATE
-        confidence = self.confidence(candidate_features(candidates[0], self.retrieval))
-        if confidence >= self.threshold:
+        features = _candidate_features(candidates[0], self.retrieval)
+        confidence = self.confidence(features)
+        if not self.predicts_nil(features):
             return False, confidence, ""
         return True, confidence, f"confidence {confidence:.3f} is below the threshold {self.threshold:.3f}"
 
-    def to_record(self) -> dict[str, Any]:
-        """The rule as a JSON object."""
-        return asdict(self)
-
     @classmethod
     def of_index(cls, index: EntityIndex, retrieval: str, threshold: float | None = None) -> NilRule | None:
-        """The rule that was fitted for an index and a retrieval.
+        """Return the rule that was fitted for an index and a retrieval.
 
         Args:
             index: The index.
             retrieval: The retrieval.
-            threshold: Another threshold, 0 to 1, in place of the fitted one.
+            threshold: Replaces the fitted threshold, 0 to 1.
 
         Returns:
-            The rule; None where there is none for that retrieval.
+            The rule; None if none was fitted for that retrieval.
 
         Raises:
-            InputError: If a threshold is given that is no share, or there is no rule to give it to.
+            InputError: If the threshold is not between 0 and 1, or no rule was fitted.
             IndexFolderError: If the rule is damaged.
         """
-        rules = index.fitted.get("nil", {})
-        remedy = f"modelscope entity evaluate DEV --index INDEX --fit-nil --retrieval {retrieval}"
-        if isinstance(rules, Mapping) and retrieval not in rules:
+        weights = index.fitted.get_nil(retrieval)
+        if weights is None:
             if threshold is None:
                 return None
             raise InputError(
                 f"nil_threshold={threshold} needs a confidence, which is not fitted for {retrieval} retrieval; fit it "
-                f"with: {remedy}"
+                f"with: {fit_nil_command(retrieval)}"
             )
-        try:
-            rule = cls(**rules[retrieval])
-            if rule.retrieval != retrieval:
-                raise InputError(f"it is of {rule.retrieval!r} retrieval")
-        except (TypeError, InputError) as error:
-            raise IndexFolderError(
-                f"the NIL rule fitted.nil.{retrieval} in the {MANIFEST_FILE} of the index is damaged ({error}); fit it "
-                f"again with: {remedy}"
-            ) from None
+        rule = cls(**asdict(weights))
         if threshold is None:
             return rule
         return replace(rule, threshold=check_number("nil_threshold", threshold, least=0, most=1))
 
-    def keep(self, index: EntityIndex) -> None:
-        """Keep the rule in an index (`EntityIndex.fitted`), beside those for other retrievals."""
-        others = index.fitted.get("nil")
-        index.fitted["nil"] = {**(others if isinstance(others, Mapping) else {}), self.retrieval: self.to_record()}
 
-
-def candidate_features(candidate: Candidate, retrieval: str) -> tuple[float, float]:
+def _candidate_features(candidate: Candidate, retrieval: str) -> tuple[float, float]:
     """Return dot product and likeness of names of a candidate, 0 for what the retrieval does not compute."""
     dense = candidate.score if retrieval == "dense" else candidate.dense_score
     return dense or 0.0, candidate.name_score or 0.0
 
 
-def ranking_features(ranking: Ranking, retrieval: str) -> tuple[float, float] | None:
+def ranking_features(ranking: Ranking) -> tuple[float, float] | None:
     """Return dot product and likeness of names of the best candidate of a ranking; None if it is empty."""
-    if not len(ranking.rows):
-        return None
-    dense = ranking.scores if retrieval == "dense" else ranking.dense
-    return 0.0 if dense is None else float(dense[0]), float(ranking.likeness()[0])
+    return (float(ranking.dense[0]), float(ranking.likeness[0])) if len(ranking.rows) else None

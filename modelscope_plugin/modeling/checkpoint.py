@@ -38,8 +38,8 @@ def load_tower(folder: str | Path) -> PreTrainedModel:
 
     Raises:
         MissingFileError: If there is no such folder.
-        ModelFolderError: If a file is missing or damaged, or weights are missing; weights left over are
-            named in a warning.
+        ModelFolderError: If a file is missing or damaged, or weights are missing, NaN or infinite; weights left over
+            are named in a warning.
     """
     folder = Path(folder)
     _check_files(folder)
@@ -49,6 +49,8 @@ def load_tower(folder: str | Path) -> PreTrainedModel:
         raise ModelFolderError(
             f"{folder}/config.json: transformers has no encoder for model_type {config.model_type!r}"
         )
+    if not isinstance(getattr(config, "hidden_size", None), int):
+        raise ModelFolderError(f"{folder}/config.json: model_type {config.model_type!r} is no encoder of texts")
     if "add_pooling_layer" in inspect.signature(MODEL_MAPPING[type(config)].__init__).parameters:
         options["add_pooling_layer"] = False
     try:
@@ -69,7 +71,16 @@ def load_tower(folder: str | Path) -> PreTrainedModel:
     left_over = sorted(key for key in report["unexpected_keys"] if not _is_head(key))
     if left_over:
         logger.warning("%s: %d weights are left over and not used (%s)", folder, len(left_over), _list_some(left_over))
+    _check_values(tower, folder)
     return tower.eval()
+
+
+def _check_values(tower: PreTrainedModel, folder: Path) -> None:
+    """Raise `ModelFolderError` if a weight is NaN or infinite."""
+    for name, weight in tower.named_parameters():
+        # A sum takes a third of the time of a look at every value, and is finite only if all of them are.
+        if not (torch.isfinite(weight.sum()) or torch.isfinite(weight).all()):
+            raise ModelFolderError(f"{folder}: weight {name} holds NaN or infinity; download or save the model again")
 
 
 def _check_files(folder: Path) -> None:

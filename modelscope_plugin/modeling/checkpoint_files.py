@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from transformers import AutoConfig, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, BertTokenizerFast, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
 from modelscope_plugin.config.model_settings import WindowSettings
@@ -15,7 +15,17 @@ from modelscope_plugin.config.settings import read_settings
 from modelscope_plugin.errors import ModelFolderError
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
 
-_VOCABULARIES = ("tokenizer.json", "vocab.txt", "vocab.json", "sentencepiece.bpe.model", "spiece.model")
+_WORD_PIECES = "vocab.txt"
+_VOCABULARIES = (
+    "tokenizer.json",
+    _WORD_PIECES,
+    "vocab.json",
+    "sentencepiece.bpe.model",
+    "spiece.model",
+    "spm.model",
+    "tokenizer.model",
+)
+_SPECIAL_TOKENS = ("cls_token", "sep_token", "pad_token", "unk_token")
 
 
 def load_entity_tokenizer(folder: str | Path, max_length: int | None = None) -> EntityTokenizer:
@@ -47,24 +57,74 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a checkpoint from its own files.
 
     Args:
-        folder: A folder with ``tokenizer.json`` or a vocabulary.
+        folder: A folder with ``tokenizer.json`` or a vocabulary. Where ``vocab.txt`` is all there is, as with many
+            Chinese models of other types than BERT, it is read as BERT's word pieces.
 
     Returns:
         The fast tokenizer.
 
     Raises:
-        ModelFolderError: If there is no vocabulary or it cannot be read.
+        ModelFolderError: If there is no vocabulary, it cannot be read, or it lacks a special token.
     """
     folder = Path(folder)
-    if not any((folder / name).is_file() for name in _VOCABULARIES):
+    files = [name for name in _VOCABULARIES if (folder / name).is_file()]
+    if not files:
         raise ModelFolderError(f"{folder} has no tokenizer; it needs tokenizer.json or vocab.txt")
+    config = load_config(folder)
     try:
         with quiet_transformers():
-            return AutoTokenizer.from_pretrained(folder, config=load_config(folder), local_files_only=True)
-    except ModelFolderError:
-        raise
+            tokenizer = _load_word_pieces(folder, config) if files == [_WORD_PIECES] else _load_auto(folder, config)
     except Exception as error:
         raise ModelFolderError(f"{folder}: the tokenizer cannot be loaded ({first_line(error)})") from error
+    _check_special_tokens(tokenizer, folder, files)
+    return tokenizer
+
+
+def _load_auto(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerBase:
+    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, config=config, local_files_only=True)
+    return tokenizer
+
+
+def _load_word_pieces(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerBase:
+    """Load a folder whose only vocabulary is vocab.txt: by its own class if that reads it, else as BERT's."""
+    words = (folder / _WORD_PIECES).read_text(encoding="utf-8").split("\n")
+    try:
+        tokenizer = _load_auto(folder, config)
+    except ImportError:  # a library that cuts texts into words first
+        raise
+    except Exception:
+        tokenizer = None
+    is_read = tokenizer is not None and _WORD_PIECES in tokenizer.vocab_files_names.values()
+    if is_read and (tokenizer.cls_token in words or "[CLS]" not in words):
+        return tokenizer
+    word_pieces: PreTrainedTokenizerBase = BertTokenizerFast.from_pretrained(folder, local_files_only=True)
+    return word_pieces
+
+
+def _check_special_tokens(tokenizer: PreTrainedTokenizerBase, folder: Path, files: list[str]) -> None:
+    """Raise `ModelFolderError` if a special token is in no file: transformers gives it an id that has no embedding."""
+    path = folder / "tokenizer_config.json"
+    settings = json.loads(path.read_text(encoding="utf-8-sig")) if path.is_file() else {}
+    contents = {
+        name: (folder / name).read_bytes() for name in (*files, "added_tokens.json") if (folder / name).exists()
+    }
+    contents["tokenizer_config.json"] = json.dumps(settings.get("added_tokens_decoder", {})).encode()
+    for field in _SPECIAL_TOKENS:
+        token = getattr(tokenizer, field)
+        if token is not None and not any(_holds_token(*item, token) for item in contents.items()):
+            origin = "tokenizer_config.json" if settings.get(field) else type(tokenizer).__name__
+            raise ModelFolderError(
+                f"{folder}: {origin} names {token!r} as {field}, which {' and '.join(files)} does not hold; restore "
+                "the tokenizer files of the checkpoint"
+            )
+
+
+def _holds_token(name: str, content: bytes, token: str) -> bool:
+    if name == _WORD_PIECES:
+        return token.encode() in content.splitlines()
+    if name.endswith(".json"):
+        return any(json.dumps(token, ensure_ascii=escape).encode() in content for escape in (True, False))
+    return token.encode() in content
 
 
 def load_config(folder: Path) -> PretrainedConfig:

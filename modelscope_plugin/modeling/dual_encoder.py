@@ -21,11 +21,14 @@ from modelscope_plugin.config.settings import read_settings
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.checkpoint import load_tower
 from modelscope_plugin.modeling.checkpoint_files import quiet_transformers
+from modelscope_plugin.modeling.fingerprint import config_digest, join_fingerprint
 from modelscope_plugin.modeling.pooling import check_pooler_type, needs_all_states, pool
 from modelscope_plugin.types import Side
 
 ENTITY_TOWER_FOLDER = "entity_tower"
 """Sub-folder of a model folder with the second tower; the mention tower is in the model folder itself."""
+
+_POSITION_EMBEDDINGS = ("position_embeddings", "embed_positions", "wpe")
 
 
 class DualEncoder(nn.Module):
@@ -68,12 +71,13 @@ class DualEncoder(nn.Module):
         return 1 if self.entity_tower is self.mention_tower else 2
 
     @property
+    def _distinct_towers(self) -> list[PreTrainedModel]:
+        return [self.mention_tower] if self.towers == 1 else [self.mention_tower, self.entity_tower]
+
+    @property
     def max_positions(self) -> int:
         """The longest window that the position embeddings allow."""
-        config = self.mention_tower.config
-        # RoBERTa-like models number positions from padding id + 1.
-        offset = config.pad_token_id + 1 if "roberta" in config.model_type or config.model_type == "camembert" else 0
-        return int(getattr(config, "max_position_embeddings", 1 << 30)) - offset
+        return min(map(_count_positions, self._distinct_towers))
 
     @property
     def device(self) -> torch.device:
@@ -107,7 +111,7 @@ class DualEncoder(nn.Module):
 
     def resize_token_embeddings(self, size: int) -> None:
         """Grow the token embeddings of both towers to ``size`` tokens; they never shrink."""
-        for tower in {id(tower): tower for tower in (self.mention_tower, self.entity_tower)}.values():
+        for tower in self._distinct_towers:
             if tower.get_input_embeddings().num_embeddings < size:
                 tower.resize_token_embeddings(size, mean_resizing=False)
 
@@ -117,13 +121,20 @@ class DualEncoder(nn.Module):
             self.entity_tower = copy.deepcopy(self.mention_tower)
 
     def fingerprint(self) -> str:
-        """A digest of weights, pooling and normalisation.
+        """A digest of weights, pooling, normalisation and the settings of the architecture.
 
         The same model gives the same fingerprint whatever file format it was loaded from.
         """
+        return join_fingerprint(self.weights_digest(), self.config_digest())
+
+    def config_digest(self) -> str:
+        """A digest of the settings of the architecture that decide vectors, such as the number of attention heads."""
+        return "".join(config_digest(tower.config) for tower in self._distinct_towers)
+
+    def weights_digest(self) -> str:
+        """A digest of weights, pooling and normalisation."""
         digest = hashlib.blake2b(f"{self.emb_pooler_type} {self.normalize} {self.towers}".encode(), digest_size=16)
-        towers = [self.mention_tower] if self.towers == 1 else [self.mention_tower, self.entity_tower]
-        for tower in towers:
+        for tower in self._distinct_towers:
             for name, parameter in sorted(tower.named_parameters()):
                 if name.startswith("pooler."):
                     continue
@@ -160,3 +171,14 @@ class DualEncoder(nn.Module):
             self.mention_tower.save_pretrained(folder)
             if self.towers == 2:
                 self.entity_tower.save_pretrained(Path(folder) / ENTITY_TOWER_FOLDER)
+
+
+def _count_positions(tower: PreTrainedModel) -> int:
+    """The longest text that the position embeddings of a tower allow."""
+    for name, module in tower.named_modules():
+        if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in _POSITION_EMBEDDINGS:
+            # RoBERTa and its kin number positions from the padding id + 1.
+            return module.num_embeddings - (0 if module.padding_idx is None else module.padding_idx + 1)
+    # Computed positions: what the model was trained with.
+    limit = getattr(tower.config, "max_position_embeddings", None)
+    return limit if isinstance(limit, int) and limit > 0 else 1 << 30

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 # More characters than any token has: the longest word that BERT's tokenizers look up has 100.
 _CHARACTERS_PER_TOKEN = 128
+_BLANKS = re.compile(r"\s{16,}")
 
 DEFAULT_MAX_LENGTH = 128
 """Tokens of a window, as in the model card."""
@@ -58,7 +60,7 @@ class EntityTokenizer:
         if self.has_markers:
             declare_markers(tokenizer)
         self._head, self._tail = _special_ids(tokenizer)
-        self._start, self._end = self._ids([MENTION_START, MENTION_END])
+        self._start, self._end = self.text_ids([MENTION_START, MENTION_END])
         self.max_length = max_length
 
     @property
@@ -85,6 +87,11 @@ class EntityTokenizer:
             raise InputError(f"max_length={value} leaves no room for a mention; it must be at least {least}")
         self._max_length = value
 
+    @property
+    def special_ids(self) -> tuple[TokenIds, TokenIds]:
+        """The ids in front of and behind every text: [CLS] and [SEP] for BERT."""
+        return self._head, self._tail
+
     def mention_ids(self, mentions: Sequence[str | Mention]) -> list[TokenIds]:
         """Tokenise mentions, or texts without a mention.
 
@@ -104,13 +111,14 @@ class EntityTokenizer:
         for position, item in enumerate(mentions):
             mention = _as_mention(item, position)
             if mention is None:
-                parts.append(str(item)[:reach])
+                parts.append(_squeeze(str(item), reach)[:reach])
                 pieces.append(1)
             else:
                 left, right = mention.text[: mention.start], mention.text[mention.end :]
-                parts += [left.rstrip()[-reach:], mention.surface.strip()[:reach], right.lstrip()[:reach]]
+                left, right = _squeeze(left, reach).rstrip(), _squeeze(right, reach).lstrip()
+                parts += [left[-reach:], mention.surface.strip()[:reach], right[:reach]]
                 pieces.append(3)
-        tokens = iter(self._ids(parts))
+        tokens = iter(self.text_ids(parts))
         head = self._head_with(self.mention_prefix)
         return [
             self._cut(head, next(tokens))
@@ -134,8 +142,8 @@ class EntityTokenizer:
         for position, text in enumerate(texts):
             if not isinstance(text, str):
                 raise InputTypeError(f"entity text {position} must be a string, not {type(text).__name__}")
-        head = self._head_with(self.entity_prefix)
-        return [self._cut(head, ids) for ids in self._ids([text[: self._reach] for text in texts])]
+        head, reach = self._head_with(self.entity_prefix), self._reach
+        return [self._cut(head, ids) for ids in self.text_ids([_squeeze(text, reach)[:reach] for text in texts])]
 
     def pad(self, sequences: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
         """Pad sequences to the length of the longest.
@@ -159,7 +167,12 @@ class EntityTokenizer:
         """Characters before or behind a mention that can be in its window; the rest of a book is not tokenised."""
         return _CHARACTERS_PER_TOKEN * self.max_length
 
-    def _ids(self, texts: list[str]) -> list[TokenIds]:
+    def text_ids(self, texts: list[str]) -> list[TokenIds]:
+        """Tokenise texts as they are, without special tokens and whatever their length.
+
+        Raises:
+            InputError: If a text is not valid Unicode.
+        """
         if not texts:
             return []
         try:
@@ -174,10 +187,12 @@ class EntityTokenizer:
 
     def _head_with(self, prefix: str) -> TokenIds:
         """The ids in front of every text; a prefix is among them, so that no window cuts it off."""
-        return self._head + (self._ids([prefix])[0] if prefix else [])
+        return self._head + (self.text_ids([prefix])[0] if prefix else [])
 
     def _cut(self, head: TokenIds, ids: TokenIds) -> TokenIds:
-        return head + ids[: max(0, self.max_length - len(head) - len(self._tail))] + self._tail
+        whole = head + ids[: max(0, self.max_length - len(head) - len(self._tail))] + self._tail
+        # An empty text with a tokenizer that adds no [CLS]: a model needs one token.
+        return whole or [self.pad_token_id]
 
     def _window(self, head: TokenIds, left: TokenIds, mention: TokenIds, right: TokenIds) -> TokenIds:
         around = len(head) + len(self._start) + len(self._end) + len(self._tail)
@@ -193,6 +208,11 @@ class EntityTokenizer:
             *right[: keep.right],
             *self._tail,
         ]
+
+
+def _squeeze(text: str, reach: int) -> str:
+    """Shorten long runs of blanks in a text that is too long, so that they do not take the place of its words."""
+    return text if len(text) <= reach else _BLANKS.sub(" ", text).strip()
 
 
 def declare_markers(tokenizer: PreTrainedTokenizerBase) -> None:

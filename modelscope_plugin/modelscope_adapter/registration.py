@@ -123,12 +123,12 @@ def _fill_from_copy(entries: dict[tuple[str, str, str], dict[str, Any]]) -> None
     attribute = "__version__" if serving.__name__ == _INSTALLED else "CODE"
     if getattr(serving, attribute) != getattr(mine, attribute):
         logger.warning(
-            "%s (version %s) serves the model that brings %s (version %s) along; if it misbehaves, %s",
+            "%s (version %s) runs a model that carries code of %s (version %s); if it misbehaves, %s",
             serving.__name__,
             serving.__version__,
             _PACKAGE,
             mine.__version__,
-            "install that version" if serving.__name__ == _INSTALLED else "open the two in processes of their own",
+            "install that version" if serving.__name__ == _INSTALLED else "load the two models in separate processes",
         )
 
 

@@ -51,8 +51,8 @@ class EntityEmbeddingTrainer(BaseTrainer):
         work_dir: The model is written to ``work_dir/output``; by default ``train.work_dir``.
         cfg_file: A configuration.json laid over the model folder's and the shipped one.
         cfg_modify_fn: Changes the configuration before it is used.
-        seed: In place of ``train.seed``.
-        max_epochs: In place of ``train.max_epochs``.
+        seed: Overrides ``train.seed``.
+        max_epochs: Overrides ``train.max_epochs``.
         device: ``cpu``, ``gpu``, ``cuda:1`` ...
         model_revision: Branch or tag of a hub model.
         trust_remote_code: ModelScope hands it to every trainer; nothing here runs code of a model folder.

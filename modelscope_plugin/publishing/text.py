@@ -1,10 +1,10 @@
-"""Text of others, made safe for where it is shown."""
+"""Text from other people's files or from the hub, made safe to show."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    """One line without control characters, which could write to a terminal or turn the direction of a text."""
+    """Return a text as one line without control characters, which could change a terminal or the writing direction."""
     return " ".join("".join(one if one.isprintable() else " " for one in text).split())
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 import numpy as np
@@ -17,8 +17,10 @@ from modelscope_plugin.encoding.encoder import iterate_documents
 from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.errors import IndexMismatchError
 from modelscope_plugin.progress import progress_bar
-from modelscope_plugin.retrieval.dense.faiss.tuning import Tuning, chosen_kind
-from modelscope_plugin.retrieval.dense.views.building import iterate_views
+from modelscope_plugin.retrieval.dense.faiss.tuning import choose_kind
+from modelscope_plugin.retrieval.dense.tuning import Tuning
+from modelscope_plugin.retrieval.dense.views.encoding import encode_views
+from modelscope_plugin.retrieval.dense.views.table import ViewRows
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 from modelscope_plugin.types import Vectors
 
@@ -69,26 +71,33 @@ def build_index(
         raise IndexMismatchError(f"the index has {settings}, not {views}; add to it without any, or build it again")
     # The same model may have moved since.
     index.model = encoder.name or index.model
+    started, count = time.monotonic(), 0
     with progress_bar(total, "Indexing", "entity", show_progress_bar) as bar:
-        if settings.max_views > 1:
-            encode_texts = encoder.encode_document if bulk_encoder is None else partial(_encode_texts, bulk_encoder)
-            encode = partial(encode_texts, batch_size=batch_size)
-            started, count = time.monotonic(), 0
-            for chunk, vectors, places in iterate_views(entities, settings, encode):
-                index.add(chunk, vectors, places)
-                count += len(places)
-                bar.update(len(chunk))
-            index.seconds_per_view = (time.monotonic() - started) / count if count else None
-            return index
-        if bulk_encoder is None:
-            chunks = iterate_documents(encoder, entities, batch_size=batch_size)
-        else:
-            shards = bulk_encoder.encode_shards("entity", entities, batch_size=batch_size)
-            chunks = ((shard.items, shard.vectors) for shard in shards)
-        for chunk, vectors in chunks:
-            index.add(chunk, vectors)
+        for chunk, vectors, rows in _encode(encoder, entities, settings, batch_size, bulk_encoder):
+            index.add(chunk, vectors, rows)
+            count += len(vectors)
             bar.update(len(chunk))
+    index.seconds_per_view = (time.monotonic() - started) / count if count and settings.max_views > 1 else None
     return index
+
+
+def _encode(
+    encoder: Encoder,
+    entities: Iterable[Entity],
+    settings: ViewSettings,
+    batch_size: int | None,
+    bulk_encoder: BulkEncoder | None,
+) -> Iterator[tuple[Sequence[Entity], Vectors, ViewRows | None]]:
+    """Some entities at a time, with their vectors, and their views where they have several."""
+    if settings.max_views > 1:
+        encode_texts = encoder.encode_document if bulk_encoder is None else partial(_encode_texts, bulk_encoder)
+        yield from encode_views(entities, settings, partial(encode_texts, batch_size=batch_size))
+    elif bulk_encoder is None:
+        for chunk, vectors in iterate_documents(encoder, entities, batch_size=batch_size):
+            yield chunk, vectors, None
+    else:
+        for shard in bulk_encoder.encode_shards("entity", entities, batch_size=batch_size):
+            yield shard.items, shard.vectors, None
 
 
 def _encode_texts(bulk_encoder: BulkEncoder, texts: Sequence[str], *, batch_size: int | None) -> Vectors:
@@ -128,21 +137,21 @@ def tune_index(
         InputError: If a choice is not usable, or there are fewer than 2 mentions.
     """
     index.check_model(encoder.fingerprint, encoder.name)
-    exact = chosen_kind(search, len(index), len(index.vectors), truncate_dim or index.dimension) == "exact"
+    exact = choose_kind(search, len(index), len(index.vectors), truncate_dim or index.dimension) == "exact"
     if exact and precision == "float32" and truncate_dim in (None, index.dimension):
         queries = encoder.encode_query([])
     else:
-        drawn = _drawn(mentions, seed) if mentions is not None else _own_mentions(index, seed)
-        queries = encoder.encode_query(drawn, batch_size=batch_size)
+        sample = _draw(mentions, seed) if mentions is not None else _make_mentions(index, seed)
+        queries = encoder.encode_query(sample, batch_size=batch_size)
     return index.tune(queries, search=search, precision=precision, truncate_dim=truncate_dim)
 
 
-def _drawn(mentions: Iterable[Mention], seed: int) -> Sequence[Mention]:
+def _draw(mentions: Iterable[Mention], seed: int) -> Sequence[Mention]:
     distinct = list(dict.fromkeys(mentions))
     return random.Random(seed).sample(distinct, min(_QUERIES, len(distinct)))
 
 
-def _own_mentions(index: EntityIndex, seed: int) -> Sequence[Mention]:
+def _make_mentions(index: EntityIndex, seed: int) -> Sequence[Mention]:
     """A mention of each of some entities: one of its names, beside words of its description where it has one."""
     draw = random.Random(seed)
     rows = draw.sample(range(len(index)), min(_QUERIES, len(index)))

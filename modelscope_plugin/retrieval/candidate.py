@@ -12,9 +12,9 @@ class Candidate(NamedTuple):
         id: Id of the entity.
         name: Its name.
         score: What it is ranked by: the dot product of the two vectors, or a score that names are part of.
-        rank: Its place among the candidates, from 1.
+        rank: Its rank among the candidates, from 1.
         dense_score: Where names were looked at too: the dot product.
-        dense_rank: Its place in the dense list; None where it stands behind the end of that list.
+        dense_rank: Its rank in the dense list; None where that list ends before it.
         name_score: How much its best name is like the mention, 0 to 1.
         match: How the name is met: ``exact`` (a name is the mention as it is written), ``normalized`` (it is but for
             width, case, script, spaces and punctuation), ``learned`` (the words stood for the entity in a labelled

@@ -1,4 +1,4 @@
-"""A knowledge base as a folder: vectors, entities, and a manifest that says which model they are of."""
+"""A knowledge base with the vectors of its entities, searchable, and its folder."""
 
 from __future__ import annotations
 
@@ -13,31 +13,39 @@ from modelscope_plugin.data.identity import check_unique_ids
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.errors import IndexMismatchError, InputError, NotFiniteError
+from modelscope_plugin.modeling.fingerprint import is_same_model
 from modelscope_plugin.retrieval.candidate import Candidate
-from modelscope_plugin.retrieval.dense.entity_search import entity_scores, search_entities
-from modelscope_plugin.retrieval.dense.faiss.searched_vectors import SearchedVectors
-from modelscope_plugin.retrieval.dense.faiss.tuning import EntityVectors, Tuning
-from modelscope_plugin.retrieval.dense.views.table import Views, ViewTable, check_views
-from modelscope_plugin.retrieval.index_folder import read_parts, write_parts
-from modelscope_plugin.retrieval.knowledge_base.entity_rows import EntityRows
+from modelscope_plugin.retrieval.dense.faiss.store import FaissStore
+from modelscope_plugin.retrieval.dense.store import TunableStore
+from modelscope_plugin.retrieval.dense.tuning import Tuning
+from modelscope_plugin.retrieval.dense.views.table import ViewRows, ViewTable
+from modelscope_plugin.retrieval.fitted import Fitted
+from modelscope_plugin.retrieval.guard import ReadWriteGuard
+from modelscope_plugin.retrieval.index_folder import FolderState, IndexParts, read_folder_state, read_index, write_index
+from modelscope_plugin.retrieval.knowledge_base import KnowledgeBase
 from modelscope_plugin.retrieval.lexical.lexicon import Lexicon
-from modelscope_plugin.retrieval.manifest import MANIFEST_FILE, Manifest, write_fitted
-from modelscope_plugin.storage.files import check_output_folder, replace_folder
+from modelscope_plugin.retrieval.manifest import Manifest, write_fitted
 from modelscope_plugin.types import RowIds, Vectors
 
 
 class EntityIndex:
-    """The vectors of a knowledge base, searchable by dot product, with its entities.
+    """A knowledge base with the vectors of its entities, searchable by dot product.
+
+    Threads can share an index: a change waits until searches under way have ended, and those that come later wait for
+    it. Rows change with `remove`; what is asked for by rows in several calls belongs into ``with index.guard.read()``.
 
     Args:
         dimension: Size of the vectors.
         fingerprint: Fingerprint of the model that makes the vectors (`EntityEncoder.fingerprint`).
-        model: Where that model is, a folder or a hub id; ``link`` loads it from there.
+        model: Folder or hub id of that model; ``link`` loads it from there.
         max_length: Tokens of the window that the entity texts were cut to; 0 where it is not known.
         views: How many vectors an entity has; the score of an entity is that of its best one.
 
     Attributes:
-        seconds_per_view: What encoding a vector took, where entities have several and some were added just now.
+        guard: Keeps changes and searches of several threads apart.
+        fitted: What was fitted for the index on labelled mentions.
+        seconds_per_view: Seconds that encoding a vector took, where entities have several and some were just added.
+        folder: The folder that the index was read from; None for one made here.
     """
 
     def __init__(
@@ -47,103 +55,102 @@ class EntityIndex:
         self.fingerprint = fingerprint
         self.model = model
         self.max_length = max_length
-        self._vectors = SearchedVectors(dimension)
-        self._entities = EntityRows()
-        self._lexicon = Lexicon(self)
-        self.fitted: dict[str, Any] = {}
-        self._views = ViewTable(views) if views is not None and views.max_views > 1 else None
+        self.guard = ReadWriteGuard()
+        self.fitted = Fitted()
         self.seconds_per_view: float | None = None
+        self.folder: Path | None = None
+        self._state: FolderState | None = None
+        knowledge_base = KnowledgeBase()
+        store = FaissStore(dimension, knowledge_base.id_table)
+        self._parts = IndexParts(knowledge_base, Lexicon(knowledge_base), store, ViewTable(views))
 
     def __len__(self) -> int:
-        return len(self._entities)
+        return len(self.knowledge_base)
 
     def __getitem__(self, row: int) -> Entity:
         """The entity of a row."""
-        return self._entities[row]
+        return self.knowledge_base[row]
 
     def __iter__(self) -> Iterator[Entity]:
-        return (self[row] for row in range(len(self)))
+        return iter(self.knowledge_base)
+
+    def __contains__(self, entity_id: object) -> bool:
+        return entity_id in self.knowledge_base
+
+    @property
+    def knowledge_base(self) -> KnowledgeBase:
+        """The entities."""
+        return self._parts.knowledge_base
 
     @property
     def ids(self) -> list[str]:
         """Ids of the entities, by row."""
-        return self._entities.ids
+        return self.knowledge_base.ids
 
-    @property
-    def row_of(self) -> dict[str, int]:
-        """Row by id."""
-        return self._entities.rows
+    def row_of(self, entity_id: str) -> int:
+        """The row of an id; a KeyError where there is none."""
+        return self.knowledge_base.row_of(entity_id)
 
     @property
     def lexicon(self) -> Lexicon:
         """The names of the entities, searchable; they are kept in step with `add` and `remove`."""
-        return self._lexicon
+        return self._parts.lexicon
 
     @property
     def view_settings(self) -> ViewSettings:
         """How many vectors an entity has."""
-        return ViewSettings() if self._views is None else self._views.settings
+        return self._parts.views.settings
 
     @property
     def view_facts(self) -> dict[str, Any]:
         """Where entities have several vectors: ``views``, ``bytes_per_view``, just built also ``seconds_per_view``."""
-        if self._views is None:
+        views, store = self._parts.views, self._parts.store
+        if not views.has_several:
             return {}
-        stored = self._vectors.stored.bytes_per_vector
-        facts = {"views": len(self._views), "bytes_per_view": stored + self._views.bytes_per_view}
+        facts = {"views": len(views), "bytes_per_view": store.bytes_per_vector + views.bytes_per_view}
         return facts if self.seconds_per_view is None else {**facts, "seconds_per_view": self.seconds_per_view}
 
-    def add(self, entities: Sequence[Entity], vectors: Vectors, views: Views | None = None) -> None:
+    def add(self, entities: Sequence[Entity], vectors: Vectors, views: ViewRows | None = None) -> None:
         """Add entities; those of an id that is already there are replaced.
 
         Args:
             entities: The entities.
             vectors: Their vectors, float32 (n, dim); those of their views in an index that has several of an entity.
-            views: There the views: place of the entity among ``entities``, and the span of its parts, int32 (n, 3).
+            views: In such an index the views: position of the entity among ``entities``, and the span of its parts,
+                int32 (n, 3).
 
         Raises:
             IndexMismatchError: If the vectors have another dimension.
             InputError: If there are not as many vectors as entities or views, an id stands twice among them, or
                 a vector holds a value that is not finite.
         """
-        vectors = self._checked(vectors, copy=True)
-        if (views is None) != (self._views is None):
-            raise InputError("views are needed for an index of several vectors per entity, and for no other")
-        if len(entities if views is None else views) != len(vectors):
-            kind, count = ("entities", len(entities)) if views is None else ("views", len(views))
-            raise InputError(f"{count} {kind} and {len(vectors)} vectors; each needs one")
-        if views is not None:
-            check_views(views, len(entities))
-        new = [entity.id for entity in check_unique_ids(entities)]
-        # First what may refuse the vectors; rows that are there already keep their places.
-        self._vectors.index.add(self._vectors.cut(vectors))
-        self._lexicon.release()
-        self._remove([one for one in new if one in self._entities.rows])
-        if self._views is not None and views is not None:
-            self._views.add(views)
-        self._entities.extend(entities)
+        vectors = self._check_vectors(vectors, copy=True)
+        parts = self._parts
+        owners = parts.views.owners(views, len(entities), len(vectors))
+        ids = [entity.id for entity in check_unique_ids(entities)]
+        with self.guard.write():
+            # First what may refuse the vectors.
+            parts.store.add([ids[owner] for owner in owners], vectors)
+            parts.lexicon.release()
+            parts.views.replace(parts.knowledge_base.rows_of([one for one in ids if one in self]), views)
+            parts.knowledge_base.add(entities)
 
     def remove(self, ids: Iterable[str]) -> None:
-        """Take entities out.
+        """Remove entities.
 
         Args:
             ids: Their ids.
 
         Raises:
-            InputError: If an id is not in the index.
+            InputError: If an id is not in the index; nothing is removed then.
         """
-        ids = list(dict.fromkeys(ids))
-        missing = [one for one in ids if one not in self._entities.rows]
-        if missing:
-            raise InputError(f"no entity {missing[0]!r} in the index ({len(missing)} of {len(ids)} ids are not there)")
-        self._lexicon.release(ids)
-        self._remove(ids)
-
-    def _remove(self, ids: list[str]) -> None:
-        if ids:
-            rows = np.array(sorted(self._entities.rows[one] for one in ids), dtype=np.int64)
-            self._vectors.index.remove(rows if self._views is None else self._views.remove(rows))
-            self._entities.delete(rows)
+        parts = self._parts
+        with self.guard.write():
+            ids = parts.knowledge_base.check_ids(ids)
+            parts.lexicon.release(ids)
+            parts.views.replace(parts.knowledge_base.rows_of(ids), None)
+            parts.store.remove(ids)
+            parts.knowledge_base.remove(ids)
 
     def search(self, queries: Vectors, top_k: int, *, exact: bool = False) -> list[list[Candidate]]:
         """Find the nearest entities.
@@ -160,14 +167,15 @@ class EntityIndex:
             IndexMismatchError: If the queries have another dimension.
             InputError: If ``top_k`` is not positive.
         """
-        scores, rows = self.search_rows(queries, top_k, exact=exact)
-        return [
-            [
-                Candidate(self.ids[row], self[row].name, float(score), rank, view=self.best_view(query, row))
-                for rank, (score, row) in enumerate(zip(found_scores, found_rows, strict=True), 1)
+        with self.guard.read():
+            scores, rows = self.search_rows(queries, top_k, exact=exact)
+            return [
+                [
+                    Candidate(self.ids[row], self[row].name, float(score), rank, view=self.best_view(query, row))
+                    for rank, (score, row) in enumerate(zip(found_scores, found_rows, strict=True), 1)
+                ]
+                for query, found_scores, found_rows in zip(queries, scores, rows.tolist(), strict=True)
             ]
-            for query, found_scores, found_rows in zip(queries, scores, rows.tolist(), strict=True)
-        ]
 
     def search_rows(self, queries: Vectors, top_k: int, *, exact: bool = False) -> tuple[Vectors, RowIds]:
         """As `search`, but as arrays.
@@ -175,45 +183,41 @@ class EntityIndex:
         Returns:
             Scores (float32) and rows (int64), both of shape (n, min(top_k, entities)).
         """
-        queries = self._checked(queries)
-        k = min(check_integer("top_k", top_k, least=1), len(self))
-        index = self._vectors.exact if exact else self._vectors.index
-        return search_entities(index, self._views, self.ids, self._vectors.cut(queries), k)
+        queries = self._check_vectors(queries)
+        top_k = check_integer("top_k", top_k, least=1)
+        with self.guard.read():
+            scores, ids = self._parts.store.search(queries, min(top_k, len(self)), exact=exact)
+            return scores, self.knowledge_base.rows_of([one for found in ids for one in found]).reshape(scores.shape)
 
     @property
     def vectors(self) -> Vectors:
         """The vectors of the entities, float32 (entities, kept dimensions), by row; of all views where there are."""
-        return self._vectors.stored[:]
+        return self._parts.store.vectors
 
     def scores(self, query: Vectors, rows: Sequence[int] | RowIds) -> Vectors:
         """The exact scores of some entities, whatever searches the index.
 
         Args:
             query: A mention vector, float32 (dim,).
-            rows: RowIds of the entities.
+            rows: Rows of the entities.
 
         Returns:
             Float32 (n,), of each entity that of its best view.
         """
-        return entity_scores(
-            self._vectors.stored, self._views, self._vectors.cut(query), np.asarray(rows, dtype=np.int64)
-        )
+        return self._parts.store.scores(query, self.knowledge_base.id_table.ids_at(np.asarray(rows).tolist()))
 
     def best_view(self, query: Vectors, row: int) -> str | None:
         """The text of the view of an entity that is nearest to a query, float32 (dim,); None where each has one vector.
 
         Of equal ones it is the first.
         """
-        if self._views is None:
-            return None
-        views = self._views.rows(row)
-        scores = self._vectors.stored.scores(self._vectors.cut(query), np.array(views))
-        return self._views.text(self[row], views[int(scores.argmax())])
+        views, store = self._parts.views, self._parts.store
+        return views.text(self[row], row, store.best_vector(query, self.ids[row])) if views.has_several else None
 
     @property
     def tuning(self) -> Tuning:
         """How the index is searched; see `tune`."""
-        return self._vectors.tuning
+        return self._tunable().tuning
 
     def tune(
         self, queries: Vectors, *, search: str = "auto", precision: str = "float32", truncate_dim: int | None = None
@@ -238,18 +242,14 @@ class EntityIndex:
             InputError: If a choice is not usable, the vectors are no longer whole, or there are fewer than 2 queries
                 to measure it on.
         """
-        return self._vectors.tune(
-            EntityVectors(self._views, self.ids),
-            self._checked(queries, copy=True),
-            search=search,
-            precision=precision,
-            truncate_dim=truncate_dim,
-        )
+        queries = self._check_vectors(queries, copy=True)
+        with self.guard.write():
+            return self._tunable().tune(queries, search=search, precision=precision, truncate_dim=truncate_dim)
 
     @property
     def changed(self) -> float:
         """Share of an approximate index that was added or removed since it was trained; 0 for exact search."""
-        return self._vectors.changed
+        return self._tunable().changed
 
     def renew(self) -> Tuning | None:
         """Train an approximate index again if too much of it has changed (see `RENEW_SHARE`).
@@ -259,18 +259,25 @@ class EntityIndex:
         Returns:
             What was chosen and measured; None where nothing had to be done.
         """
-        return self._vectors.renew(EntityVectors(self._views, self.ids))
+        with self.guard.write():
+            return self._tunable().renew()
+
+    def _tunable(self) -> TunableStore:
+        store = self._parts.store
+        if not isinstance(store, TunableStore):
+            raise InputError(f"how a {type(store).__name__} searches cannot be chosen here")
+        return store
 
     def check_model(self, fingerprint: str, name: str = "the model") -> None:
-        """Raise `IndexMismatchError` unless the vectors were made by the model of that fingerprint."""
-        if fingerprint != self.fingerprint:
+        """Raise `IndexMismatchError` unless the model of that fingerprint made the vectors; see `is_same_model`."""
+        if not is_same_model(self.fingerprint, fingerprint):
             raise IndexMismatchError(
                 f"the index was built with another model ({self.model or 'unnamed'}, fingerprint {self.fingerprint}) "
                 f"than {name} (fingerprint {fingerprint}); use that model or build the index again"
             )
 
-    def _checked(self, vectors: Vectors, *, copy: bool = False) -> Vectors:
-        """The vectors as C-contiguous float32, or an exception that says why they are not of use."""
+    def _check_vectors(self, vectors: Vectors, *, copy: bool = False) -> Vectors:
+        """The vectors as C-contiguous float32, or an exception that says why they cannot be used."""
         if vectors.ndim != 2 or vectors.shape[1] != self.dimension:
             raise IndexMismatchError(
                 f"vectors of shape {vectors.shape} do not fit the index of dimension {self.dimension}; "
@@ -291,8 +298,6 @@ class EntityIndex:
         Raises:
             InputError: If the folder holds something other than an index.
         """
-        folder = Path(folder)
-        check_output_folder(folder, MANIFEST_FILE)
         manifest = Manifest(
             version=0,
             entities=len(self),
@@ -305,8 +310,8 @@ class EntityIndex:
             search={} if self.tuning == Tuning() else self.tuning.to_record(),
             fitted=self.fitted,
         )
-        with replace_folder(folder) as draft:
-            write_parts(draft, manifest, self, self._vectors, self._views, self._lexicon)
+        with self.guard.read():
+            write_index(Path(folder), manifest, self._parts)
 
     def save_fitted(self, folder: str | Path) -> None:
         """Write what was fitted (`fitted`) into the folder that this index was read from; nothing else changes there.
@@ -317,13 +322,14 @@ class EntityIndex:
         write_fitted(Path(folder), self.fitted)
 
     @classmethod
-    def load(cls, folder: str | Path, *, verify: bool = False) -> EntityIndex:
+    def load(cls, folder: str | Path, *, verify: bool | None = None) -> EntityIndex:
         """Open an index folder; vectors and entities stay on disk, memory-mapped.
 
         Args:
             folder: The folder.
-            verify: Whether to check the checksum of the vectors too, which reads all of them. The size
-                of every file and the checksums of the small ones are always checked.
+            verify: Whether to check the checksums of all files, which reads all of them, about a second for 500 MB;
+                by default of an index of up to 256 MB. The size of every file and the checksums of the small ones are
+                always checked, and so is what the arrays hold, vectors when they are first searched.
 
         Returns:
             The index.
@@ -332,11 +338,13 @@ class EntityIndex:
             MissingFileError: If there is no index in the folder.
             IndexFolderError: If a file of it is missing or damaged, or was written by a newer version.
         """
-        parts = read_parts(Path(folder), verify=verify)
-        manifest = parts.manifest
+        manifest, parts, state = read_index(Path(folder), verify=verify)
         index = cls(manifest.dimension, manifest.fingerprint, manifest.model, manifest.max_length)
-        index._vectors, index._views = parts.vectors, parts.views
-        index._entities = EntityRows(parts.entities)
-        index._lexicon = Lexicon(index, parts.names)
-        index.fitted = dict(manifest.fitted)
+        index._parts, index.fitted = parts, manifest.fitted
+        index.folder, index._state = Path(folder), state
         return index
+
+    @property
+    def is_current(self) -> bool:
+        """False if the folder that the index was read from holds another one by now, or none."""
+        return self.folder is not None and read_folder_state(self.folder) == self._state

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from modelscope_plugin.errors import IndexFolderError, InputError
+from modelscope_plugin.errors import InputError
 
 METHODS = ("reciprocal_rank", "weighted_sum")
 
@@ -42,7 +41,7 @@ class Fusion:
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
-            raise InputError(f"fusion method {self.method!r} is not known; there are {', '.join(METHODS)}")
+            raise InputError(f"unknown fusion method {self.method!r}; choose from {', '.join(METHODS)}")
         if not np.isfinite([self.dense, self.names, self.learned]).all() or not 0 <= self.rank_constant < np.inf:
             raise InputError(f"{self}: weights must be finite and the rank constant not negative")
 
@@ -66,19 +65,3 @@ class Fusion:
             else:
                 total += np.where(rank > 0, weight / (self.rank_constant + np.maximum(rank, 1)), 0.0)
         return total
-
-    def to_record(self) -> dict[str, Any]:
-        """The fusion as a JSON object."""
-        return asdict(self)
-
-    @classmethod
-    def from_record(cls, record: Mapping[str, Any]) -> Fusion:
-        """Read what `to_record` wrote.
-
-        Raises:
-            IndexFolderError: If it is damaged.
-        """
-        try:
-            return cls(**record)
-        except (TypeError, InputError) as error:
-            raise IndexFolderError(f"the fusion in the index is damaged ({error}); fit it again") from None

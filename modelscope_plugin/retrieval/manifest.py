@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from modelscope_plugin.errors import IndexFolderError, MissingFileError
+from modelscope_plugin.retrieval.fitted import Fitted
 from modelscope_plugin.storage.files import write_json
 from modelscope_plugin.storage.inventory import read_file_state
 
@@ -33,7 +34,7 @@ class Manifest:
         created: Time of writing, UTC.
         files: Size (``bytes``) and ``sha256`` of every other file.
         search: How it is searched, with the recall measured (`Tuning`); empty for exact search.
-        fitted: What was fitted for this model and knowledge base on labelled mentions, by name.
+        fitted: What was fitted for this model and knowledge base on labelled mentions.
     """
 
     version: int
@@ -45,7 +46,7 @@ class Manifest:
     created: str
     files: dict[str, dict[str, Any]]
     search: dict[str, Any] = field(default_factory=dict)
-    fitted: dict[str, Any] = field(default_factory=dict)
+    fitted: Fitted = field(default_factory=Fitted)
 
 
 def write_manifest(folder: Path, manifest: Manifest, files: Iterable[str]) -> None:
@@ -53,13 +54,13 @@ def write_manifest(folder: Path, manifest: Manifest, files: Iterable[str]) -> No
     records = {name: read_file_state(folder / name).to_record() for name in files}
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     manifest = replace(manifest, version=_VERSION, created=created, files=records)
-    write_json(folder / MANIFEST_FILE, asdict(manifest))
+    write_json(folder / MANIFEST_FILE, asdict(manifest) | {"fitted": manifest.fitted.to_record()})
 
 
-def write_fitted(folder: Path, fitted: dict[str, Any]) -> None:
+def write_fitted(folder: Path, fitted: Fitted) -> None:
     """Change what was fitted in the manifest of a folder, whose other files stay as they are."""
     path = folder / MANIFEST_FILE
-    write_json(path, {**json.loads(path.read_text(encoding="utf-8")), "fitted": fitted})
+    write_json(path, {**json.loads(path.read_text(encoding="utf-8")), "fitted": fitted.to_record()})
 
 
 def read_manifest(folder: Path, files: Iterable[str], optional: Iterable[str] = ()) -> Manifest:
@@ -85,25 +86,21 @@ def read_manifest(folder: Path, files: Iterable[str], optional: Iterable[str] = 
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         version = values["version"]
-        reason = "" if version not in _READABLE else _fault(values, set(files), set(optional))
+        fault = "" if version not in _READABLE else _find_fault(values, set(files), set(optional))
     except KeyError as error:
-        reason = f"no {error}"
-    except (ValueError, TypeError, AttributeError) as error:
-        reason = str(error)
-    if reason:
-        raise IndexFolderError(f"{path} is damaged ({reason}); build the index again in another folder")
+        fault = f"no {error}"
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        fault = str(error)
+    if fault:
+        raise IndexFolderError(f"{path} is damaged ({fault}); build the index again in another folder")
     if version not in _READABLE:
         raise IndexFolderError(f"{path} is of version {version}, this package reads version {_VERSION}; build it again")
+    values["fitted"] = Fitted.from_record(values.get("fitted", {}))
     return Manifest(**{name: values[name] for name in Manifest.__dataclass_fields__ if name in values})
 
 
-def check_files(folder: Path, manifest: Manifest, unread: Iterable[str] = ()) -> None:
-    """Check the files of an index: the size of each, and the checksum of those not in ``unread``.
-
-    Raises:
-        IndexFolderError: If a file is missing or damaged.
-    """
-    unread = set(unread)
+def check_files(folder: Path, manifest: Manifest) -> None:
+    """Raise `IndexFolderError` if a file of an index is missing or has another size."""
     for name, record in manifest.files.items():
         path = folder / name
         if not path.is_file():
@@ -113,24 +110,29 @@ def check_files(folder: Path, manifest: Manifest, unread: Iterable[str] = ()) ->
             raise IndexFolderError(
                 f"{path} is damaged: {size} bytes instead of {record['bytes']}; build the index again"
             )
-        if name not in unread and read_file_state(path).to_record() != record:
-            raise IndexFolderError(f"{path} is damaged: its checksum is another; build the index again")
 
 
-def _fault(values: dict[str, Any], files: set[str], optional: set[str]) -> str:
+def verify_files(folder: Path, manifest: Manifest, names: Iterable[str]) -> None:
+    """Raise `IndexFolderError` if the checksum of one of these files is another."""
+    for name in names:
+        if read_file_state(folder / name).to_record() != manifest.files[name]:
+            raise IndexFolderError(f"{folder / name} is damaged: its checksum is another; build the index again")
+
+
+def _find_fault(values: dict[str, Any], files: set[str], optional: set[str]) -> str:
     """What is wrong with a manifest of this version; nothing where it is sound."""
     for key in ("model", "fingerprint", "created"):
         if not isinstance(values[key], str):
-            return f"{key} is no text"
+            return f"{key} is not a text"
     for key in ("entities", "dimension", "max_length"):
         if type(values[key]) is not int or values[key] < 0:
-            return f"{key} is no count"
+            return f"{key} is not a whole number from 0 on"
     if not isinstance(values.get("search", {}), dict):
-        return "search is no object"
+        return "search is not an object"
     if not isinstance(values.get("fitted", {}), dict):
-        return "fitted is no object"
+        return "fitted is not an object"
     if not files <= set(values["files"]) <= files | optional:
-        return "files are others"
+        return "its list of files is not that of an index"
     if any(set(record) != {"bytes", "sha256"} for record in values["files"].values()):
         return "files lack sizes or checksums"
     return ""

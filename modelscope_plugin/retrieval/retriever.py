@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from modelscope_plugin.checks import check_integer
+from modelscope_plugin.checks import check_choice, check_integer
+from modelscope_plugin.data.markers import parse_marked_text
+from modelscope_plugin.data.records import Mention
+from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.retrieval.candidate import Candidate
 from modelscope_plugin.retrieval.entity_index import EntityIndex
+from modelscope_plugin.retrieval.fitted import RETRIEVALS
 from modelscope_plugin.retrieval.fusion import Fusion
+from modelscope_plugin.retrieval.knowledge_base import KnowledgeBase
+from modelscope_plugin.retrieval.lexical.lexicon import Lexicon
 from modelscope_plugin.types import RowIds, Vectors
-
-RETRIEVALS = ("dense", "lexical", "hybrid")
 
 # Each list is looked at to this rank at least: fusing needs more than the candidates asked for.
 _DEPTH = 128
@@ -28,51 +34,55 @@ _REMEMBERED = 4096
 # Queries searched at once: their scores against the whole knowledge base have to fit in memory.
 _CHUNK = 1024
 
+Floats: TypeAlias = npt.NDArray[np.floating]
+Bools: TypeAlias = npt.NDArray[np.bool_]
+
 
 @dataclass(frozen=True)
 class Ranking:
     """The candidates of one mention as arrays, best first, each (n,).
 
     Attributes:
-        rows: RowIds of the index.
+        rows: Rows of the knowledge base.
         scores: What they are ranked by.
-        dense: Dot products; None where no vector was looked at.
-        dense_ranks: Ranks in the dense list, 0 behind its end; None where there is none.
-        names: Likeness of the best name, 0 to 1; None where no name was looked at.
-        learned: Likeness of the best name learnt; None where no name was looked at.
-        exact: Whether an entity bears the mention as a name.
-        verbatim: Whether it does so as the mention is written, without any normalisation.
-        labelled: Whether the mention stood for it in a labelled text.
+        dense: Dot products; 0 in ``lexical`` retrieval.
+        dense_ranks: Ranks in the dense list; 0 behind its end, and in ``lexical`` retrieval.
+        names: Likeness of the best name, 0 to 1; 0 in ``dense`` retrieval, as are the others of names.
+        learned: Likeness of the best name learnt from labelled mentions.
+        is_exact: Whether an entity bears the mention as a name.
+        is_verbatim: Whether it does so as the mention is written, without any normalisation.
+        is_learned: Whether the mention stood for it in a labelled text.
     """
 
     rows: RowIds
-    scores: npt.NDArray[np.floating]
-    dense: npt.NDArray[np.floating] | None = None
-    dense_ranks: RowIds | None = None
-    names: npt.NDArray[np.floating] | None = None
-    learned: npt.NDArray[np.floating] | None = None
-    exact: npt.NDArray[np.bool_] | None = None
-    verbatim: npt.NDArray[np.bool_] | None = None
-    labelled: npt.NDArray[np.bool_] | None = None
+    scores: Floats
+    dense: Floats
+    dense_ranks: RowIds
+    names: Floats
+    learned: Floats
+    is_exact: Bools
+    is_verbatim: Bools
+    is_learned: Bools
 
-    def likeness(self) -> npt.NDArray[np.floating]:
-        """The better of the two likenesses, 0 where no name was looked at."""
-        if self.names is None or self.learned is None:
-            return np.zeros(len(self.rows))
-        best: npt.NDArray[np.floating] = np.maximum(self.names, self.learned)
+    @classmethod
+    def by_vectors(cls, rows: RowIds, scores: Vectors) -> Ranking:
+        """The ranking of a dense list."""
+        none, no = np.zeros(len(rows), dtype=np.float32), np.zeros(len(rows), dtype=np.bool_)
+        return cls(rows, scores, scores, np.arange(1, len(rows) + 1), none, none, no, no, no)
+
+    @property
+    def likeness(self) -> Floats:
+        """The larger of the two likenesses."""
+        best: Floats = np.maximum(self.names, self.learned)
         return best
 
-    def match(self, place: int) -> str | None:
+    def match(self, position: int) -> str | None:
         """How the name of a candidate is met; see `Candidate`."""
-        for name, met in (("exact", self.verbatim), ("normalized", self.exact), ("learned", self.labelled)):
-            if met is not None and met[place]:
+        ways = (("exact", self.is_verbatim), ("normalized", self.is_exact), ("learned", self.is_learned))
+        for name, is_met in (*ways, ("partial", self.likeness > 0)):
+            if is_met[position]:
                 return name
-        return "partial" if self.likeness()[place] > 0 else None
-
-    def features(self) -> tuple[npt.NDArray[np.floating], ...]:
-        """Dot products and the two likenesses of a ``hybrid`` ranking."""
-        assert self.dense is not None and self.names is not None and self.learned is not None  # noqa: PT018
-        return self.dense, self.names, self.learned
+        return None
 
 
 class Retriever:
@@ -83,30 +93,64 @@ class Retriever:
     names and ``hybrid`` by fused lists; what is equal is ordered by id.
 
     Args:
-        index: The index of the knowledge base.
+        source: The index of the knowledge base; for ``lexical`` a knowledge base alone will do.
         retrieval: ``dense``, ``lexical`` or ``hybrid``.
         fusion: For ``hybrid``; by default what was fitted for the index, else reciprocal ranks.
         exact: Whether to search the vectors exactly also where the index was tuned otherwise.
 
     Raises:
-        InputError: If the retrieval is unknown.
+        InputError: If the retrieval is unknown, or there are no vectors for it.
+        IndexFolderError: If what was fitted for the index is damaged.
     """
 
     def __init__(
-        self, index: EntityIndex, retrieval: str = "dense", fusion: Fusion | None = None, *, exact: bool = False
+        self,
+        source: EntityIndex | KnowledgeBase,
+        retrieval: str = "dense",
+        fusion: Fusion | None = None,
+        *,
+        exact: bool = False,
     ) -> None:
-        if retrieval not in RETRIEVALS:
-            raise InputError(f"retrieval={retrieval!r} is not known; there are {', '.join(RETRIEVALS)}")
-        self.index = index
-        self.retrieval = retrieval
-        self.exact = exact
-        fitted = index.fitted.get("fusion")
-        self.fusion = fusion or (Fusion.from_record(fitted) if fitted else Fusion())
+        self.retrieval = check_choice("retrieval", retrieval, RETRIEVALS)
+        self.fusion = fusion or Fusion()
+        self._exact = exact
+        if isinstance(source, KnowledgeBase):
+            self._index, self._knowledge_base, self._lexicon = None, source, Lexicon(source)
+            if self.needs_vectors:
+                raise InputError(f"{retrieval} retrieval needs an index with vectors; a knowledge base has names alone")
+        else:
+            self._index, self._knowledge_base, self._lexicon = source, source.knowledge_base, source.lexicon
+            if retrieval == "hybrid" and fusion is None:
+                self.fusion = source.fitted.get_fusion() or self.fusion
 
     @property
     def needs_vectors(self) -> bool:
         """Whether mentions have to be encoded."""
         return self.retrieval != "lexical"
+
+    def encode_mentions(
+        self,
+        encoder: Encoder,
+        mentions: Sequence[str | Mention],
+        *,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = False,
+    ) -> tuple[Vectors | None, list[str]]:
+        """Turn mentions into what `rank` and `search` take; nothing is encoded for ``lexical``.
+
+        Args:
+            encoder: The dual encoder.
+            mentions: `Mention` objects or texts with a marked mention, n.
+            batch_size: Mentions in one forward pass; by default as many as suit the device.
+            show_progress_bar: True, False, or None for a bar on a terminal only.
+
+        Returns:
+            Mention vectors, float32 (n, dim), None for ``lexical``; and the words of the mentions, n.
+        """
+        vectors = None
+        if self.needs_vectors:
+            vectors = encoder.encode_query(mentions, batch_size=batch_size, show_progress_bar=show_progress_bar)
+        return vectors, [_surface(mention) for mention in mentions]
 
     def rank(self, vectors: Vectors | None, surfaces: Sequence[str], top_k: int) -> Iterator[Ranking]:
         """Rank entities for mentions.
@@ -118,93 +162,107 @@ class Retriever:
 
         Yields:
             For each mention its ranking.
+
+        Raises:
+            InputError: If ``top_k`` is not positive, or vectors are missing.
         """
         top_k = check_integer("top_k", top_k, least=1)
         if not self.needs_vectors:
-            ranked = lru_cache(_REMEMBERED)(lambda surface: self._lexical(surface, top_k))
-            yield from map(ranked, surfaces)
+            yield from map(lru_cache(_REMEMBERED)(lambda surface: self._rank_by_names(surface, top_k)), surfaces)
             return
-        assert vectors is not None
+        if vectors is None or self._index is None:
+            raise InputError(f"{self.retrieval} retrieval needs the vectors of the mentions")
         depth = top_k if self.retrieval == "dense" else max(top_k, _DEPTH)
         for start in range(0, len(vectors), _CHUNK):
             chunk = vectors[start : start + _CHUNK]
-            scores, rows = self.index.search_rows(chunk, depth, exact=self.exact)
-            for place, (found, found_rows) in enumerate(zip(scores, rows, strict=True)):
+            lists = zip(*self._index.search_rows(chunk, depth, exact=self._exact), strict=True)
+            for vector, surface, (scores, rows) in zip(chunk, surfaces[start : start + _CHUNK], lists, strict=True):
                 if self.retrieval == "dense":
-                    yield Ranking(found_rows, found)
+                    yield Ranking.by_vectors(rows, scores)
                 else:
-                    yield self._hybrid(chunk[place], surfaces[start + place], found_rows, depth, top_k)
+                    named = self._find_names(surface, rows, depth)
+                    yield self._order(self._fuse(named, self._index.scores(vector, named.rows), rows, depth), top_k)
 
     def search(self, vectors: Vectors | None, surfaces: Sequence[str], top_k: int) -> list[list[Candidate]]:
         """As `rank`, but as candidates that say where they came from."""
         queries = [None] * len(surfaces) if vectors is None else vectors
-        return [
-            self._candidates(ranking, query)
-            for ranking, query in zip(self.rank(vectors, surfaces, top_k), queries, strict=True)
-        ]
+        with nullcontext() if self._index is None else self._index.guard.read():
+            return [
+                self._candidates(ranking, query)
+                for ranking, query in zip(self.rank(vectors, surfaces, top_k), queries, strict=True)
+            ]
 
-    def _lexical(self, surface: str, top_k: int) -> Ranking:
-        return self._first(self._named(surface, np.empty(0, np.int64), max(top_k, _DEPTH)), top_k)
+    def _rank_by_names(self, surface: str, top_k: int) -> Ranking:
+        return self._order(self._find_names(surface, np.empty(0, np.int64), max(top_k, _DEPTH)), top_k)
 
-    def _hybrid(self, vector: Vectors, surface: str, nearest: RowIds, depth: int, top_k: int) -> Ranking:
-        named = self._named(surface, nearest, depth)
-        dense = self.index.scores(vector, named.rows)
-        dense_ranks = np.zeros(len(named.rows), dtype=np.int64)
-        dense_ranks[np.searchsorted(named.rows, nearest)] = np.arange(1, len(nearest) + 1)
-        assert named.names is not None and named.learned is not None  # noqa: PT018
-        name_ranks, learned_ranks = _ranks(named.names, depth), _ranks(named.learned, depth)
-        fused = self.fusion.fuse((dense, named.names, named.learned), (dense_ranks, name_ranks, learned_ranks))
-        return self._first(replace(named, scores=fused, dense=dense, dense_ranks=dense_ranks), top_k)
-
-    def _named(self, surface: str, others: RowIds, depth: int) -> Ranking:
-        """The rows that names bring in, beside others, rising, scored by the likeness of their names."""
-        lexicon = self.index.lexicon
-        known, learned = lexicon.names.search(surface, depth), lexicon.learned.search(surface, depth)
-        namesakes = lexicon.names.exact(surface, max(depth, _MAX_NAMESAKES))
+    def _find_names(self, surface: str, others: RowIds, depth: int) -> Ranking:
+        """The rows that names bring in, and others, in rising order, scored by the likeness of their names."""
+        known, learned = self._lexicon.names.search(surface, depth), self._lexicon.learned.search(surface, depth)
+        namesakes = self._lexicon.names.exact(surface, max(depth, _MAX_NAMESAKES))
         rows = np.unique(np.concatenate([others, known.rows, learned.rows, namesakes]))
-        exact = known.exact(rows)
-        verbatim = exact.copy()
-        verbatim[exact] = [surface in self.index[row].names for row in rows[exact].tolist()]
+        is_exact = known.exact(rows)
+        is_verbatim = is_exact.copy()
+        is_verbatim[is_exact] = [surface in self._knowledge_base[row].names for row in rows[is_exact].tolist()]
         names, learned_names = known.of(rows), learned.of(rows)
         return Ranking(
-            rows,
-            np.maximum(names, learned_names),
+            rows=rows,
+            scores=np.maximum(names, learned_names),
+            dense=np.zeros(len(rows), dtype=np.float32),
+            dense_ranks=np.zeros(len(rows), dtype=np.int64),
             names=names,
             learned=learned_names,
-            exact=exact,
-            verbatim=verbatim,
-            labelled=learned.exact(rows),
+            is_exact=is_exact,
+            is_verbatim=is_verbatim,
+            is_learned=learned.exact(rows),
         )
 
-    def _first(self, found: Ranking, top_k: int) -> Ranking:
-        """Ranked: names as the mention is written, other exact names, the rest; by falling scores, then by id."""
-        assert found.exact is not None and found.verbatim is not None  # noqa: PT018
-        ids = self.index.ids
-        scores = [-found.scores] if found.dense is None else [-found.scores, -found.dense]
-        columns = [column.tolist() for column in (~found.verbatim, ~found.exact, *scores)]
-        keys = list(zip(*columns, (ids[row] for row in found.rows.tolist()), strict=True))
+    def _fuse(self, named: Ranking, dense: Vectors, nearest: RowIds, depth: int) -> Ranking:
+        """Score candidates, in rising order of rows, by their dot products and names."""
+        dense_ranks = np.zeros(len(named.rows), dtype=np.int64)
+        dense_ranks[np.searchsorted(named.rows, nearest)] = np.arange(1, len(nearest) + 1)
+        name_ranks, learned_ranks = _ranks(named.names, depth), _ranks(named.learned, depth)
+        fused = self.fusion.fuse((dense, named.names, named.learned), (dense_ranks, name_ranks, learned_ranks))
+        return replace(named, scores=fused, dense=dense, dense_ranks=dense_ranks)
+
+    def _order(self, found: Ranking, top_k: int) -> Ranking:
+        """The first: names as the mention is written, other exact names, the rest; by falling scores, then by id."""
+        ids = self._knowledge_base.ids
+        columns = (~found.is_verbatim, ~found.is_exact, -found.scores, -found.dense)
+        keys = list(
+            zip(*(column.tolist() for column in columns), (ids[row] for row in found.rows.tolist()), strict=True)
+        )
         order = np.array(sorted(range(len(keys)), key=keys.__getitem__)[:top_k], dtype=np.int64)
-        columns_of = {field.name: getattr(found, field.name) for field in fields(found)}
-        return replace(found, **{name: one[order] for name, one in columns_of.items() if one is not None})
+        return Ranking(**{field.name: getattr(found, field.name)[order] for field in fields(found)})
 
     def _candidates(self, ranking: Ranking, query: Vectors | None) -> list[Candidate]:
         found = []
-        likeness = ranking.likeness()
-        for place, row in enumerate(ranking.rows.tolist()):
-            candidate = Candidate(self.index.ids[row], self.index[row].name, float(ranking.scores[place]), place + 1)
-            if query is not None:
-                candidate = candidate._replace(view=self.index.best_view(query, row))
-            if ranking.dense is not None and ranking.dense_ranks is not None:
+        likeness = ranking.likeness
+        for position, row in enumerate(ranking.rows.tolist()):
+            entity = self._knowledge_base[row]
+            candidate = Candidate(
+                self._knowledge_base.ids[row], entity.name, float(ranking.scores[position]), position + 1
+            )
+            if query is not None and self._index is not None:
+                candidate = candidate._replace(view=self._index.best_view(query, row))
+            if self.retrieval == "hybrid":
                 candidate = candidate._replace(
-                    dense_score=float(ranking.dense[place]), dense_rank=int(ranking.dense_ranks[place]) or None
+                    dense_score=float(ranking.dense[position]), dense_rank=int(ranking.dense_ranks[position]) or None
                 )
-            if ranking.names is not None:
-                candidate = candidate._replace(name_score=float(likeness[place]), match=ranking.match(place))
+            if self.retrieval != "dense":
+                candidate = candidate._replace(name_score=float(likeness[position]), match=ranking.match(position))
             found.append(candidate)
         return found
 
 
-def _ranks(likeness: Vectors, depth: int) -> RowIds:
-    """Ranks by likeness from 1, equal for equal names; 0 for what shares nothing or stands behind the depth."""
+def _surface(mention: str | Mention) -> str:
+    """The words of a mention; of a text without markers, the whole text."""
+    if isinstance(mention, Mention):
+        return mention.surface
+    marked = parse_marked_text(mention)
+    return mention if marked is None else marked.surface
+
+
+def _ranks(likeness: Floats, depth: int) -> RowIds:
+    """Ranks by likeness from 1, equal for equal names; 0 for what shares nothing or is ranked behind the depth."""
     ranks = 1 + np.searchsorted(-np.sort(likeness)[::-1], -likeness, "left")
     return np.where((likeness > 0) & (ranks <= depth), ranks, 0)

@@ -22,7 +22,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from modelscope_plugin.errors import InputError
+from modelscope_plugin.errors import InputError, PluginError
 
 try:
     import fcntl
@@ -147,6 +147,8 @@ def check_output_folder(path: Path, record: str) -> None:
         known = {record, "onnx", *(name.split("/")[0] for name in files)}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         known = set()
+    for name in known:  # a process that was killed while it wrote a file leaves a draft beside it
+        remove_stale_drafts(path / name)
     foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in known)
     if foreign:
         raise InputError(f"{path} holds other files ({foreign[0]}, for one); name a new or empty folder")
@@ -193,6 +195,10 @@ def _make_draft(path: Path) -> Iterator[Path]:
                 continue
             try:
                 yield draft
+            except OSError as error:
+                if error.filename is None and error.errno is not None and not isinstance(error, PluginError):
+                    error.filename = str(path)  # that of a full disk names no file
+                raise
             finally:
                 shutil.rmtree(draft, ignore_errors=True)
             return

@@ -10,6 +10,7 @@ from modelscope_plugin.config.training_settings import TrainingSettings
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.modeling.checkpoint_files import entity_tokenizer, load_tokenizer
+from modelscope_plugin.modeling.compatibility import check_with_probe
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.tokenization import declare_markers
 
@@ -18,9 +19,6 @@ def load_trainable_encoder(folder: Path, settings: TrainingSettings, device: tor
     """Load a checkpoint with everything that training needs: markers, embeddings for them, towers, dropout.
 
     The random numbers are seeded first, as new embeddings are drawn.
-
-    Raises:
-        TrainingError: If the checkpoint has two towers and the settings ask for one.
     """
     torch.manual_seed(settings.seed)
     model = DualEncoder.from_pretrained(folder, emb_pooler_type=settings.emb_pooler_type, normalize=settings.normalize)
@@ -34,7 +32,9 @@ def load_trainable_encoder(folder: Path, settings: TrainingSettings, device: tor
     if settings.dropout is not None:
         set_dropout(model, settings.dropout)
     model.to(device)
-    return EntityEncoder(model, entity_tokenizer(tokenizer, folder, settings.max_length), str(folder))
+    encoder = EntityEncoder(model, entity_tokenizer(tokenizer, folder, settings.max_length), str(folder))
+    check_with_probe(model, encoder.tokenizer)
+    return encoder
 
 
 def set_dropout(model: torch.nn.Module, probability: float) -> None:

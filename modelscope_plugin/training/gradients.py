@@ -28,19 +28,12 @@ _PIECES = {"cpu": 64, "cuda": 1024}
 
 @dataclass
 class _Piece:
-    """Texts encoded together.
-
-    Attributes:
-        side: Their tower.
-        inputs: Token ids and mask.
-        vectors: Their vectors; with a graph unless they are to be encoded again.
-        random_state: State of the random numbers before they were encoded.
-    """
+    """Texts encoded together; their vectors have a graph unless they are to be encoded again."""
 
     side: Side
     inputs: dict[str, torch.Tensor]
     vectors: torch.Tensor
-    random_state: RandomState
+    random_state: RandomState  # before they were encoded
 
 
 class GradientComputer:

@@ -60,7 +60,7 @@ class Loop:
         context: The run: settings, processes, reporting.
         stage: The stage, from 1.
         folder: Folder of checkpoints; training is resumed from the one that is there.
-        evaluate: Measures recall with ``eval_steps``; called by the main process alone.
+        evaluate: Measures recall, every ``eval_steps``; called by the main process alone.
     """
 
     def __init__(
@@ -70,16 +70,12 @@ class Loop:
         context: TrainingContext,
         stage: int,
         folder: Path,
-        evaluate: Callable[[], Evaluation] | None = None,
+        evaluate: Callable[[], Evaluation],
     ) -> None:
         settings, processes = context.settings, context.processes
         self._model = encoder.model
-        self._context = context
-        self._settings = settings
-        self._processes = processes
-        self._folder = folder
-        self._evaluate_model = evaluate
-        self._stage = stage
+        self._context, self._settings, self._processes = context, settings, processes
+        self._folder, self._measure_recall, self._stage = folder, evaluate, stage
         self._epochs = settings.epochs_of(stage)
         self._batches = Batches(
             examples,
@@ -106,7 +102,6 @@ class Loop:
 
         Raises:
             DivergedError: If the loss becomes NaN or infinite before anything was measured.
-            TrainingError: If the disk is full or the checkpoint does not fit.
         """
         if (self._folder / CHECKPOINT_FOLDER).exists():
             self._resume()
@@ -200,18 +195,18 @@ class Loop:
     def _save(self) -> None:
         """Measure recall where it is wanted, then write a checkpoint."""
         self._check_weights()
-        if self._settings.eval_steps and self._evaluate_model is not None:
-            self._evaluate(self._evaluate_model)
+        if self._settings.eval_steps:
+            self._evaluate()
         state = self._optimization.state_dict()
         # Every process draws its own random numbers.
         state["randomness"] = self._processes.gather_objects(get_random_state(self._processes.device))
         folder = self._folder / CHECKPOINT_FOLDER
         self._processes.run_on_main(lambda: save_checkpoint(folder, self._model, state, self.progress))
 
-    def _evaluate(self, evaluate: Callable[[], Evaluation]) -> None:
+    def _evaluate(self) -> None:
         """Measure recall, and keep the weights where they are the best so far."""
         progress = self.progress
-        evaluation = self._processes.run_on_main(evaluate)
+        evaluation = self._processes.run_on_main(self._measure_recall)
         for name, value in evaluation.figures().items():
             self._context.write_figure(f"stage_{self._stage}/{name}", value, progress.step)
         self._processes.log(logger, logging.INFO, "step %d of %d: %s", progress.step, self._steps, evaluation)

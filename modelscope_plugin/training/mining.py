@@ -17,7 +17,7 @@ from modelscope_plugin.config.training_settings import MiningSettings
 from modelscope_plugin.data.entity_text import entity_text
 from modelscope_plugin.data.names import names_of, normalized_name
 from modelscope_plugin.data.records import Entity, Mention
-from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.progress import progress_bar
 from modelscope_plugin.retrieval.entity_index import EntityIndex
@@ -92,7 +92,7 @@ class MiningResult:
 
 
 def mine_negatives(
-    encoder: EntityEncoder,
+    encoder: Encoder,
     index: EntityIndex,
     mentions: Iterable[Mention],
     settings: MiningSettings,
@@ -167,15 +167,16 @@ def write_negatives(path: str | Path, result: MiningResult, index: EntityIndex) 
         result: What `mine_negatives` found.
         index: The index it was found in.
     """
+    ids = index.ids
     with replace_file(Path(path)) as draft, open(draft, "w", encoding="utf-8") as stream:
         for mention, chosen, gold_score in zip(result.mentions, result.found, result.gold_scores, strict=True):
             record: dict[str, Any] = {"text_id": mention.text_id} if mention.text_id else {}
             record |= {"text": mention.text, "mention": mention.surface, "start": mention.start, "end": mention.end}
             record |= {"entity_ids": list(mention.entity_ids), "gold_score": round(gold_score, 4)}
-            ids = {index.ids[one.row] for one in chosen}
-            record["negatives"] = [{"id": one} for one in mention.negatives if one not in ids] + [
+            found = {ids[one.row] for one in chosen}
+            record["negatives"] = [{"id": one} for one in mention.negatives if one not in found] + [
                 {
-                    "id": index.ids[one.row],
+                    "id": ids[one.row],
                     "name": index[one.row].name,
                     "score": round(one.score, 4),
                     "rank": one.rank or None,
@@ -187,14 +188,7 @@ def write_negatives(path: str | Path, result: MiningResult, index: EntityIndex) 
 
 @dataclass(frozen=True)
 class _Ranking:
-    """The entities that a model ranks highest for a mention, without its gold entities.
-
-    Attributes:
-        query: Vector of the mention.
-        gold_score: Score of its best gold entity.
-        scores: Scores of the entities, best first.
-        rows: Their rows in the index.
-    """
+    """The entities that a model ranks highest for a mention, best first, without its gold entities."""
 
     query: Vectors
     gold_score: float

@@ -40,6 +40,9 @@ class Optimization:
             settings.lr_scheduler_type, self._optimizer, int(steps * settings.warmup_ratio), steps
         )
         self._scaler = torch.amp.GradScaler(processes.device.type, enabled=settings.mixed_precision == "fp16")
+        self._parts: dict[str, Any] = {
+            "optimizer": self._optimizer, "schedule": self._schedule, "scaler": self._scaler
+        }  # fmt: skip
 
     @property
     def learning_rate(self) -> float:
@@ -78,14 +81,9 @@ class Optimization:
 
     def state_dict(self) -> dict[str, Any]:
         """The state that `load_state_dict` restores."""
-        return {
-            "optimizer": self._optimizer.state_dict(),
-            "schedule": self._schedule.state_dict(),
-            "scaler": self._scaler.state_dict(),
-        }
+        return {name: part.state_dict() for name, part in self._parts.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
-        self._optimizer.load_state_dict(state["optimizer"])
-        self._schedule.load_state_dict(state["schedule"])
-        self._scaler.load_state_dict(state["scaler"])
+        for name, part in self._parts.items():
+            part.load_state_dict(state[name])

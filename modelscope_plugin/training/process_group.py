@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 import torch
 from torch import distributed
+from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 from modelscope_plugin.encoding.device import choose_device
 from modelscope_plugin.errors import InputError, PluginError
@@ -83,11 +84,9 @@ class ProcessGroup:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
             gradients.append(parameter.grad)
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        flat = parameters_to_vector(gradients)
         distributed.all_reduce(flat)
-        parts = torch.split(flat, [gradient.numel() for gradient in gradients])
-        for gradient, summed in zip(gradients, parts, strict=True):
-            gradient.copy_(summed.view_as(gradient))
+        vector_to_parameters(flat, gradients)
 
     def run_on_main(self, action: Callable[[], _T]) -> _T:
         """Run an action on the main process alone, and give its result, or its error, to all.

@@ -1,75 +1,108 @@
-"""training.json: how a model folder was trained."""
+"""The results of a training run, and training.json, which records them in the model folder."""
 
 from __future__ import annotations
 
 import json
-import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-import transformers
-
 from modelscope_plugin.storage.digests import digest_of
 from modelscope_plugin.storage.files import write_json
-from modelscope_plugin.training.results import StageResult
-from modelscope_plugin.version import __version__
 
 RECORD_FILE = "training.json"
 """File of the model folder that records how it was trained."""
 
 
-def versions() -> dict[str, str]:
-    """The versions on which the result of a run depends."""
-    return {
-        "modelscope_plugin": __version__,
-        "torch": torch.__version__,
-        "transformers": transformers.__version__,
-        "python": platform.python_version(),
-    }
+@dataclass(frozen=True)
+class StageResult:
+    """The result of one stage.
+
+    Attributes:
+        stage: Which stage, from 1.
+        losses: Mean loss of every epoch that was trained.
+        collapsed: Whether the last loss was still that of guessing.
+        steps: Steps of the optimiser.
+        best_step: The step whose weights were kept, where recall was measured during training; else the last.
+        seconds: Time of training, without mining and evaluation afterwards.
+        mining: The figures of mining before it.
+        evaluation: Recall over the whole knowledge base, where evaluation mentions were given.
+    """
+
+    stage: int
+    losses: list[float]
+    collapsed: bool
+    steps: int
+    best_step: int
+    seconds: float
+    mining: dict[str, Any] | None
+    evaluation: dict[str, Any] | None
+
+    @property
+    def recall(self) -> dict[int, float]:
+        """Recall by k; empty where it was not measured."""
+        figures = (self.evaluation or {}).items()
+        return {int(name.removeprefix("recall@")): value for name, value in figures if name.startswith("recall@")}
+
+    @property
+    def mean_recall(self) -> float:
+        """The mean of recall over all k, by which stages are compared; 0 where it was not measured."""
+        return sum(self.recall.values()) / max(1, len(self.recall))
 
 
-def write_record(
-    folder: Path,
-    identity: Mapping[str, Any],
-    base_model: str,
-    best: StageResult,
-    stages: Sequence[Mapping[str, Any]],
-) -> None:
+@dataclass(frozen=True)
+class TrainingResult:
+    """The result of a training run.
+
+    Attributes:
+        folder: The model folder.
+        stages: All stages.
+        best: The stage whose model was kept: the best by mean dev recall, without evaluation the last.
+        is_main: Whether this process is the one that reports, where several train together.
+    """
+
+    folder: Path
+    stages: list[StageResult]
+    best: StageResult
+    is_main: bool = True
+
+    def to_record(self) -> dict[str, Any]:
+        """The result as a JSON object."""
+        return {
+            "model": str(self.folder),
+            "stage": self.best.stage,
+            "losses": self.best.losses,
+            "collapsed": self.best.collapsed,
+            "evaluation": self.best.evaluation,
+            "stages": [asdict(stage) for stage in self.stages],
+        }
+
+
+def write_record(folder: Path, identity: Mapping[str, Any], base_model: str, result: TrainingResult) -> None:
     """Write the record of a run into a model folder that is otherwise complete.
 
     Args:
-        folder: The model folder.
+        folder: The model folder, before it is renamed to its path.
         identity: All that decided the weights of the run.
         base_model: The checkpoint it started from: a hub id, or its path.
-        best: The stage whose model the folder holds.
-        stages: The results of all stages.
+        result: The result of the run.
     """
-    record = {
-        **identity,
-        "base_model": base_model,
-        "run": _digest(identity),
-        "stage": best.stage,
-        "losses": best.losses,
-        "collapsed": best.collapsed,
-        "evaluation": best.evaluation,
-        "stages": list(stages),
-        "files": sorted(path.name for path in folder.iterdir()),
-    }
-    write_json(folder / RECORD_FILE, record)
+    record = {**identity, "base_model": base_model, "run": _digest(identity), **result.to_record()}
+    del record["model"]
+    write_json(folder / RECORD_FILE, {**record, "files": sorted(path.name for path in folder.iterdir())})
 
 
-def finished_run(folder: Path, identity: Mapping[str, Any]) -> tuple[list[StageResult], StageResult] | None:
-    """The stages of the run that wrote a model folder, and the one it holds; None where it was another run."""
+def read_finished_stages(folder: Path, identity: Mapping[str, Any]) -> tuple[list[StageResult], StageResult] | None:
+    """Read the stages of the run that wrote a model folder, and the one it holds; None if it was another run."""
     try:
         record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        if record["run"] != _digest(identity):
+            return None
+        stages = [StageResult(**stage) for stage in record["stages"]]
+        return stages, next(stage for stage in stages if stage.stage == record["stage"])
+    except (OSError, ValueError, KeyError, TypeError, StopIteration):
         return None
-    if not isinstance(record, dict) or record.get("run") != _digest(identity):
-        return None
-    stages = [StageResult(**stage) for stage in record["stages"]]
-    return stages, next(stage for stage in stages if stage.stage == record["stage"])
 
 
 def _digest(identity: Mapping[str, Any]) -> str:

@@ -6,26 +6,32 @@ base, and is trained on with them (Wu et al. 2020; the model card has two stages
 
 from __future__ import annotations
 
+import json
 import logging
+import platform
 import shutil
 from collections.abc import Iterable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+import torch
+import transformers
+
 from modelscope_plugin.data.records import Mention
 from modelscope_plugin.encoding.encoder import EntityEncoder
-from modelscope_plugin.storage.files import replace_folder
+from modelscope_plugin.errors import TrainingError
+from modelscope_plugin.storage.files import replace_folder, write_json
 from modelscope_plugin.training.context import TrainingContext
 from modelscope_plugin.training.encoder_setup import load_trainable_encoder
-from modelscope_plugin.training.record import finished_run, versions, write_record
-from modelscope_plugin.training.results import StageResult, TrainingResult
+from modelscope_plugin.training.mining import mine_negatives
+from modelscope_plugin.training.record import TrainingResult, read_finished_stages, write_record
 from modelscope_plugin.training.run_folder import RunFolder
 from modelscope_plugin.training.stage_evaluation import StageEvaluator
-from modelscope_plugin.training.stage_mining import mine_stage_negatives
 from modelscope_plugin.training.stage_trainer import StageTrainer
 from modelscope_plugin.training.training_data import TrainingData, make_examples, read_training_data
 from modelscope_plugin.training.training_state import disk_errors
+from modelscope_plugin.version import __version__
 
 logger = logging.getLogger(__name__)
 
@@ -45,15 +51,7 @@ class TrainingRun:
         self._folder = RunFolder(output)
 
     def train(self, mentions: Iterable[Mention], resume: bool) -> TrainingResult:
-        """Train all stages that are not finished yet and write the model folder.
-
-        Args:
-            mentions: Training mentions.
-            resume: Whether an interrupted run may be resumed.
-
-        Returns:
-            The result of each stage.
-        """
+        """Train all stages that are not finished yet and write the model folder; see `training.train`."""
         try:
             return self._train(mentions, resume)
         except BaseException:
@@ -70,7 +68,7 @@ class TrainingRun:
         data = read_training_data(self._context, encoder.tokenizer, mentions)
         identity = self._identity(encoder, data)
         finished = processes.run_on_main(
-            lambda: finished_run(self._output, identity) if resume and not folder.is_started else None
+            lambda: read_finished_stages(self._output, identity) if resume and not folder.is_started else None
         )
         if finished is not None:
             processes.log(logger, logging.INFO, "%s is the finished model of this very training", self._output)
@@ -79,10 +77,10 @@ class TrainingRun:
         weights_size = sum(p.numel() * p.element_size() for p in encoder.model.parameters())
         processes.run_on_main(lambda: folder.check_space(weights_size, self._context.settings.stages))
         self._train_stages(encoder, data)
-        stages = [StageResult(**record) for record in folder.stages]
-        best = max(reversed(stages), key=lambda stage: stage.mean_recall)
-        processes.run_on_main(lambda: self._publish(best, identity))
-        return TrainingResult(self._output, stages, best, processes.is_main)
+        best = max(reversed(folder.stages), key=lambda stage: stage.mean_recall)
+        result = TrainingResult(self._output, folder.stages, best, processes.is_main)
+        processes.run_on_main(lambda: self._publish(result, identity))
+        return result
 
     def _train_stages(self, encoder: EntityEncoder, data: TrainingData) -> None:
         """Train the stages that the run folder lacks, each from the model of the one before."""
@@ -93,22 +91,45 @@ class TrainingRun:
             mining = None
             if stage > 1:
                 encoder = self._load_encoder(folder.files.model(stage - 1))
-                mentions, mining = mine_stage_negatives(
-                    self._context, stage, encoder, evaluator.take_index, data.mentions, folder.files.negatives(stage)
-                )
+                mentions, mining = self._mine_negatives(stage, encoder, evaluator, data.mentions)
                 if not mining["negatives"]:
-                    self._processes.log(
-                        logger,
-                        logging.WARNING,
-                        "mining found no hard negative; the stages from %d on are left out",
-                        stage,
-                    )
+                    message = "mining found no hard negative; the stages from %d on are left out"
+                    self._processes.log(logger, logging.WARNING, message, stage)
                     return
                 examples = make_examples(self._context, encoder.tokenizer, mentions)
             trainer.train(stage, encoder, examples, mining)
 
     def _load_encoder(self, folder: Path) -> EntityEncoder:
         return load_trainable_encoder(folder, self._context.settings, self._processes.device)
+
+    def _mine_negatives(
+        self, stage: int, encoder: EntityEncoder, evaluator: StageEvaluator, mentions: list[Mention]
+    ) -> tuple[list[Mention], dict[str, Any]]:
+        """Mine hard negatives with the model of the stage before; the mentions that have some, and the figures."""
+        file = self._folder.files.negatives(stage)
+        # Each stage draws others.
+        settings = replace(self._context.mining, seed=(self._context.mining.seed + stage) % 2**31)
+
+        def mine() -> None:
+            if file.exists():  # mined before the run was interrupted
+                return
+            index = evaluator.take_index(encoder)
+            result = mine_negatives(
+                encoder, index, mentions, settings, show_progress_bar=self._context.show_progress_bar
+            )
+            negatives = [mention.negatives for mention in result.mentions]
+            with disk_errors(file):
+                pairs = list(zip(result.positions, negatives, strict=True))
+                write_json(file, {"report": result.report.to_record(), "negatives": pairs})
+            logger.info("mined %d hard negatives for %d mentions", result.report.negatives, result.report.mentions)
+
+        self._processes.run_on_main(mine)
+        try:
+            record = json.loads(file.read_text(encoding="utf-8"))
+            filled = [replace(mentions[position], negatives=tuple(ids)) for position, ids in record["negatives"]]
+            return filled, dict(record["report"])
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            raise TrainingError(f"{file} is damaged ({error}); delete it and resume (resume=True, --resume)") from None
 
     def _identity(self, encoder: EntityEncoder, data: TrainingData) -> dict[str, Any]:
         """All that decides the weights of the run."""
@@ -120,14 +141,19 @@ class TrainingRun:
             "data": data.record,
             "processes": self._processes.size,
             "device": self._processes.device.type,
-            "versions": versions(),
+            "versions": {
+                "modelscope_plugin": __version__,
+                "torch": torch.__version__,
+                "transformers": transformers.__version__,
+                "python": platform.python_version(),
+            },
         }
 
-    def _publish(self, best: StageResult, identity: dict[str, Any]) -> None:
+    def _publish(self, result: TrainingResult, identity: dict[str, Any]) -> None:
         """Write the model of the best stage, with the record of the run, as the output folder."""
         with disk_errors(self._output), replace_folder(self._output) as draft:
-            shutil.copytree(self._folder.files.model(best.stage), draft, dirs_exist_ok=True)
-            write_record(draft, identity, self._context.base_name, best, self._folder.stages)
+            shutil.copytree(self._folder.files.model(result.best.stage), draft, dirs_exist_ok=True)
+            write_record(draft, identity, self._context.base_name, result)
         self._folder.remove()
 
     def _report_interruption(self) -> None:

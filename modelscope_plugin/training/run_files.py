@@ -15,11 +15,10 @@ RUN_FILE, LOCK_FILE = "run.json", "lock"
 REMOVED_FILE = "removed.json"
 """The name of the run file while a run is removed, so that half of it is never taken for a run."""
 
-_NAMES = r"stage-\d+(-unfinished)?|negatives-\d+\.json"
-_CHECKPOINTS = "|".join(map(re.escape, (CHECKPOINT_FOLDER, BEST_WEIGHTS_FILE)))
-_CONTENT = re.compile(rf"{_NAMES}|checkpoints-\d+/({_CHECKPOINTS})")
-# What `replace_file` and `replace_folder` leave where a process is killed.
-_DRAFT = re.compile(rf"(checkpoints-\d+/)?\.(run\.json|{_NAMES}|{_CHECKPOINTS})\.(\d+|[a-z0-9_]{{8}})\.(part|earlier)")
+_CONTENT = re.compile(
+    r"stage-\d+(-unfinished)?|negatives-\d+\.json"
+    rf"|checkpoints-\d+/({re.escape(CHECKPOINT_FOLDER)}|{re.escape(BEST_WEIGHTS_FILE)})"
+)
 
 
 @dataclass(frozen=True)
@@ -50,26 +49,28 @@ class RunFiles:
 
     def has_content(self) -> bool:
         """Whether there is anything to resume from."""
-        return bool(self._find(_CONTENT))
+        return any(map(self._is_content, self._list()))
 
     def find_foreign(self) -> str | None:
         """Name a file that no run has made, in a folder that holds no run."""
         if not self.path.is_dir():
             return self.path.name
-        names = sorted(entry.name for entry in self.path.iterdir())
-        return next((name for name in names if name != LOCK_FILE and not _DRAFT.fullmatch(name)), None)
+        entries = sorted(self.path.iterdir())
+        return next((one.name for one in entries if one.name != LOCK_FILE and not self._is_draft(one)), None)
 
     def remove_drafts(self) -> None:
-        """Remove what a killed process was about to write, and bring back what it was about to replace."""
-        for entry in self._find(_DRAFT):
-            if target := draft_target(entry):
-                recover_folder(target)
-        self._remove(self._find(_DRAFT))
+        """Remove what a killed process was about to write, and bring back what it was about to replace.
+
+        Only the process that has locked the run folder calls this, so that no draft is still written.
+        """
+        for target in filter(None, map(draft_target, filter(self._is_draft, self._list()))):
+            recover_folder(target)
+        self._remove(filter(self._is_draft, self._list()))
 
     def remove_checkpoints(self, stage: int) -> None:
         """Remove the checkpoints of a stage."""
         folder = self.checkpoints(stage)
-        self._remove(entry for entry in self._find(_CONTENT) if entry.parent == folder)
+        self._remove(entry for entry in self._list() if entry.parent == folder and self._is_content(entry))
 
     def remove_run(self) -> None:
         """Remove models, negatives and checkpoints; `find_foreign` names what is left."""
@@ -78,12 +79,18 @@ class RunFiles:
             (self.path / RUN_FILE).replace(removed)
         self.remove_drafts()
         if removed.exists():
-            self._remove(self._find(_CONTENT))
+            self._remove(filter(self._is_content, self._list()))
             removed.unlink()
 
-    def _find(self, names: re.Pattern[str]) -> list[Path]:
-        entries = [*self.path.iterdir(), *self.path.glob("checkpoints-*/*")]
-        return [entry for entry in entries if names.fullmatch(entry.relative_to(self.path).as_posix())]
+    def _list(self) -> list[Path]:
+        return [*self.path.iterdir(), *self.path.glob("checkpoints-*/*")]
+
+    def _is_content(self, entry: Path) -> bool:
+        return _CONTENT.fullmatch(entry.relative_to(self.path).as_posix()) is not None
+
+    def _is_draft(self, entry: Path) -> bool:
+        target = draft_target(entry)
+        return target is not None and (target == self.path / RUN_FILE or self._is_content(target))
 
     def _remove(self, entries: Iterable[Path]) -> None:
         for entry in entries:

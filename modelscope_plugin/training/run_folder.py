@@ -6,6 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.storage.files import write_json
+from modelscope_plugin.training.record import StageResult
 from modelscope_plugin.training.run_files import LOCK_FILE, REMOVED_FILE, RUN_FILE, RunFiles
 from modelscope_plugin.training.training_state import disk_errors
 
@@ -40,13 +42,13 @@ class RunFolder:
     Attributes:
         path: The run folder.
         files: The files in it.
-        stages: Records of the stages that are finished.
+        stages: The stages that are finished.
     """
 
     def __init__(self, output: Path) -> None:
         self.path = run_folder_of(output)
         self.files = RunFiles(self.path)
-        self.stages: list[dict[str, Any]] = []
+        self.stages: list[StageResult] = []
         self._identity: dict[str, Any] = {}
         self._lock: FileLock | None = None
 
@@ -61,17 +63,9 @@ class RunFolder:
         return bool(self._identity)
 
     def check(self, resume: bool) -> None:
-        """Lock the folder, where there is one.
-
-        Args:
-            resume: Whether an interrupted run may be resumed.
-
-        Raises:
-            InputError: If the folder is not ours, or holds a run that is not to be resumed.
-            TrainingError: If another process trains there.
-        """
+        """Lock the folder, where there is one; refuse one that is not ours or holds a run not to be resumed."""
         if (self.path / REMOVED_FILE).exists():
-            self._lock = self._lock or _lock_folder(self.path)
+            self._acquire_lock()
             self.remove()
         if not self.path.exists():
             return
@@ -80,60 +74,37 @@ class RunFolder:
             raise InputError(
                 f"{self.path} is needed for checkpoints and holds something else ({foreign}); move it away"
             )
-        self._lock = self._lock or _lock_folder(self.path)
+        self._acquire_lock()
         if self.is_started and not resume:
             self.close()
             raise InputError(
                 f"{self.path} holds an interrupted training; resume it (resume=True, --resume), or delete it"
             )
 
-    def open(self, identity: Mapping[str, Any]) -> list[dict[str, Any]]:
-        """Start a run, or resume the one that is there.
+    def open(self, identity: Mapping[str, Any]) -> list[StageResult]:
+        """Start a run, or resume the one that is there, and return the stages that are finished.
 
         Args:
             identity: All that decides the result: settings, checksums of the data, the base model.
 
-        Returns:
-            Records of the stages that are finished.
-
         Raises:
-            TrainingError: If the earlier run was another one, or one of an earlier version of this package.
+            TrainingError: If the earlier run was another one, or the folder cannot be written.
         """
         current = json.loads(json.dumps(identity))
-        self.path.mkdir(parents=True, exist_ok=True)
-        self._lock = self._lock or _lock_folder(self.path)
+        with disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+        self._acquire_lock()
         self.files.remove_drafts()
-        if not self.is_started:
+        if self.is_started:
+            self.stages = self._read_stages(current)
+            self._identity = current
+        else:
             self._identity = current
             self._write()
-            return self.stages
-        file = self.path / RUN_FILE
-        try:
-            run = json.loads(file.read_text(encoding="utf-8"))
-            version, earlier, self.stages = run.get("format", 1), dict(run["identity"]), list(run["stages"])
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise TrainingError(f"{file} is damaged; delete {self.path} and train anew") from None
-        if version != _FORMAT:
-            raise TrainingError(
-                f"{self.path} holds a training of another version of this package; finish it with that version, or "
-                "delete the folder to start anew"
-            )
-        different = sorted(differences(earlier, current))
-        if different:
-            raise TrainingError(
-                f"{self.path} holds a training with other {', '.join(different)}; repeat the call as it was, or delete "
-                "the folder to start anew"
-            )
-        self._identity = current
         return self.stages
 
     def check_space(self, weights_size: int, stages: int) -> None:
-        """Raise `TrainingError` where the disk has no room for what is still to be written.
-
-        Args:
-            weights_size: Bytes of the weights of the model.
-            stages: Stages of the whole run.
-        """
+        """Raise `TrainingError` where the disk has no room for a run of ``stages`` and weights of so many bytes."""
         to_train = stages - len(self.stages)
         needed = (1 + (to_train + _COPIES if to_train else 0)) * weights_size
         parent = self.path.parent
@@ -147,9 +118,9 @@ class RunFolder:
                 "make room or write to another disk"
             )
 
-    def finish_stage(self, record: Mapping[str, Any]) -> None:
+    def finish_stage(self, result: StageResult) -> None:
         """Note that a stage is finished, and remove its checkpoints."""
-        self.stages.append(dict(record))
+        self.stages.append(result)
         self._write()
         self.files.remove_checkpoints(len(self.stages))
 
@@ -178,34 +149,61 @@ class RunFolder:
         else:
             logger.warning("%s is left, for it holds something else (%s)", self.path, foreign)
 
+    def _read_stages(self, identity: dict[str, Any]) -> list[StageResult]:
+        """Read the finished stages of the run that is there, which must have the same identity."""
+        file = self.path / RUN_FILE
+        try:
+            run = json.loads(file.read_text(encoding="utf-8"))
+            version, earlier = run.get("format", 1), dict(run["identity"])
+            stages = [StageResult(**stage) for stage in run["stages"]] if version == _FORMAT else []
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            raise TrainingError(f"{file} is damaged; delete {self.path} and train anew") from None
+        if version != _FORMAT:
+            raise TrainingError(
+                f"{self.path} holds a training of another version of this package; finish it with that version, or "
+                "delete the folder to start anew"
+            )
+        different = sorted(find_differences(earlier, identity))
+        if different:
+            raise TrainingError(
+                f"{self.path} holds a training with other {', '.join(different)}; repeat the call as it was, or delete "
+                "the folder to start anew"
+            )
+        missing = [model for stage in stages if not (model := self.files.model(stage.stage)).is_dir()]
+        if missing:
+            raise TrainingError(f"{missing[0]} is missing; delete {self.path} and train anew")
+        return stages
+
     def _write(self) -> None:
         with disk_errors(self.path):
-            record = {"format": _FORMAT, "identity": self._identity, "stages": self.stages}
-            write_json(self.path / RUN_FILE, record)
+            stages = [asdict(stage) for stage in self.stages]
+            write_json(self.path / RUN_FILE, {"format": _FORMAT, "identity": self._identity, "stages": stages})
+
+    def _acquire_lock(self) -> None:
+        """Lock the folder as long as this process lives; on a file system without locks do nothing."""
+        if self._lock is not None:
+            return
+        lock = FileLock(self.path / LOCK_FILE, timeout=0, thread_local=False, fallback_to_soft=False)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise TrainingError(
+                f"{self.path} is in use: another process trains there; wait for it or stop it"
+            ) from None
+        except PermissionError as error:
+            raise TrainingError(f"{self.path} cannot be locked ({error}); train as the user it belongs to") from error
+        except (OSError, NotImplementedError):
+            return
+        self._lock = lock
 
 
-def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+def find_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """The keys, with dots between, under which two nested records differ."""
     names = []
     for key in {*one, *other}:
         mine, yours = one.get(key), other.get(key)
         if isinstance(mine, dict) and isinstance(yours, dict):
-            names += [f"{key}.{name}" for name in differences(mine, yours)]
+            names += [f"{key}.{name}" for name in find_differences(mine, yours)]
         elif mine != yours:
             names.append(key)
     return names
-
-
-def _lock_folder(path: Path) -> FileLock | None:
-    """Lock a run folder as long as this process lives; None where the file system has no locks."""
-    lock = FileLock(path / LOCK_FILE, timeout=0, thread_local=False, fallback_to_soft=False)
-    try:
-        lock.acquire()
-    except Timeout:
-        raise TrainingError(f"{path} is in use: another process trains there; wait for it or stop it") from None
-    except PermissionError as error:
-        raise TrainingError(f"{path} cannot be locked ({error}); train as the user it belongs to") from error
-    except (OSError, NotImplementedError):
-        # Some network file systems have no locks.
-        return None
-    return lock

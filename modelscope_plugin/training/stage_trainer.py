@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from modelscope_plugin.storage.files import replace_folder
 from modelscope_plugin.training.context import TrainingContext
 from modelscope_plugin.training.examples import Examples
 from modelscope_plugin.training.loop import DivergedError, Loop
-from modelscope_plugin.training.results import StageResult
+from modelscope_plugin.training.record import StageResult
 from modelscope_plugin.training.run_folder import RunFolder
 from modelscope_plugin.training.stage_evaluation import StageEvaluator
 from modelscope_plugin.training.training_state import Progress, disk_errors
@@ -33,28 +32,15 @@ class StageTrainer:
         self._evaluator = evaluator
 
     def train(self, stage: int, encoder: EntityEncoder, examples: Examples, mining: dict[str, Any] | None) -> None:
-        """Train a stage, and add its result to the run folder.
-
-        Args:
-            stage: The stage, from 1.
-            encoder: The model to start from; it is trained in place.
-            examples: What to train on.
-            mining: The figures of mining before the stage.
+        """Train a stage in place, and add its result, with the figures of mining before it, to the run folder.
 
         Raises:
-            DivergedError: If the training has diverged before anything was measured; the latest checkpoint is
-                saved as a model then.
+            DivergedError: If it has diverged before anything was measured; the latest checkpoint is then a model.
         """
         processes, folder = self._context.processes, self._folder
         torch.manual_seed(self._context.settings.seed + 1000 * stage + processes.rank)
-        loop = Loop(
-            encoder,
-            examples,
-            self._context,
-            stage,
-            folder.files.checkpoints(stage),
-            evaluate=lambda: self._evaluator.evaluate_sample(encoder),
-        )
+        evaluate = self._evaluator.evaluate_sample
+        loop = Loop(encoder, examples, self._context, stage, folder.files.checkpoints(stage), lambda: evaluate(encoder))
         try:
             loop.run()
         except DivergedError:
@@ -71,15 +57,15 @@ class StageTrainer:
         self._folder.files.remove_checkpoints(stage)
 
     def _save_model(self, folder: Path, encoder: EntityEncoder) -> None:
+        sections = merge_configurations(self._context.settings.to_sections(), self._context.mining.to_sections())
         with disk_errors(folder), replace_folder(folder) as draft:
-            sections = merge_configurations(self._context.settings.to_sections(), self._context.mining.to_sections())
             configuration = merge_configurations(default_configuration(), sections)
             write_model_folder(draft, encoder.model, encoder.tokenizer, configuration)
 
     def _finish(
         self, stage: int, encoder: EntityEncoder, progress: Progress, mining: dict[str, Any] | None
-    ) -> list[dict[str, Any]]:
-        """Save the model of a stage, then measure it; the records of all stages so far."""
+    ) -> list[StageResult]:
+        """Save the model of a stage, then measure it; the results of all stages so far."""
         if not progress.guessing_loss:
             logger.warning("no batch held a negative; raise batch_size or random_negatives")
         elif not progress.has_learned:
@@ -103,5 +89,5 @@ class StageTrainer:
             mining=mining,
             evaluation=None if evaluation is None else evaluation.to_record(),
         )
-        self._folder.finish_stage(asdict(result))
+        self._folder.finish_stage(result)
         return self._folder.stages

@@ -15,8 +15,7 @@ from modelscope_plugin.training.context import TrainingContext
 from modelscope_plugin.training.encoder_setup import check_mixed_precision
 from modelscope_plugin.training.process_group import join_process_group
 from modelscope_plugin.training.random_state import fork_random_state
-from modelscope_plugin.training.record import RECORD_FILE
-from modelscope_plugin.training.results import TrainingResult
+from modelscope_plugin.training.record import RECORD_FILE, TrainingResult
 from modelscope_plugin.training.run import TrainingRun
 from modelscope_plugin.training.run_folder import run_folder_of
 from modelscope_plugin.training.tensorboard import check_tensorboard, open_tensorboard

@@ -41,12 +41,7 @@ class TrainingData:
 def read_training_data(
     context: TrainingContext, tokenizer: EntityTokenizer, mentions: Iterable[Mention]
 ) -> TrainingData:
-    """Read mentions and knowledge base, and make the examples of stage one.
-
-    Raises:
-        InputError: If the knowledge base lacks every gold entity of the evaluation mentions, or ids are not unique.
-        TrainingError: If no mention is usable, or the knowledge base lacks an entity.
-    """
+    """Read mentions and knowledge base, refuse what does not fit together, and make the examples of stage one."""
     settings = context.settings
     given = merge_golds(mentions)
     gold_ids = {one for mention in given for one in mention.entity_ids}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,16 +80,9 @@ def load_weights(model: torch.nn.Module, file: Path) -> None:
 
 
 def save_checkpoint(folder: Path, model: torch.nn.Module, state: dict[str, Any], progress: Progress) -> None:
-    """Write a checkpoint; it replaces the earlier one once it is complete.
+    """Write a checkpoint; it replaces the earlier one once it is complete, and not if the disk is full.
 
-    Args:
-        folder: The folder to write.
-        model: The model.
-        state: State of optimiser, schedule and random numbers: tensors and plain values only.
-        progress: How far the stage has come.
-
-    Raises:
-        TrainingError: If the disk is full; the earlier checkpoint is still there then.
+    The state of optimiser, schedule and random numbers may hold tensors and plain values only.
     """
     with disk_errors(folder), replace_folder(folder) as draft:
         save_model(model, str(draft / _WEIGHTS))
@@ -100,14 +94,7 @@ def save_checkpoint(folder: Path, model: torch.nn.Module, state: dict[str, Any],
 
 
 def load_checkpoint(folder: Path, model: torch.nn.Module) -> tuple[dict[str, Any], Progress]:
-    """Read a checkpoint: the weights into ``model``, and return the rest.
-
-    Args:
-        folder: A folder that `save_checkpoint` wrote.
-        model: A model of the same shape.
-
-    Returns:
-        State and progress.
+    """Read the weights of a checkpoint into ``model``, and return its state and progress.
 
     Raises:
         TrainingError: If the checkpoint is damaged or of a model of another shape.
@@ -122,11 +109,13 @@ def load_checkpoint(folder: Path, model: torch.nn.Module) -> tuple[dict[str, Any
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn the errors of the libraries on a full disk into one with a remedy."""
+    """Turn the errors of the libraries on a full disk, or one that cannot be written, into one with a remedy."""
     try:
         yield
     except (OSError, SafetensorError) as error:
+        is_refused = isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+        remedy = "change its permissions" if is_refused else "make room on the disk"
         raise TrainingError(
-            f"{path} cannot be written ({(str(error).splitlines() or ['?'])[0]}); make room on the disk and "
-            "resume (resume=True, --resume); what was saved before is still there"
+            f"{path} cannot be written ({(str(error).splitlines() or ['?'])[0]}); {remedy} and resume (resume=True, "
+            "--resume); what was saved before is still there"
         ) from error

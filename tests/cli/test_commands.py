@@ -152,7 +152,8 @@ def test_failed_index_leaves_the_earlier_one(index_folder: Path, model_folder: P
     shutil.copytree(index_folder, tmp_path / "index")
     bad = tmp_path / "bad.jsonl"
     bad.write_text('{"id": "a", "name": "甲"}\n{"id": "a", "name": "乙"}\n', encoding="utf-8")
-    assert main(["index", str(bad), "--model", str(model_folder), "--out", str(tmp_path / "index")]) == 1
+    options = ["--model", str(model_folder), "--out", str(tmp_path / "index"), "--overwrite"]
+    assert main(["index", str(bad), *options]) == 1
     assert len(EntityIndex.load(tmp_path / "index", verify=True)) == 6
 
 
@@ -293,8 +294,9 @@ def test_interrupted_index_leaves_the_earlier_one(index_folder: Path, model_fold
     kb = write_entities(
         tmp_path / "kb.jsonl", [Entity(f"e{i}", f"名{i}", description="很长" * 60) for i in range(60000)]
     )
+    options = ["--model", model_folder, "--out", tmp_path / "index", "--overwrite"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "modelscope_plugin", "index", kb, "--model", model_folder, "--out", tmp_path / "index"],
+        [sys.executable, "-m", "modelscope_plugin", "index", kb, *options],
         stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
     )  # fmt: skip
     time.sleep(6)

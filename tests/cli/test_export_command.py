@@ -39,7 +39,7 @@ def test_export_is_chinese_by_default(model_folder: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("model", "out", "message"),
     [
-        ("{model}", "{model}", "holds the model that is exported"),
+        ("{model}", "{model}", "holds the model to export"),
         ("{tmp}/none", "{tmp}/out", "there is no model folder"),
         ("{model}", "{tmp}", "holds other files (mine.txt, for one)"),
     ],

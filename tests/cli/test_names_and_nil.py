@@ -12,7 +12,7 @@ from conftest import MENTIONS, write_mentions
 
 from modelscope_plugin.cli.main import main
 from modelscope_plugin.data import Mention
-from modelscope_plugin.retrieval import EntityIndex
+from modelscope_plugin.retrieval import EntityIndex, Fitted
 
 NIL = [Mention("宋小宝上演", 0, 3, nil="NIL_Person"), Mention("坐船到大江", 3, 5, nil="NIL_Location")]
 
@@ -41,7 +41,7 @@ def test_nil_rule_is_fitted_kept_and_used(own: Path, tmp_path: Path, capsys: pyt
     options = ("--index", own, "--retrieval", "hybrid", "--k", 1)
     figures = lines(capsys, "evaluate", dev, *options, "--fit-nil", "--nil-precision", 0.9, "--json")[0]
     assert (figures["nil_precision"], figures["nil_recall"], figures["nil_recall_NIL_Person"]) == (1.0, 1.0, 1.0)
-    assert EntityIndex.load(own, verify=True).fitted["nil"]["hybrid"]["threshold"] == figures["nil_threshold"]
+    assert EntityIndex.load(own, verify=True).fitted.nil["hybrid"].threshold == figures["nil_threshold"]
     assert main(["evaluate", str(dev), *map(str, options)]) == 0
     output = capsys.readouterr().out
     assert "precision 100.0, recall 100.0" in output
@@ -56,7 +56,7 @@ def test_damaged_nil_rule_is_named_and_can_be_fitted_again(
     own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     index = EntityIndex.load(own)
-    index.fitted["nil"] = {"hybrid": {"retrieval": "hybrid", "dense": "2"}}
+    index.fitted = Fitted.from_record({"nil": {"hybrid": {"retrieval": "hybrid", "dense": "2"}}})
     index.save_fitted(own)
     dev = write_mentions(tmp_path / "dev.jsonl", [*MENTIONS, *NIL])
     assert main(["link", str(dev), "--index", str(own)]) == 1
@@ -67,7 +67,7 @@ def test_damaged_nil_rule_is_named_and_can_be_fitted_again(
 
 def test_weights_are_fitted_and_kept(own: Path, mentions_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines(capsys, "evaluate", mentions_file, "--index", own, "--retrieval", "hybrid", "--fit-fusion", "--json")
-    assert EntityIndex.load(own).fitted["fusion"]["method"] == "weighted_sum"
+    assert EntityIndex.load(own).fitted.fusion.method == "weighted_sum"
 
 
 def test_mentions_are_detected_in_plain_text(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -92,6 +93,34 @@ def test_one_string_in_place_of_a_list_raises(encoder: EntityEncoder) -> None:
         encoder.encode_query("大鹏")
 
 
+@pytest.mark.parametrize("items", [{"text": "大鹏"}, b"abc", None, 5, [{"text": "大鹏"}], [None], [["大鹏"]]])
+def test_what_is_no_list_of_texts_raises(encoder: EntityEncoder, items: object) -> None:
+    for encode in (encoder.encode_query, encoder.encode_document):
+        with pytest.raises(InputTypeError):
+            encode(items)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [{"max_length": 0}, {"trust_remote_code": True}, {"device": ""}, {"device": 0}, {"device": torch.device("meta")}],
+)
+def test_bad_keyword_of_loading_raises(model_folder: Path, keywords: dict[str, object]) -> None:
+    with pytest.raises(InputError):
+        EntityEncoder.from_pretrained(model_folder, **keywords)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("blank", [" ", "\u3000", "\n", "\t "])
+@pytest.mark.parametrize("text", ["{}大鹏", "大鹏{}苹果", "{}大鹏{}苹果{}"])
+def test_no_run_of_blanks_hides_a_text(encoder: EntityEncoder, blank: str, text: str) -> None:
+    many, few = text.replace("{}", blank * 20_000), text.replace("{}", " ")
+    marked = [f"{many}[ENT_S]{many}长江{many}[ENT_E]{many}", f"{few}[ENT_S]长江[ENT_E]{few}"]
+    np.testing.assert_allclose(*encoder.encode_document([many, few]), atol=1e-5)
+    np.testing.assert_allclose(*encoder.encode_query([many, few]), atol=1e-5)
+    if not text.startswith("大"):
+        mentions = [Mention(f"{many}长江{many}", len(many), len(many) + 2), marked[1]]
+        np.testing.assert_allclose(*encoder.encode_query(mentions), atol=1e-5)
+
+
 @pytest.mark.parametrize("batch_size", [0, -1, 2.5])
 def test_bad_batch_size_raises(encoder: EntityEncoder, batch_size: object) -> None:
     with pytest.raises(InputError, match="batch_size="):
@@ -130,3 +159,9 @@ def test_equal_texts_far_apart_are_encoded_once(encoder: EntityEncoder, monkeypa
 def test_an_encoder_has_what_the_protocol_names(encoder: EntityEncoder) -> None:
     typed: Encoder = encoder
     assert (typed.dimension, typed.max_length, typed.name) == (64, 128, encoder.name)
+
+
+def test_pickled_encoder_gives_the_same_vectors(encoder: EntityEncoder) -> None:
+    copy = pickle.loads(pickle.dumps(encoder))
+    assert copy.fingerprint == encoder.fingerprint
+    np.testing.assert_array_equal(copy.encode_query(MENTIONS), encoder.encode_query(MENTIONS))

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from modelscope_plugin.data import Mention
-from modelscope_plugin.evaluation.nil import score_nil
+from modelscope_plugin.evaluation.nil_figures import score_nil
 
 NIL = [Mention("宋小宝上演", 0, 3, nil="NIL_Person"), Mention("美人鱼登场", 0, 3, nil="NIL_Work")]
 

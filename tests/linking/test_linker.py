@@ -9,8 +9,10 @@ from modelscope.pipelines import pipeline
 
 from modelscope_plugin.data import Document
 from modelscope_plugin.encoding import EntityEncoder
+from modelscope_plugin.errors import IndexMismatchError
 from modelscope_plugin.linking import linker
 from modelscope_plugin.linking.linker import EntityLinker
+from modelscope_plugin.retrieval import EntityIndex
 
 TEXT = "小品里大鹏很好笑，苹果也好吃"
 
@@ -60,3 +62,32 @@ def test_index_and_configuration_come_from_the_revision_of_the_model(
     monkeypatch.setattr(EntityEncoder, "from_pretrained", load)
     opened = EntityLinker.from_pretrained("owner/name", revision="v2", device="cpu")
     assert opened.retriever.retrieval == "lexical"
+
+
+def test_reload_follows_the_folder(encoder: EntityEncoder, index_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "index"
+    shutil.copytree(index_folder, folder)
+    own = EntityLinker(encoder, EntityIndex.load(folder), detector="dictionary")
+    text = "看 [ENT_S] 扬子江 [ENT_E] 吧"
+    assert (own.reload(), own.link([text])[0][0].id) == (False, "river")
+    changed = EntityIndex.load(folder)
+    changed.remove(["river"])
+    changed.save(folder)
+    assert own.link([text])[0][0].id == "river"
+    assert own.reload()
+    assert "river" not in {candidate.id for candidate in own.link([text])[0]}
+    assert not own.reload()
+
+
+def test_reload_that_fails_leaves_the_linker_as_it_was(
+    encoder: EntityEncoder, index_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "index"
+    shutil.copytree(index_folder, folder)
+    own = EntityLinker(encoder, EntityIndex.load(folder))
+    changed = EntityIndex.load(folder)
+    changed.fingerprint = "another"
+    changed.save(folder)
+    with pytest.raises(IndexMismatchError):
+        own.reload()
+    assert own.link(["看 [ENT_S] 扬子江 [ENT_E] 吧"])[0][0].id == "river"

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from modelscope_plugin.errors import IndexFolderError, InputError
 from modelscope_plugin.linking.nil import NO_CANDIDATE, NilRule
-from modelscope_plugin.retrieval import Candidate, EntityIndex
+from modelscope_plugin.retrieval import Candidate, EntityIndex, Fitted
 
 RULE = NilRule("dense", 2.0, 0.0, -1.0, 0.5)
 
@@ -27,7 +28,7 @@ def test_rule_comes_from_the_index() -> None:
     assert NilRule.of_index(index, "dense") is None
     with pytest.raises(InputError, match="--fit-nil"):
         NilRule.of_index(index, "dense", 0.5)
-    index.fitted["nil"] = {"dense": RULE.to_record()}
+    index.fitted = index.fitted.with_nil(RULE)
     assert NilRule.of_index(index, "dense") == RULE
     assert NilRule.of_index(index, "hybrid") is None
     other = NilRule.of_index(index, "dense", 0.9)
@@ -45,21 +46,21 @@ def test_rule_comes_from_the_index() -> None:
         "rule",
         {},
         {"retrieval": "dense"},
-        {**RULE.to_record(), "bias": float("inf")},
-        {**RULE.to_record(), "dense": float("nan")},
-        {**RULE.to_record(), "names": 10**400},
-        {**RULE.to_record(), "dense": "2"},
-        {**RULE.to_record(), "names": None},
-        {**RULE.to_record(), "bias": True},
-        {**RULE.to_record(), "threshold": [0.5]},
-        {**RULE.to_record(), "threshold": 1.5},
-        {**RULE.to_record(), "retrieval": "hybrid"},
-        {**RULE.to_record(), "more": 1},
+        {**asdict(RULE), "bias": float("inf")},
+        {**asdict(RULE), "dense": float("nan")},
+        {**asdict(RULE), "names": 10**400},
+        {**asdict(RULE), "dense": "2"},
+        {**asdict(RULE), "names": None},
+        {**asdict(RULE), "bias": True},
+        {**asdict(RULE), "threshold": [0.5]},
+        {**asdict(RULE), "threshold": 1.5},
+        {**asdict(RULE), "retrieval": "hybrid"},
+        {**asdict(RULE), "more": 1},
     ],
 )
 def test_damaged_rule_is_named(record: object) -> None:
     index = EntityIndex(2, "model")
-    index.fitted["nil"] = {"dense": record}
+    index.fitted = Fitted.from_record({"nil": {"dense": record}})
     with pytest.raises(IndexFolderError, match=r"fitted\.nil\.dense in the manifest\.json .*fit it again with: "):
         NilRule.of_index(index, "dense")
 
@@ -67,16 +68,16 @@ def test_damaged_rule_is_named(record: object) -> None:
 @pytest.mark.parametrize("rules", [None, [], "dense", 5])
 def test_damaged_rules_are_named_and_can_be_fitted_again(rules: object) -> None:
     index = EntityIndex(2, "model")
-    index.fitted["nil"] = rules
+    index.fitted = Fitted.from_record({"nil": rules})
     with pytest.raises(IndexFolderError, match="fit it again"):
         NilRule.of_index(index, "dense")
-    RULE.keep(index)
+    index.fitted = index.fitted.with_nil(RULE)
     assert NilRule.of_index(index, "dense") == RULE
 
 
 @pytest.mark.parametrize("threshold", [-0.1, 1.1, float("nan"), "0.5", True, [0.5]])
 def test_threshold_that_is_no_share_is_named(threshold: Any) -> None:
     index = EntityIndex(2, "model")
-    RULE.keep(index)
+    index.fitted = index.fitted.with_nil(RULE)
     with pytest.raises(InputError, match=r"must be a (finite )?number between 0 and 1"):
         NilRule.of_index(index, "dense", threshold)

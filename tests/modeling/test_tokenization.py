@@ -292,8 +292,8 @@ def test_a_book_around_a_mention_is_not_tokenised_whole(
     marked: EntityTokenizer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[int] = []
-    tokenize = marked._ids
-    monkeypatch.setattr(marked, "_ids", lambda texts: seen.extend(map(len, texts)) or tokenize(texts))
+    tokenize = marked.text_ids
+    monkeypatch.setattr(marked, "text_ids", lambda texts: seen.extend(map(len, texts)) or tokenize(texts))
     book = "董" * 300_000
     ids = marked.mention_ids([Mention(f"{book}大鹏{book}", 300_000, 300_002)])[0]
     assert len(ids) == marked.max_length

@@ -99,17 +99,3 @@ pipe = pipeline('sentence-embedding', model=sys.argv[1], pipeline_name='entity-e
 print(pipe('大鹏')['text_embedding'].shape)
 """
     assert _run(code, base_folder).strip().endswith("(1, 64)")
-
-
-def test_folder_of_version_0_1_can_ask_which_code_serves_it(model_folder: Path) -> None:
-    # Its own module names differ from those of the index, so it takes the module of the pipeline for the package.
-    code = """
-import sys, modelscope_plugin
-from modelscope.pipelines import pipeline
-from modelscope.utils.import_utils import LazyImportModule
-pipeline('sentence-embedding', model=sys.argv[1], device='cpu')
-entry = LazyImportModule.get_ast_index()['index']['PIPELINES', 'sentence-embedding', 'entity-embedding']
-serving = sys.modules[entry['module'].removesuffix('.pipelines.entity_embedding_pipeline')]
-print(serving.CODE == '', serving.__version__ == modelscope_plugin.__version__)
-"""
-    assert _run(code, model_folder).strip().endswith("True True")

@@ -428,7 +428,7 @@ def test_save_leaves_nothing_else_beside_the_folder(saved: Path) -> None:
     assert (os.listdir(saved.parent), sorted(os.listdir(saved))) == (["kb"], sorted([*FILES, "manifest.json"]))
 
 
-@pytest.mark.parametrize("step", ["write_entities", "write_manifest"])
+@pytest.mark.parametrize("step", ["replace_folder", "write_manifest"])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
 def test_save_that_fails_leaves_the_earlier_index(
     saved: Path, monkeypatch: pytest.MonkeyPatch, step: str, error: BaseException
@@ -443,7 +443,7 @@ def test_save_that_fails_leaves_the_earlier_index(
     assert EntityIndex.load(saved, verify=True).ids == ["a", "b", "c"]
 
 
-@pytest.mark.parametrize("step", ["write_entities", "write_manifest"])
+@pytest.mark.parametrize("step", ["replace_folder", "write_manifest"])
 def test_save_that_fails_leaves_no_stray_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
     def fail(*args: object) -> None:
         raise OSError(28, "No space left on device")

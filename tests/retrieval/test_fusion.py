@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelscope_plugin.errors import IndexFolderError, InputError
+from modelscope_plugin.errors import InputError
 from modelscope_plugin.retrieval import Fusion
 
 RANKS = st.lists(st.integers(0, 20), min_size=1, max_size=8)
@@ -36,14 +36,7 @@ def test_weighted_sum_is_over_scores() -> None:
     assert fused.tolist() == pytest.approx([2.1])
 
 
-def test_record_makes_the_same_fusion() -> None:
-    fusion = Fusion("weighted_sum", 2.0, 1.0, 0.5)
-    assert Fusion.from_record(fusion.to_record()) == fusion
-
-
 @pytest.mark.parametrize("values", [{"method": "median"}, {"dense": float("nan")}, {"rank_constant": -1.0}])
 def test_what_cannot_be_fused_with_is_refused(values: dict[str, object]) -> None:
     with pytest.raises(InputError):
         Fusion(**values)  # type: ignore[arg-type]
-    with pytest.raises(IndexFolderError, match="fit it again"):
-        Fusion.from_record(values)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from modelscope_plugin.data import Entity, Mention
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.retrieval import EntityIndex, Fusion, Retriever
+from modelscope_plugin.retrieval import EntityIndex, Fitted, Fusion, Retriever
 
 VECTORS = np.random.default_rng(0).normal(size=(6, 8)).astype(np.float32)
 QUERY = VECTORS[5:6]  # nearest to the river
@@ -40,7 +40,7 @@ def test_lexical_needs_no_vector_and_orders_namesakes_by_id(small: EntityIndex) 
 
 
 def test_hybrid_puts_exact_names_first_and_orders_them_by_the_vectors(small: EntityIndex) -> None:
-    order = sorted(("apple-inc", "apple-fruit", "apple-film"), key=lambda one: -(VECTORS @ QUERY[0])[small.row_of[one]])
+    order = sorted(("apple-inc", "apple-fruit", "apple-film"), key=lambda one: -(VECTORS @ QUERY[0])[small.row_of(one)])
     assert ids(small, "hybrid", "苹果")[:3] == order
     assert ids(small, "hybrid", "苹果")[3] == "river"
 
@@ -67,7 +67,7 @@ def test_learned_names_bring_in_what_is_far_away(small: EntityIndex) -> None:
 
 
 def test_fitted_fusion_of_the_index_is_used(small: EntityIndex) -> None:
-    small.fitted["fusion"] = Fusion("weighted_sum", 0.0, 1.0, 0.0).to_record()
+    small.fitted = Fitted(Fusion("weighted_sum", 0.0, 1.0, 0.0))
     assert ids(small, "hybrid", "江河")[0] == "river"
     assert Retriever(small, "hybrid").fusion.method == "weighted_sum"
 
@@ -144,7 +144,7 @@ def test_first_candidates_do_not_depend_on_how_many_are_wanted(
 
 
 def test_unknown_retrieval_is_refused(small: EntityIndex) -> None:
-    with pytest.raises(InputError, match="there are dense, lexical, hybrid"):
+    with pytest.raises(InputError, match="choose from dense, lexical, hybrid"):
         Retriever(small, "magic")
     with pytest.raises(InputError, match="top_k=0"):
         Retriever(small, "lexical").search(None, ["大鹏"], 0)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from modelscope_plugin.config.configuration import default_configuration
 from modelscope_plugin.config.training_settings import read_training_settings
 from modelscope_plugin.data import Mention
-from modelscope_plugin.training.results import TrainingResult
+from modelscope_plugin.training.record import TrainingResult
 from modelscope_plugin.training.training import train
 
 

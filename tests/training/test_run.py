@@ -153,6 +153,26 @@ def test_full_disk_at_the_end_can_be_resumed_with_room_for_the_model(
     assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
 
 
+def test_the_highest_seed_goes_through_both_stages(base_folder: Path, tmp_path: Path) -> None:
+    assert len(train_small(base_folder, tmp_path / "out", stages=2, max_epochs=1, seed=2**31 - 1).stages) == 2
+
+
+def test_damaged_negatives_are_mined_again_once_they_are_deleted(base_folder: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"stages": 2, "stage_two_learning_rate": 1e30, "max_grad_norm": 0.0, "resume": True}
+    with pytest.raises(TrainingError, match="lower the learning rate"):
+        train_small(base_folder, tmp_path / "out", **options)
+    file = tmp_path / "out.training" / "negatives-2.json"
+    mined = file.read_text()
+    for content in ("{", "[]", '{"report": {}, "negatives": [[99, []]]}'):
+        file.write_text(content)
+        with pytest.raises(TrainingError, match=r"negatives-2\.json is damaged .*; delete it and resume"):
+            train_small(base_folder, tmp_path / "out", **options)
+    file.unlink()
+    with pytest.raises(TrainingError, match="lower the learning rate"):
+        train_small(base_folder, tmp_path / "out", **options)
+    assert file.read_text() == mined
+
+
 def test_loss_that_is_no_number_stops_and_keeps_the_earlier_model(base_folder: Path, tmp_path: Path) -> None:
     train_small(base_folder, tmp_path / "out", max_epochs=1)
     before = (tmp_path / "out" / RECORD_FILE).read_text()

@@ -12,9 +12,13 @@ from small_training import train_small
 
 from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.storage.files import replace_file, replace_folder
+from modelscope_plugin.training.record import StageResult
 from modelscope_plugin.training.run_folder import RunFolder
 from modelscope_plugin.training.training_state import BEST_WEIGHTS_FILE, CHECKPOINT_FOLDER
 
+STAGE = StageResult(
+    stage=1, losses=[0.5], collapsed=False, steps=3, best_step=3, seconds=0.1, mining=None, evaluation=None
+)
 IDENTITY = {"settings": {"seed": 1, "dropout": None}, "data": {"train": {"count": 3}}}
 
 
@@ -29,13 +33,14 @@ def test_run_goes_on_with_its_finished_stages(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "model")
     run.open(IDENTITY)
     run.files.checkpoints(1).mkdir()
-    run.finish_stage({"stage": 1, "losses": [0.5]})
+    run.files.model(1).mkdir()
+    run.finish_stage(STAGE)
     run.close()
     assert not run.files.checkpoints(1).exists()
     again = RunFolder(tmp_path / "model")
     again.check(resume=True)
     again.open(IDENTITY)
-    assert again.stages == [{"stage": 1, "losses": [0.5]}]
+    assert again.stages == [STAGE]
 
 
 def test_interrupted_run_is_not_overwritten_without_being_asked(tmp_path: Path) -> None:
@@ -58,10 +63,37 @@ def test_another_run_is_told_by_what_differs(tmp_path: Path) -> None:
         RunFolder(tmp_path / "model").open(other)
 
 
-def test_damaged_run_file_is_said(tmp_path: Path) -> None:
+@pytest.mark.parametrize("content", ["{", json.dumps({"format": 2, "identity": IDENTITY, "stages": [{"stage": 1}]})])
+def test_damaged_run_file_is_said(tmp_path: Path, content: str) -> None:
     run = _interrupted(tmp_path)
-    (run.path / "run.json").write_text("{")
+    (run.path / "run.json").write_text(content)
     with pytest.raises(TrainingError, match=r"run\.json is damaged; delete"):
+        RunFolder(tmp_path / "model").open(IDENTITY)
+
+
+def test_folder_in_place_of_the_run_file_is_said(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path / "model")
+    (run.path / "run.json").mkdir(parents=True)
+    with pytest.raises(TrainingError, match=r"run\.json is damaged; delete"):
+        run.open(IDENTITY)
+
+
+def test_missing_model_of_a_finished_stage_is_said(tmp_path: Path) -> None:
+    run = _interrupted(tmp_path)
+    run.finish_stage(STAGE)
+    with pytest.raises(TrainingError, match=r"stage-1 is missing; delete .*model\.training and train anew"):
+        RunFolder(tmp_path / "model").open(IDENTITY)
+
+
+def test_folder_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(
+        TrainingError,
+        match=r"model\.training cannot be written .*Permission denied.*; change its permissions and resume",
+    ):
         RunFolder(tmp_path / "model").open(IDENTITY)
 
 

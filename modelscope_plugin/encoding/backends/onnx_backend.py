@@ -6,7 +6,7 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from modelscope_plugin.encoding.backends.onnx_export import (
     onnx_fingerprint,
 )
 from modelscope_plugin.encoding.backends.protocol import BatchEmbedder, TokenMatrix
-from modelscope_plugin.errors import InputError
+from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.modeling.checkpoint_files import first_line
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.pooling import pool
@@ -54,6 +54,9 @@ class OnnxBackend:
         check_onnx()
         self._pooler_type, self._normalize = model.emb_pooler_type, model.normalize
         self._sessions = _open_sessions(model, folder, precision)
+
+    def __getstate__(self) -> NoReturn:
+        raise InputTypeError("an encoder with ONNX Runtime cannot be pickled or copied; load it again in each process")
 
     @contextmanager
     def prepare(self, side: Side, tokens: int) -> Iterator[BatchEmbedder]:

@@ -19,6 +19,7 @@ import torch
 from torch import nn
 
 from modelscope_plugin.errors import InputError
+from modelscope_plugin.modeling.checkpoint_files import first_line
 from modelscope_plugin.modeling.dual_encoder import ENTITY_TOWER_FOLDER, DualEncoder
 from modelscope_plugin.modeling.pooling import needs_all_states
 from modelscope_plugin.storage.files import replace_file
@@ -35,6 +36,9 @@ _FILES: dict[OnnxPrecision, str] = {"float32": "model.onnx", "int8": "model_int8
 _OPSET = 23
 # What a protocol-buffer file can hold.
 _MOST_BYTES = 2**31 - 2**20
+# Texts and tokens of the batches on which an export is compared with torch, and the difference that rounding makes.
+_BATCHES = ((1, 4), (2, 9), (5, 3), (4, 20))
+_TOLERANCE = 1e-3
 
 
 def onnx_file(folder: Path, model: DualEncoder, side: Side, precision: OnnxPrecision) -> Path:
@@ -70,7 +74,8 @@ def export_onnx(model: DualEncoder, folder: str | Path, precision: OnnxPrecision
         The files.
 
     Raises:
-        InputError: If a library is missing, the precision is unknown, or a tower is too large for one file.
+        InputError: If a library is missing, the precision is unknown, a tower is too large for one file, or it does not
+            give the vectors of torch; no file is written then.
     """
     check_onnx()
     if precision not in _FILES:
@@ -103,11 +108,22 @@ def _write_tower(model: DualEncoder, side: Side, precision: OnnxPrecision, finge
         raise InputError("the model has more than 2 GB of weights, the most an ONNX file can hold; use backend='torch'")
     with tempfile.TemporaryDirectory(dir=file.parent) as scratch:
         exported = Path(scratch, "exported.onnx")
-        _trace(tower, needs_all_states(model.emb_pooler_type), exported)
-        result = exported
-        if precision == "int8":
-            result = Path(scratch, "int8.onnx")
-            _quantize(exported, result)
+        every = needs_all_states(model.emb_pooler_type)
+        try:
+            _trace(tower, every, exported)
+            _compare(tower, every, exported)
+            result = exported
+            if precision == "int8":
+                result = Path(scratch, "int8.onnx")
+                _quantize(exported, result)
+                _compare(tower, every, result, tolerance=None)
+        except (InputError, OSError):
+            raise
+        except Exception as error:  # the exporter and ONNX Runtime have no common class
+            raise InputError(
+                f"the model ({tower.config.model_type}) cannot be computed by ONNX Runtime ({first_line(error)}); "
+                "use backend='torch'"
+            ) from error
         onnx_model = onnx.load(result)
         onnx.helper.set_model_props(onnx_model, {FINGERPRINT_KEY: fingerprint})
         onnx.save(onnx_model, file)
@@ -155,6 +171,44 @@ def _trace(tower: nn.Module, every: bool, file: Path) -> None:
             )
     finally:
         tower.train(was_training)
+
+
+def _compare(tower: nn.Module, every: bool, file: Path, tolerance: float | None = _TOLERANCE) -> None:
+    """Run an exported tower on batches of several sizes, none of them the exported one, beside torch.
+
+    Args:
+        tower: The tower.
+        every: Whether the states of all layers are exported.
+        file: The ONNX file.
+        tolerance: The largest difference, as part of the largest value; None checks only that values are finite.
+
+    Raises:
+        InputError: If the values differ.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # what goes wrong is raised
+    session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+    module = _TokenStates(tower, every).eval()
+    device = next(tower.parameters()).device
+    tokens = tower.get_input_embeddings().num_embeddings  # type: ignore[operator]
+    generator = torch.Generator().manual_seed(0)
+    for texts, length in _BATCHES:
+        ids = torch.randint(min(5, tokens - 1), tokens, (texts, length), generator=generator)
+        mask = torch.ones_like(ids)
+        mask[-1, (length + 1) // 2 :] = 0 if texts > 1 else 1
+        found = session.run(None, {"input_ids": ids.numpy(), "attention_mask": mask.numpy()})
+        with torch.inference_mode():
+            expected = module(ids.to(device), mask.to(device))
+        for states, values in zip(expected, found, strict=True):
+            wanted, got = (array[mask == 1] for array in (states.float().cpu(), torch.from_numpy(values)))
+            error = (wanted - got).abs().max() / wanted.abs().max()
+            if not torch.isfinite(got).all() or (tolerance is not None and error > tolerance):
+                raise InputError(
+                    f"the model ({getattr(tower.config, 'model_type', '')}) gives other vectors in ONNX Runtime, for "
+                    f"{texts} texts of {length} tokens by {error:.0e} of their size; use backend='torch'"
+                )
 
 
 def _quantize(plain: Path, file: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 
 from modelscope_plugin.encoding.backends.packed_linear import can_pack, pack_linears
 from modelscope_plugin.encoding.backends.protocol import BatchEmbedder, TokenMatrix
+from modelscope_plugin.errors import InputTypeError
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.types import Side, Vectors
 
@@ -38,6 +40,11 @@ class TorchBackend:
         self._model = model
         self._dtype = dtype
         self._embed = torch.compile(model.embed, dynamic=True) if compile else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._embed is not None:
+            raise InputTypeError("a compiled encoder cannot be pickled or copied; load it again in each process")
+        return self.__dict__
 
     @property
     def token_budget(self) -> int:

@@ -60,8 +60,8 @@ class LocalBulkEncoder:
         encoder: The model in this process.
 
     Raises:
-        InputError: If ``processes`` is not positive, or more than there are GPUs to be used, or ``folder`` is a file
-            or holds files that are not shards.
+        InputError: If ``processes`` is not positive, or more than there are GPUs to be used, or needs the script to
+            have ``if __name__ == "__main__":``, or ``folder`` is a file or holds files that are not shards.
         MissingFileError: If there is no such model.
     """
 
@@ -69,6 +69,9 @@ class LocalBulkEncoder:
         processes = check_integer("processes", processes, least=1)
         self.folder = Path(folder)
         self._check_folder()
+        if processes > 1 and getattr(multiprocessing.current_process(), "_inheriting", False):
+            # Each process imports the script that started it, which must not start processes there.
+            raise InputError(f'a script with processes={processes} needs its work under if __name__ == "__main__":')
         self.encoder = EntityEncoder.from_pretrained(model, **loading)
         arithmetic = [loading.get("backend", "torch"), loading.get("dtype", "float32")]
         self._settings = [self.encoder.fingerprint, self.encoder.max_length, *arithmetic]
@@ -197,8 +200,8 @@ def _wait_for_shard(future: Future[None], chunk: list[Item], file: Path) -> Shar
         future.result()
     except BrokenProcessPool:
         raise WorkerError(
-            "a process that encodes died, perhaps for want of memory; finished shards are kept: run the same again, "
-            "with fewer processes"
+            "a process that encodes died, perhaps for want of memory, or because the script has no if __name__ == "
+            '"__main__": around its work; finished shards are kept: run the same again, with fewer processes'
         ) from None
     return Shard(chunk, np.load(file), False)
 

@@ -80,7 +80,7 @@ class _PipelineDetector:
 
 
 class _IndexDetector:
-    """Finds the names of an index; its dictionary is made anew after the names of the index have changed."""
+    """Finds the names of an index; builds its dictionary again after the names of the index have changed."""
 
     def __init__(self, entities: EntityIndex) -> None:
         self._entities = entities

@@ -100,7 +100,7 @@ def _mention(text: str, span: Span, text_id: str) -> Mention:
 
 
 def _drop_overlaps(mentions: Iterable[Mention]) -> list[Mention]:
-    """Keep the longest of mentions that overlap, the first of equally long ones; in the order of the text."""
+    """Keep the longest of mentions that overlap, of equally long ones the first, in the order of the text."""
     kept: list[Mention] = []
     for mention in sorted(mentions, key=lambda one: (one.start - one.end, one.start)):
         # Those kept do not overlap each other, so only the two neighbours can overlap this one.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from modelscope.msdatasets import MsDataset
@@ -19,6 +19,7 @@ from modelscope_plugin.encoding.backends.loading import open_backend
 from modelscope_plugin.encoding.device import choose_device
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputTypeError
+from modelscope_plugin.modeling.compatibility import check_with_probe
 from modelscope_plugin.modeling.location import resolve_model
 from modelscope_plugin.modelscope_adapter.models import EntityEmbeddingModel
 from modelscope_plugin.modelscope_adapter.preprocessors import EntityEmbeddingPreprocessor
@@ -100,8 +101,15 @@ class EntityPipeline(Pipeline):
             config_file=config_file, model=model, preprocessor=preprocessor, device=device, auto_collate=auto_collate
         )
         folder = Path(model.model_dir).resolve()
-        opened = open_backend(model.dual_encoder, folder, backend, dtype, compile)
-        self.encoder = EntityEncoder(model.dual_encoder, preprocessor.tokenizer, str(folder), opened)
+        check_with_probe(model.dual_encoder, preprocessor.tokenizer)
+        loaded = open_backend(model.dual_encoder, folder, backend, dtype, compile)
+        self.encoder = EntityEncoder(model.dual_encoder, preprocessor.tokenizer, str(folder), loaded)
+
+    def __getstate__(self) -> NoReturn:
+        # ModelScope's base class holds a lock.
+        raise InputTypeError(
+            "a pipeline cannot be pickled or copied; make one in each process, or pass its encoder or linker on"
+        )
 
     def _get_framework(self) -> str:
         # The base class reads it from configuration.json, which a plain transformers folder lacks.

@@ -10,6 +10,7 @@ from modelscope.outputs import TASK_OUTPUTS
 from modelscope.pipeline_inputs import TASK_INPUTS, InputType
 from modelscope.pipelines.builder import PIPELINES
 
+from modelscope_plugin.checks import check_integer
 from modelscope_plugin.config.metainfo import Tasks
 from modelscope_plugin.data.records import Document
 from modelscope_plugin.data.requests import parse_linking_document, read_inputs
@@ -41,14 +42,14 @@ class EntityLinkingPipeline(EntityPipeline):
         index: Folder of the index, or an `EntityIndex`; by default the one in the folder of a published model.
         top_k: Candidates per mention, unless the call says otherwise; None for 10.
         retrieval: ``hybrid``, ``dense`` or ``lexical``; by default what the model's configuration.json says.
-        nil_threshold: The confidence, 0 to 1, below which a mention has no entity, in place of the fitted one.
+        nil_threshold: The confidence, 0 to 1, below which a mention has no entity, instead of the fitted threshold.
         detector: Finds the mentions of texts that have none: ``dictionary`` (the names of the index), a function from
             a text to (start, end) spans, a ModelScope pipeline for named-entity recognition, or an object with a
             method ``detect``. In a text with an empty list of ``mentions`` none are looked for.
         **kwargs: As for `EntityPipeline`.
 
     Raises:
-        InputError: If there is no index.
+        InputError: If there is no index, or ``top_k`` is not positive.
         IndexMismatchError: If the index was built with another model.
     """
 
@@ -64,6 +65,7 @@ class EntityLinkingPipeline(EntityPipeline):
         detector: DetectorLike | None = None,
         **kwargs: Any,
     ) -> None:
+        self.top_k = DEFAULT_TOP_K if top_k is None else check_integer("top_k", top_k, least=1)
         if index is None:
             folder = model.model_dir if isinstance(model, EntityEmbeddingModel) else model
             index = find_index_folder(folder, kwargs.get("model_revision"))
@@ -73,7 +75,10 @@ class EntityLinkingPipeline(EntityPipeline):
         super().__init__(model=model or entity_index.model, **kwargs)
         options = read_linking_options(self.encoder.name, retrieval, nil_threshold, detector)
         self.linker = EntityLinker(self.encoder, entity_index, **options)
-        self.top_k = DEFAULT_TOP_K if top_k is None else top_k
+
+    def reload(self) -> bool:
+        """Follow the index folder; see `EntityLinker.reload`."""
+        return self.linker.reload()
 
     def preprocess(self, inputs: list[Any]) -> list[Document]:
         """Read a list of inputs."""

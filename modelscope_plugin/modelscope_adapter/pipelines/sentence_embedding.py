@@ -13,10 +13,6 @@ from modelscope_plugin.data.requests import EmbeddingRequest, read_inputs
 from modelscope_plugin.modelscope_adapter.pipelines.base import EntityPipeline
 from modelscope_plugin.modelscope_adapter.registration import register_class
 from modelscope_plugin.types import Vectors
-from modelscope_plugin.version import __version__  # noqa: F401  (see CODE)
-
-CODE = ""
-"""The code in standalone folders of version 0.1 reads this and ``__version__`` here, as if this were the package."""
 
 
 @register_class(PIPELINES, Tasks.sentence_embedding, Pipelines.entity_embedding)

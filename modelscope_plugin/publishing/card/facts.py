@@ -1,4 +1,4 @@
-"""What is known about a model: the one thing that its card is made from."""
+"""The facts about a model that its card states."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 from modelscope_plugin.modeling.location import is_hub_id
 
 GROUPS = ("", "single_gold_", "seen_", "unseen_", "ambiguous_", "unambiguous_")
-"""Parts of the mentions that recall is given for, by the prefix of their figures; the first is all of them."""
+"""Groups of mentions that have a row of recall, by the prefix of their figures; the first is all mentions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SnippetFacts:
-    """What the Python snippets of a card depend on.
+    """The facts that the Python snippets of a card need.
 
     Attributes:
-        name: What the model is called and loaded by: a hub id, or the name of its folder.
+        name: The name that the model is loaded by: a hub id, or the name of its folder.
         dimension: Size of the vectors.
         views: Vectors of an entity, at most, that the model was trained for.
         standalone: Whether the folder carries the code it needs.
@@ -34,16 +34,16 @@ class SnippetFacts:
 
     @property
     def is_hub_id(self) -> bool:
-        """Whether the name is an ``owner/name`` that the hub client takes."""
+        """True if the name is a hub id, ``owner/name``."""
         return is_hub_id(self.name)
 
 
 @dataclass(frozen=True, kw_only=True)
 class CardFacts(SnippetFacts):
-    """What is known about a model; a card says nothing else.
+    """All facts about a model that its card states.
 
     Attributes:
-        license: Its licence, where it is known.
+        license: Its licence; None if it is not known.
         architecture: ``model_type`` of the encoder, such as ``bert``.
         layers: Transformer layers of a tower.
         parameters: Weights of all towers together.
@@ -54,9 +54,9 @@ class CardFacts(SnippetFacts):
         mention_prefix: Text put in front of every source text.
         entity_prefix: Text put in front of every entity text.
         has_markers: Whether the vocabulary holds the markers around a mention.
-        indexed: Number of entities in the index that the folder carries, 0 without one.
-        training: The checked record of the training run, where there is one.
-        measured: Checked figures of ``modelscope entity evaluate``, where they were handed over.
+        indexed: Number of entities in the index that the folder carries; 0 without an index.
+        training: The checked record of the training run; None if there is none.
+        measured: Checked figures of ``modelscope entity evaluate``; None if none were given.
     """
 
     license: str | None
@@ -76,21 +76,21 @@ class CardFacts(SnippetFacts):
 
     @property
     def base_model(self) -> str | None:
-        """The hub id of the checkpoint that training started from, where it is known."""
+        """The hub id of the checkpoint that training started from; None if it is not known."""
         return (self.training or {}).get("base_model")
 
     @property
     def is_collapsed(self) -> bool:
-        """Whether training learned nothing."""
+        """True if training learned nothing."""
         return bool((self.training or {}).get("collapsed"))
 
     @property
     def recall(self) -> dict[str, Any] | None:
-        """The table of recall, in percent, and what has to be said about it; None without figures.
+        """The table of recall, in percent, and its caveats; None without figures.
 
-        The figures are those handed over, else those on the dev set at the end of training. ``rows`` has for each
-        group of mentions its prefix, how many there are, and recall at each of ``ks``. ``chose_weights`` tells that
-        the same figures decided which weights were kept, ``is_training_set`` that the dev set is the training set.
+        The figures are those of ``measured``, else those on the dev set at the end of training. ``rows`` has for each
+        group of mentions its prefix, their number, and recall at each of ``ks``. ``chose_weights`` is true if the same
+        figures decided which weights were kept, ``is_training_set`` if the dev set is the training set.
         """
         record = self.training or {}
         figures = self.measured or record.get("evaluation") or {}
@@ -121,7 +121,7 @@ class CardFacts(SnippetFacts):
 
     @property
     def stages(self) -> list[dict[str, Any]]:
-        """One row of the table of stages each; empty without a record."""
+        """The rows of the table of stages; empty without a record."""
         record = self.training or {}
         settings, stages = record.get("settings") or {}, record.get("stages") or []
         rows = []
@@ -144,7 +144,7 @@ class CardFacts(SnippetFacts):
         return rows
 
     def settings(self, labels: Mapping[str, str]) -> list[tuple[str, str, Any]]:
-        """Label, name and value of every recorded setting that has a label; those of mining where there was any."""
+        """Return label, name and value of every recorded setting that has a label; mining only if there was any."""
         record = self.training or {}
         values = dict(record.get("settings") or {})
         if len(record.get("stages") or []) > 1:
@@ -153,7 +153,7 @@ class CardFacts(SnippetFacts):
 
     @property
     def processes(self) -> int | None:
-        """Processes that trained together."""
+        """Number of processes that trained together."""
         return (self.training or {}).get("processes")
 
     @property
@@ -163,7 +163,7 @@ class CardFacts(SnippetFacts):
 
     @property
     def data(self) -> dict[str, int]:
-        """How much data there was, by what was counted; its names are not recorded."""
+        """The sizes of the data, by what was counted."""
         record = self.training or {}
         data = record.get("data") or {}
         train = data.get("train") or {}

@@ -1,7 +1,7 @@
-"""What others may have written into training.json and into a file of figures, checked before it is published.
+"""Reads training.json and files of figures for a card, and checks each field, since anybody may have written them.
 
-Every number is a number and every text one short line; a field that is not is refused by its name. Nothing that
-reads these records afterwards has to check them again.
+Every number must be a number and every text one short line; the error names the field. Code that uses these records
+need not check them again.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 from modelscope_plugin.config.configuration import default_configuration, read_configuration_file
 from modelscope_plugin.config.training_settings import read_training_settings
 from modelscope_plugin.errors import InputError, ModelFolderError
+from modelscope_plugin.modeling.fingerprint import is_same_model
 from modelscope_plugin.modeling.location import is_hub_id
 from modelscope_plugin.publishing.text import is_line
 from modelscope_plugin.training.record import RECORD_FILE
@@ -23,7 +24,7 @@ _LONGEST = 100
 
 
 class _Kind(NamedTuple):
-    """A kind of single value: what an error calls it, and whether a value is one."""
+    """A kind of single value: its name in errors, and the function that accepts a value."""
 
     name: str
     accepts: Callable[[Any], bool]
@@ -70,8 +71,7 @@ _EXAMPLES: dict[str, _Schema] = {
     **dict.fromkeys(("count", "mentions", "entities", "nil", "unlabelled", "unknown"), _COUNT),
     "checksum": _LINE,
 }
-# The fields that are published. The others name files: the base model, unless it is a hub id, and what else was in
-# the folder.
+# The fields that are published. The others name files of the trainer's machine, as does a base model that is no hub id.
 _PUBLISHED: dict[str, _Schema] = {
     "settings": {},
     "mining": {},
@@ -94,16 +94,16 @@ _RECALL = re.compile(r"(?:[a-z_]+_)?recall@[1-9][0-9]{0,6}")
 
 
 def read_training_record(folder: Path) -> dict[str, Any] | None:
-    """Read what the training.json of a model folder says to everybody.
+    """Read the fields of a model folder's training.json that may be published.
 
     Args:
         folder: The model folder.
 
     Returns:
-        The record, with ``base_model`` where that is a hub id; None where this package has not trained the model.
+        The record, with ``base_model`` only if that is a hub id; None if this package has not trained the model.
 
     Raises:
-        ModelFolderError: If the file is no JSON object, or a field is not of its type.
+        ModelFolderError: If the file is not a JSON object, or a field has the wrong type.
     """
     path = folder / RECORD_FILE
     if not path.is_file():
@@ -122,14 +122,14 @@ def read_training_record(folder: Path) -> dict[str, Any] | None:
     except InputError as error:
         raise ModelFolderError(f"{path}: {error}; restore the file") from None
     base = record.get("base_model")
-    # As when a model is looked for: a name that is, or begins with, a folder that is there is no hub id.
+    # As in `resolve_model`: a path that exists, or whose parent folder exists, is not a hub id.
     if isinstance(base, str) and is_hub_id(base) and not Path(base).exists() and not Path(base).parent.is_dir():
         published["base_model"] = base
     return published
 
 
 def read_views(record: Mapping[str, Any] | None) -> int:
-    """The vectors of an entity, at most, that the model of a checked record was trained for."""
+    """Return the most vectors of an entity that the model of a checked record was trained for."""
     return ((record or {}).get("settings") or {}).get("views") or 1
 
 
@@ -138,16 +138,16 @@ def read_figures(path: Path, fingerprint: str) -> dict[str, Any]:
 
     Args:
         path: The file.
-        fingerprint: Fingerprint of the model that has to have been measured.
+        fingerprint: Fingerprint of the model that the figures must belong to.
 
     Returns:
         The figures.
 
     Raises:
-        InputError: If they are of another model, a field is not of its type, or there is no recall among them.
+        InputError: If they belong to another model, a field has the wrong type, or there is no recall among them.
     """
     figures = read_configuration_file(path)
-    if figures.get("fingerprint") != fingerprint:
+    if not is_same_model(figures.get("fingerprint", ""), fingerprint):
         raise InputError(f"{path} was not measured with this model; run modelscope entity evaluate --json with it")
     try:
         _check("", figures, _FIGURES)
@@ -160,14 +160,14 @@ def read_figures(path: Path, fingerprint: str) -> dict[str, Any]:
 
 
 def _setting_schema(defaults: Mapping[str, Any]) -> dict[str, _Schema]:
-    """The schema of settings by their defaults: texts are texts, switches are switches, all others numbers."""
+    """Make the schema of settings from their defaults: a text, a switch, or else a number."""
     kinds = {str: _LINE, bool: _FLAG}
     schema: dict[str, _Schema] = {name: kinds.get(type(value), _NUMBER) for name, value in defaults.items()}
     return schema | {name: _COUNT for name in _COUNTED if name in schema}
 
 
 def _check(name: str, value: Any, schema: _Schema) -> None:
-    """Compare a value with its schema; null is allowed everywhere, and so are fields that the schema does not name."""
+    """Raise `InputError` if a value does not fit its schema; null fields and unknown ones fit."""
     if value is None:
         return
     if schema is _ANY and isinstance(value, dict | list):
@@ -179,6 +179,8 @@ def _check(name: str, value: Any, schema: _Schema) -> None:
         if not isinstance(value, list):
             raise _wrong(name, value, "a list")
         for number, item in enumerate(value):
+            if item is None and isinstance(schema[0], _Kind) and schema[0] is not _ANY:
+                raise _wrong(f"{name}[{number}]", item, schema[0].name)
             _check(f"{name}[{number}]", item, schema[0])
     else:
         if not isinstance(value, dict):

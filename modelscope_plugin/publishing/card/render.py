@@ -1,25 +1,25 @@
-"""The model card and its snippets, rendered from templates that read as the text they become.
+"""Renders the model card and its Python snippets from the templates in ``templates/``.
 
-Every value is escaped for where it is put. Markdown is the default, so that a template cannot forget it; the filters
-``code`` and ``cell_code`` (inline code), ``python`` and ``shell`` (fenced code) escape for other places, and mark what
-they return as escaped.
+Every value is escaped for its context. Markdown is the default, so that a template cannot forget it; the filters
+``code`` and ``cell_code`` (inline code), ``python`` and ``shell`` (fenced code) escape for the other contexts.
 """
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import shlex
 import unicodedata
 from typing import Any, Literal, get_args
 
+from huggingface_hub import ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from modelscope_plugin.checks import check_choice
 from modelscope_plugin.config.training_settings import MiningSettings, TrainingSettings
 from modelscope_plugin.publishing.card.facts import CardFacts, SnippetFacts
-from modelscope_plugin.publishing.card.head import write_head
 
 Language = Literal["zh", "en"]
 """The languages that a card can be written in."""
@@ -32,30 +32,29 @@ CANDIDATES = (
     "董成鹏； 类型： Person； 别名： Da Peng， 大鹏;",
     "鲲鹏； 类型： VirtualThings； 别名： 大鹏; 庄子笔下的神鸟",
 )
-"""The example of the card and of the hub's widget."""
+"""Example texts of the card and of the hub's widget."""
 
 _MARKDOWN = re.compile(r"[\\`*\[\]|~$@]|(?<![^\W_])_|_(?![^\W_])|(?<=(?i:www))\.|:(?=//)")
 _LINE_START = re.compile(r"^(?:(?=[-+=#:])|(\d+)(?=[.)](?:\s|$)))")
-_HTML = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 
 
 def render_card(facts: CardFacts, language: str = "zh") -> str:
     """Write the card of a model.
 
     Args:
-        facts: What is known of the model.
+        facts: What is known about the model.
         language: ``zh`` or ``en``.
 
     Returns:
         The text of README.md, with the hub's metadata in front.
 
     Raises:
-        InputError: If the language is another one.
+        InputError: If the language is unknown.
     """
     check_choice("language", language, get_args(Language))
     card = _ENVIRONMENT.get_template(f"card.{language}.md.jinja").render(
         facts=facts,
-        head=Markup(write_head(_metadata(facts, language))),
+        head=Markup(ModelCardData(**_metadata(facts, language)).to_yaml()),
         snippets={name: Markup(code) for name, code in render_snippets(facts).items()},
         labels=TrainingSettings.card_labels(language) | MiningSettings.card_labels(language),
         candidates=CANDIDATES,
@@ -64,7 +63,7 @@ def render_card(facts: CardFacts, language: str = "zh") -> str:
 
 
 def render_snippets(facts: SnippetFacts) -> dict[SnippetName, str]:
-    """The Python snippets that the card of a model has, each a program of its own.
+    """Render the Python snippets of a model's card, each a whole program.
 
     Args:
         facts: What they depend on.
@@ -72,13 +71,13 @@ def render_snippets(facts: SnippetFacts) -> dict[SnippetName, str]:
     Returns:
         Their code by name, in the order of the card.
     """
-    left_out = {"onnx": not facts.onnx, "sentence_transformers": not facts.sentence_transformers}
+    has_snippet = {"onnx": facts.onnx, "sentence_transformers": facts.sentence_transformers}
     return {
         name: _ENVIRONMENT.get_template(f"snippets/{name}.py.jinja").render(
             facts=facts, source=SOURCE, candidates=CANDIDATES
         )
         for name in get_args(SnippetName)
-        if not left_out.get(name)
+        if has_snippet.get(name, True)
     }
 
 
@@ -109,19 +108,18 @@ def _metadata(facts: CardFacts, language: str) -> dict[str, Any]:
 
 
 def escape_markdown(value: object) -> Markup:
-    """A value as Markdown text of one line, wherever it stands: in a paragraph, a heading, a list or a table cell.
+    """Return a value as Markdown text of one line, for a paragraph, a heading, a list or a table cell.
 
-    It opens no code, emphasis, link, picture, HTML, table cell or block.
+    It starts no code, emphasis, link, picture, HTML, table cell or block.
     """
     if isinstance(value, Markup):
         return value
-    text = _MARKDOWN.sub(r"\\\g<0>", _one_line(value))
-    text = "".join(_HTML.get(one, one) for one in text)
+    text = html.escape(_MARKDOWN.sub(r"\\\g<0>", _one_line(value)), quote=False)
     return Markup(_LINE_START.sub(r"\1\\", text))
 
 
 def escape_code(value: object) -> Markup:
-    """A value as inline code in running text; see `escape_cell_code` for a table."""
+    """Return a value as inline code in running text; see `escape_cell_code` for a table."""
     text = _one_line(value, strip=False)
     fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
     padding = " " if "`" in (text[:1], text[-1:]) or text[:1] == text[-1:] == " " else ""
@@ -129,22 +127,22 @@ def escape_code(value: object) -> Markup:
 
 
 def escape_cell_code(value: object) -> Markup:
-    """A value as inline code in a table cell, which a vertical bar would end even there."""
+    """Return a value as inline code in a table cell, where a vertical bar would end the cell."""
     return Markup(str(escape_code(value)).replace("|", "\\|"))
 
 
 def quote_python(value: str) -> Markup:
-    """A text as a Python literal; JSON's form is one."""
+    """Return a text as a Python literal, in JSON's form."""
     return Markup(json.dumps(_one_line(value, strip=False), ensure_ascii=False))
 
 
 def quote_shell(value: str) -> Markup:
-    """A text as one word of a shell command."""
+    """Return a text as one word of a shell command."""
     return Markup(shlex.quote(_one_line(value, strip=False)))
 
 
 def _one_line(value: object, strip: bool = True) -> str:
-    """A value as one line without control characters, formatting characters and separators other than a space."""
+    """Return a value as one line; control and formatting characters and separators become spaces."""
     text = "".join(" " if unicodedata.category(one)[0] in "CZ" else one for one in str(value))
     return " ".join(text.split()) if strip else text
 

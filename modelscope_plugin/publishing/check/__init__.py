@@ -1,1 +1,1 @@
-"""The check of a folder before anything is uploaded."""
+"""Checks an exported folder before it is uploaded."""

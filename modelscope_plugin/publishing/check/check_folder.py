@@ -1,4 +1,4 @@
-"""The check before anything goes up: a folder is opened as its readers will, each way in a process of its own."""
+"""Checks an exported folder before it is uploaded: opens it in every way its readers will, each in a fresh process."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ import numpy as np
 from modelscope_plugin.encoding.backends.onnx_export import onnx_file
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import FolderCheckError
+from modelscope_plugin.modeling.fingerprint import is_same_model
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
 from modelscope_plugin.publishing.card.facts import SnippetFacts
+from modelscope_plugin.publishing.card.metadata import check_card
 from modelscope_plugin.publishing.card.records import read_training_record, read_views
 from modelscope_plugin.publishing.card.render import CANDIDATES, SOURCE, SnippetName, render_snippets
 from modelscope_plugin.publishing.check import open_folder
-from modelscope_plugin.publishing.check.card import check_card
 from modelscope_plugin.publishing.export.export_record import CARD_FILE, ExportRecord
+from modelscope_plugin.publishing.export.sentence_transformers_files import MODULES_FILE, check_module_types
 from modelscope_plugin.publishing.text import printable
 from modelscope_plugin.types import BackendName, OnnxPrecision, Vectors
 
 TOLERANCE = 1e-4
-"""The largest difference of a value of a vector that counts as the same vector."""
+"""The largest difference of a value at which two vectors count as the same."""
 
 INT8_TOLERANCE = 0.1
-"""The same where ONNX Runtime computes in 8 bits, for vectors scaled to length 1."""
+"""The same for ONNX Runtime in 8 bits, for vectors scaled to length 1."""
 
 _MENTIONS = (SOURCE, "小品里 [ENT_S] 大鹏 [ENT_E] 很好笑", "[ENT_S] 大 [ENT_E]", "大鹏")
 _ENTITIES = (*CANDIDATES, "大鹏;")
@@ -47,29 +49,27 @@ _SNIPPET_WAYS: dict[SnippetName, tuple[str, ...]] = {
 
 
 def check_folder(folder: Path, record: ExportRecord, source: EntityEncoder) -> dict[str, float]:
-    """Open an exported folder in every way that its card promises, and compare with the model it was made from.
+    """Open an exported folder in every way that its card promises, and compare its vectors with the source model's.
 
-    Each way runs in a fresh process: with this package; without it, where the folder is standalone; with
-    sentence-transformers or ONNX Runtime, where their files are there. The Python snippets of a card run in the
-    process they are for, rendered anew from checked values: what is written in README.md never runs.
+    Each way runs in a fresh process: with this package; without it, if the folder is standalone; with
+    sentence-transformers or ONNX Runtime, if the folder has their files. The Python snippets of the card run in the
+    process they are meant for. They are rendered anew from checked values: nothing in README.md is run.
 
     Args:
         folder: The exported folder.
-        record: Its record.
+        record: Its export.json.
         source: The model it was exported from.
 
     Returns:
-        For each way the largest difference between a value of its vectors and the source model's.
+        For each way the largest difference of a value to the vectors of the source model.
 
     Raises:
         FolderCheckError: If the card lacks what the hub needs, a way or a snippet fails or gives other vectors, or
             sentence-transformers is needed and not installed.
-        ModelFolderError: If training.json is damaged.
+        ModelFolderError: If training.json is damaged, or modules.json names other classes than an export does.
     """
-    if source.fingerprint != record.fingerprint:
-        raise FolderCheckError(
-            f"{folder} is not the model that was exported: its weights were changed; export it again"
-        )
+    if not is_same_model(record.fingerprint, source.fingerprint):
+        raise FolderCheckError(f"the weights in {folder} are not those that were exported; export the model again")
     try:
         check_card((folder / CARD_FILE).read_text(encoding="utf-8"))
     except UnicodeDecodeError:
@@ -98,13 +98,13 @@ def _read_snippet_facts(folder: Path, record: ExportRecord, source: EntityEncode
         dimension=source.model.dimension,
         views=read_views(read_training_record(folder)),
         standalone=record.standalone,
-        sentence_transformers=(folder / "modules.json").is_file(),
+        sentence_transformers=(folder / MODULES_FILE).is_file(),
         onnx=onnx_file(folder, source.model, "mention", "int8").is_file(),
     )
 
 
 def _list_ways(folder: Path, facts: SnippetFacts, source: EntityEncoder) -> list[str]:
-    """The ways in which the folder is to open."""
+    """Return the ways in which the folder must open."""
     ways = ["plugin"]
     if facts.standalone:
         ways.append("standalone")
@@ -114,12 +114,13 @@ def _list_ways(folder: Path, facts: SnippetFacts, source: EntityEncoder) -> list
                 "the card promises that sentence-transformers opens the folder, which is checked first; "
                 "install it: pip install 'modelscope_plugin[publish]'"
             )
+        check_module_types(folder)
         ways.append("sentence-transformers")
     return ways + [way for way, one in _ONNX.items() if onnx_file(folder, source.model, "mention", one).is_file()]
 
 
 def _choose_samples(tokenizer: EntityTokenizer) -> tuple[list[str], list[str]]:
-    """Texts that fit into the window, so that every way sees all of them."""
+    """Return mentions and entities that fit into the window, so that no way cuts them."""
     wide = EntityTokenizer(tokenizer.tokenizer, _WIDE, tokenizer.mention_prefix, tokenizer.entity_prefix)
     sides = ((_MENTIONS, wide.mention_ids(_MENTIONS)), (_ENTITIES, wide.entity_ids(_ENTITIES)))
     mentions, entities = (
@@ -157,7 +158,7 @@ class _OpeningProcess:
         self._process.wait()
 
     def read_vectors(self) -> Vectors:
-        """The vectors it gives; FolderCheckError where it fails."""
+        """Wait for the process and return its vectors; raise `FolderCheckError` if it fails."""
         try:
             status = self._process.wait(_SECONDS)
         except subprocess.TimeoutExpired:
@@ -175,14 +176,14 @@ class _OpeningProcess:
 
 
 def _make_environment(run: Path) -> dict[str, str]:
-    """That of this process, without its hub and its access to it, and with this very package to be imported."""
+    """Return this process's variables without access to a hub, and with the package that runs now on the path."""
     kept = {name: value for name, value in os.environ.items() if not name.upper().endswith("TOKEN")}
     packages = [str(Path(__file__).parents[3]), *filter(None, [os.environ.get("PYTHONPATH")])]
     return kept | {
         "HF_HUB_OFFLINE": "1",
         "MODELSCOPE_DOMAIN": "127.0.0.1:9",
         "MODELSCOPE_ENDPOINT": "http://127.0.0.1:9",
-        # What ModelScope copies there to run it is removed with the work folder; the saved login is not there.
+        # ModelScope copies code there to run it, which is removed with the work folder; no login is saved there.
         "MODELSCOPE_CACHE": str(run / "cache"),
         "MODELSCOPE_HOME": str(run / "home"),
         "MODELSCOPE_CREDENTIALS_PATH": str(run / "home"),
@@ -191,10 +192,10 @@ def _make_environment(run: Path) -> dict[str, str]:
 
 
 def _compare(way: str, vectors: Vectors, expected: Vectors) -> float:
-    """The largest difference of a value; FolderCheckError where it is too large."""
+    """Return the largest difference of a value; raise `FolderCheckError` if it is too large."""
     tolerance = TOLERANCE
     if way == "onnx-int8":
-        # Arithmetic of 8 bits rounds; what must stay is the direction.
+        # 8 bits round lengths; the direction must be the same.
         vectors, expected = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in (vectors, expected))
         tolerance = INT8_TOLERANCE
     if vectors.shape != expected.shape or not np.isfinite(vectors).all():

@@ -1,6 +1,6 @@
-"""One way of opening a published folder, as a process of its own: vectors of texts, then snippets of Python.
+"""Opens an exported folder in one way, in a fresh process: encodes texts, then runs snippets of Python.
 
-This file is run by its path and not as a module: where a standalone folder is opened, the package is not to be found.
+This file is run by its path, not as a module: a standalone folder must open without the package.
 """
 
 from __future__ import annotations
@@ -12,6 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+DONE = "done"
+"""Content of the outcome file if everything went well."""
+
 
 def _plugin(job: dict[str, Any]) -> Any:
     __import__("modelscope_plugin")
@@ -19,7 +22,7 @@ def _plugin(job: dict[str, Any]) -> Any:
 
 
 def _standalone(job: dict[str, Any]) -> Any:
-    # As if neither the package nor what it needs beyond ModelScope was installed.
+    # As if neither the package nor its dependencies beyond ModelScope were installed.
     for name in ("modelscope_plugin", "faiss", "tabulate", "sentence_transformers"):
         sys.modules[name] = None  # type: ignore[assignment]
     return _pipeline(job)
@@ -38,14 +41,10 @@ def _sentence_transformers(job: dict[str, Any]) -> Any:
     import numpy as np
     from sentence_transformers import SentenceTransformer
 
-    # What the card downloads before it opens it is not on the hub yet.
+    # The snippet downloads the model, which is not on the hub yet.
     modelscope.snapshot_download = lambda *_, **__: job["folder"]
     model = SentenceTransformer(job["folder"], device="cpu")
     return np.concatenate([model.encode_query(job["mentions"]), model.encode_document(job["entities"])])
-
-
-DONE = "done"
-"""What the process leaves behind when all went well."""
 
 
 def _onnx(job: dict[str, Any]) -> Any:
@@ -64,7 +63,7 @@ WAYS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "onnx": _onnx,
     "onnx-int8": _onnx,
 }
-"""The ways of opening a folder; each gives the vectors of the job's mentions, then of its entities."""
+"""The ways of opening a folder; each returns the vectors of the job's mentions, then of its entities."""
 
 
 def _main(way: str, job_file: str, vectors_file: str, outcome_file: str) -> None:
@@ -78,7 +77,7 @@ def _main(way: str, job_file: str, vectors_file: str, outcome_file: str) -> None
         for name, code in job["snippets"].items():
             step = f"the {name} snippet of the card"
             exec(compile(code, step, "exec"), {"__name__": "__main__"})
-    except BaseException as error:  # a snippet that ends the process has not run to its end
+    except BaseException as error:  # a snippet that exits has not run to its end
         traceback.print_exc()
         reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
         outcome = f"{step} failed ({type(error).__name__}: {reason})"
@@ -86,6 +85,6 @@ def _main(way: str, job_file: str, vectors_file: str, outcome_file: str) -> None
 
 
 if __name__ == "__main__":
-    # The folder of this file must not be imported from.
+    # Nothing may be imported from the folder of this file.
     sys.path[:] = [path for path in sys.path if path != str(Path(__file__).parent)]
     _main(*sys.argv[1:])

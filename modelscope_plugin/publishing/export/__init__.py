@@ -1,1 +1,1 @@
-"""A model as a folder to publish."""
+"""Exports a model as a folder to publish."""

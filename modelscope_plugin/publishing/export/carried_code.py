@@ -1,8 +1,7 @@
-"""The code that a standalone folder carries: the modules behind the embedding pipeline, and no others.
+"""Collects the code that a standalone folder carries: the modules that the embedding pipeline imports, and no others.
 
-ModelScope copies the Python files of such a folder to a folder of its own and imports every one of them, as modules of
-a package that is named after the folder. So the copy differs from the source in one respect: modules name each other
-by their position (``from ..data.records import Mention``), not by the name of the installed package.
+ModelScope copies the Python files of such a folder into its cache and imports all of them, as modules of a package that
+is named after the folder. So the copies use relative imports (``from ..data.records import Mention``).
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from modelscope_plugin.version import __version__
 CODE_FOLDER = "entity_embedding"
 """Folder of a standalone model that holds the code."""
 
-# What ModelScope has to find in a standalone folder; what these import goes along.
+# The modules that ModelScope needs in a standalone folder; what they import is included.
 _ROOTS = (
     "modelscope_adapter.registration",
     "modelscope_adapter.models",
@@ -66,16 +65,16 @@ def collect_code() -> dict[str, str]:
 
 
 def check_folder_name(name: str) -> None:
-    """Refuse a name of a folder whose code ModelScope could not import.
+    """Check that ModelScope can import code from a folder of this name.
 
-    It imports the code as modules of a package named like the folder, and finds what is installed before that; a
-    relative path that ends like a folder of the code it takes apart wrongly.
+    ModelScope imports the code as a package named like the folder. An installed module of that name is found first,
+    and a name with which a folder of the code ends confuses its relative paths.
 
     Args:
         name: Name of the model folder.
 
     Raises:
-        InputError: If it is the name of a module, or the end of the name of a folder of the code.
+        InputError: If it is the name of a module, or a folder of the code ends with it.
     """
     module = re.sub(r"\W", "_", name, flags=re.ASCII)
     inside = {part for path in collect_code() for part in Path(path).parts[:-1]}
@@ -84,14 +83,14 @@ def check_folder_name(name: str) -> None:
 
 
 def _read_source(module: str) -> tuple[str, str]:
-    """Path, from the package on, and text of a module, named from the package on."""
+    """Return path and text of a module; name and path are relative to the package."""
     path = module.replace(".", "/")
     path = f"{path}.py" if (_SOURCE / f"{path}.py").is_file() else f"{path}/__init__.py"
     return path, (_SOURCE / path).read_text(encoding="utf-8")
 
 
 def _make_relative(source: str, depth: int) -> tuple[str, list[str]]:
-    """The text of a module with relative imports, and the modules it imports, named from the package on."""
+    """Return the text of a module with relative imports, and the names, relative to the package, of what it imports."""
     lines = source.splitlines(keepends=True)
     imported = []
     for node, runs in _find_imports(ast.parse(source)):
@@ -104,7 +103,7 @@ def _make_relative(source: str, depth: int) -> tuple[str, list[str]]:
 
 
 def _find_imports(tree: ast.AST, runs: bool = True) -> Iterator[tuple[ast.ImportFrom, bool]]:
-    """The imports from this package in a piece of code, each with whether it runs or is for type checkers alone."""
+    """Yield the imports from this package, each with whether it runs or is for type checkers only."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"{_PACKAGE}."):
             yield node, runs

@@ -1,4 +1,4 @@
-"""A model folder to publish: everything that a reader needs, and nothing else."""
+"""Exports a model: writes a folder to publish, with everything that a reader needs and nothing else."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.location import is_hub_id, resolve_model
 from modelscope_plugin.modeling.model_folder import INDEX_FOLDER, write_model_folder
 from modelscope_plugin.publishing.card.facts import CardFacts
-from modelscope_plugin.publishing.card.head import read_license
+from modelscope_plugin.publishing.card.metadata import read_license
 from modelscope_plugin.publishing.card.records import read_figures, read_training_record, read_views
 from modelscope_plugin.publishing.card.render import Language, render_card
 from modelscope_plugin.publishing.export.carried_code import check_folder_name, collect_code
@@ -34,26 +34,12 @@ from modelscope_plugin.training.record import RECORD_FILE
 from modelscope_plugin.types import OnnxPrecision
 
 EVALUATION_FILE = "evaluation.json"
-"""The figures in the card that were not measured in training."""
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What decides an exported folder, beside the model; see `export_model`."""
-
-    standalone: bool = False
-    index: str | Path | None = None
-    onnx: bool = False
-    evaluation: str | Path | None = None
-    language: str = "zh"
-    license: str | None = None
-    name: str | None = None
-    revision: str | None = None
+"""File with the figures of the card if they were not measured in training."""
 
 
 @dataclass(frozen=True)
 class ExportResult:
-    """What `export_model` wrote.
+    """Result of `export_model`.
 
     Attributes:
         folder: The folder.
@@ -62,7 +48,7 @@ class ExportResult:
         files: Size in bytes of every file, by its path in the folder.
         standalone: Whether the folder carries the code it needs.
         sentence_transformers: Whether sentence-transformers opens the folder.
-        trained: Whether the record of a training run is in it.
+        trained: Whether it holds the record of a training run.
         evaluated: Whether the card has a table of recall.
     """
 
@@ -97,19 +83,19 @@ def export_model(
 
     The folder opens in ``pipeline(Tasks.sentence_embedding, FOLDER)`` after ``import modelscope_plugin`` (a plain
     folder) or with ``trust_remote_code=True`` and no need for this package (a standalone one), and in
-    ``SentenceTransformer(FOLDER)``. It is written whole or not at all, and an earlier export in its place is replaced.
+    ``SentenceTransformer(FOLDER)``. It is written whole or not at all, and replaces an earlier export.
 
     Args:
         model: A model folder, or a hub id.
         output: The folder to write.
         standalone: Whether the folder carries the code it needs. ModelScope then wants ``trust_remote_code=True`` of
-            every reader, also where this package is installed.
-        index: Folder of an index of this model to go along; whoever links with the model finds it by itself.
-        onnx: Whether ONNX files go along, in float32 and 8 bits, for ``backend="onnx"`` and ``"onnx-int8"``.
+            every reader, even if this package is installed.
+        index: Folder of an index of this model to include; linking with the model uses it by default.
+        onnx: Whether to include ONNX files, in float32 and 8 bits, for ``backend="onnx"`` and ``"onnx-int8"``.
         evaluation: File with the figures for the card, as ``modelscope entity evaluate --json`` printed them for this
             model; by default those of the training run.
         language: Language of the model card, ``zh`` or ``en``.
-        license: Licence of the model, for the card; by default the one that the model's own card names, if it has one.
+        license: Licence of the model, for the card; by default the one that the model's own card names, if any.
         name: What the card calls the model and loads it by, a hub id such as ``owner/name``; by default the name of
             the folder.
         revision: Branch or tag of a hub model.
@@ -118,72 +104,65 @@ def export_model(
         What was written.
 
     Raises:
-        InputError: If ``output`` is the model's own folder, holds other things or has a name that standalone folders
-            cannot have, or a text or the figures for the card are not usable.
+        InputError: If ``output`` is the model's own folder, holds other files or has a name that standalone folders
+            cannot have, or a text or the figures for the card cannot be used.
         IndexMismatchError: If the index was built with another model.
         MissingFileError: If there is no such model or index.
-        ModelFolderError: If a file of it is missing or damaged.
+        ModelFolderError: If a file of the model is missing or damaged.
     """
-    options = ExportOptions(standalone, index, onnx, evaluation, language, license, name, revision)
-    return export_with_options(model, output, options)
-
-
-def export_with_options(model: str | Path, output: str | Path, options: ExportOptions) -> ExportResult:
-    """Write a model as a folder to publish; see `export_model`."""
-    check_choice("language", options.language, get_args(Language))
-    if options.onnx:
+    check_choice("language", language, get_args(Language))
+    if onnx:
         check_onnx()
-    source, output = resolve_model(model, options.revision), Path(output)
+    source, output = resolve_model(model, revision), Path(output)
     if _is_inside(source, output):
-        raise InputError(f"{output} holds the model that is exported; name another folder")
+        raise InputError(f"{output} holds the model to export; name another folder")
     check_replaceable(output)
-    if options.standalone:
+    if standalone:
         check_folder_name(output.resolve().name)
-    name = _check_line("name", output.resolve().name if options.name is None else options.name)
+    name = _check_line("name", output.resolve().name if name is None else name)
     if "/" in name and not is_hub_id(name):
         raise InputError(f"name={name!r} is not a hub id such as owner/name; any other name has no slash")
-    given = options.license
-    terms = read_license(source / CARD_FILE) if given is None else _check_line("license", given)
+    terms = read_license(source / CARD_FILE) if license is None else _check_line("license", license)
     training = read_training_record(source)
     encoder = EntityEncoder.from_pretrained(source, device="cpu")
-    index = None if options.index is None else _open_index(Path(options.index), encoder, output, name)
-    measured = None if options.evaluation is None else read_figures(Path(options.evaluation), encoder.fingerprint)
+    entity_index = None if index is None else _open_index(Path(index), encoder, output, name)
+    measured = None if evaluation is None else read_figures(Path(evaluation), encoder.fingerprint)
     facts = CardFacts(
         **_describe_model(encoder),
         name=name,
         license=terms,
-        standalone=options.standalone,
-        onnx=options.onnx,
-        indexed=0 if index is None else len(index),
+        standalone=standalone,
+        onnx=onnx,
+        indexed=0 if entity_index is None else len(entity_index),
         views=read_views(training),
         training=training,
         measured=measured,
     )
     with replace_folder(output) as draft:
-        write_model_folder(draft, encoder.model, encoder.tokenizer, _make_configuration(source, options.standalone))
-        for precision in get_args(OnnxPrecision) if options.onnx else ():
+        write_model_folder(draft, encoder.model, encoder.tokenizer, _make_configuration(source, standalone))
+        for precision in get_args(OnnxPrecision) if onnx else ():
             export_onnx(encoder.model, draft, precision)
         if facts.sentence_transformers:
             write_sentence_transformers_files(draft, encoder)
         for file, record in ((RECORD_FILE, training), (EVALUATION_FILE, measured)):
             if record is not None:
                 write_json(draft / file, record)
-        if index is not None:
-            index.save(draft / INDEX_FOLDER)
-        for path, text in collect_code().items() if options.standalone else ():
+        if entity_index is not None:
+            entity_index.save(draft / INDEX_FOLDER)
+        for path, text in collect_code().items() if standalone else ():
             (draft / path).parent.mkdir(parents=True, exist_ok=True)
             (draft / path).write_text(text, encoding="utf-8")
-        (draft / CARD_FILE).write_text(render_card(facts, options.language), encoding="utf-8")
-        write_export_record(draft, name, terms, encoder.fingerprint, options.standalone)
+        (draft / CARD_FILE).write_text(render_card(facts, language), encoding="utf-8")
+        write_export_record(draft, name, terms, encoder.fingerprint, standalone)
         files = list_files(draft)
-        # Again: what came into the folder meanwhile would go with it.
+        # Again: a file that was put into the folder meanwhile would be removed with it.
         check_replaceable(output)
     return ExportResult(
         folder=output,
         name=name,
         fingerprint=encoder.fingerprint,
         files=files,
-        standalone=options.standalone,
+        standalone=standalone,
         sentence_transformers=facts.sentence_transformers,
         trained=training is not None,
         evaluated=facts.recall is not None,
@@ -191,7 +170,7 @@ def export_with_options(model: str | Path, output: str | Path, options: ExportOp
 
 
 def _describe_model(encoder: EntityEncoder) -> dict[str, Any]:
-    """The facts that the model itself tells."""
+    """Return the facts of a card that are read from the model itself."""
     model, tokenizer = encoder.model, encoder.tokenizer
     config = model.mention_tower.config
     return {
@@ -211,38 +190,38 @@ def _describe_model(encoder: EntityEncoder) -> dict[str, Any]:
 
 
 def _open_index(folder: Path, encoder: EntityEncoder, output: Path, name: str) -> EntityIndex:
-    """Open the index of a knowledge base and make it one of the published model."""
+    """Open an index and let it name the published model instead of the local one."""
     if _is_inside(folder, output):
-        raise InputError(f"{output} holds the index that is exported with it; name another folder")
-    index = EntityIndex.load(folder)
+        raise InputError(f"{output} holds the index to include; name another folder")
+    index = EntityIndex.load(folder, verify=True)
     index.check_model(encoder.fingerprint)
-    # It will be inside its model's folder, wherever that is; a name helps only where the hub knows it.
+    # Inside its model's folder an index needs no name of the model; only a hub id helps whoever copies it elsewhere.
     index.model = name if is_hub_id(name) else ""
     return index
 
 
 def _make_configuration(source: Path, standalone: bool) -> dict[str, Any]:
-    """The shipped configuration.json with how the model was trained and is evaluated.
+    """Return the shipped configuration.json with the model's settings of training and evaluation.
 
-    Only settings that this package knows: a folder of the machine, such as ``train.work_dir``, stays behind.
+    Other settings are left out: some name folders of this machine, such as ``train.work_dir``.
     """
     configuration = read_training_configuration(source)
     settings, mining = read_training_settings(configuration)
     metric = {"type": Metrics.entity_recall, "k": find_ks(configuration)}
     train = merge_configurations(settings.to_sections(), mining.to_sections())["train"]
     sections = {"train": train, "evaluation": {"metrics": [metric]}}
-    # ModelScope's own key: the folder's Python files are imported, if the reader trusts them.
+    # ModelScope's key for importing the Python files of the folder if the reader trusts them.
     return merge_configurations(default_configuration(), sections | ({"allow_remote": True} if standalone else {}))
 
 
 def _is_inside(path: Path, folder: Path) -> bool:
-    """True where ``path`` is ``folder`` or below it."""
+    """True if ``path`` is ``folder`` or below it."""
     return path.resolve().is_relative_to(folder.resolve())
 
 
-def _check_line(name: str, text: str) -> str:
-    """A text that is put into one line of the card, without white space around it."""
-    line = text.strip()
+def _check_line(name: str, text: Any) -> str:
+    """Return a text for one line of the card, stripped; raise `InputError` if it is empty, long or not one line."""
+    line = text.strip() if isinstance(text, str) else ""
     if not is_line(line):
         raise InputError(f"{name}={text!r} must be one line of text, at most 200 characters long")
     return line

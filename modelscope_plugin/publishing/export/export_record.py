@@ -1,4 +1,4 @@
-"""export.json: what an exported folder says of itself."""
+"""export.json, which records the files of an exported folder, its name, licence and model."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from modelscope_plugin.storage.inventory import find_difference, list_files, rea
 from modelscope_plugin.version import __version__
 
 EXPORT_FILE = "export.json"
-"""File of an exported folder that names the others, so that a later export may replace them."""
+"""File of an exported folder that names all others, so that a later export can replace them."""
 
 CARD_FILE = "README.md"
-"""The model card, the one file of an exported folder that is meant to be edited."""
+"""The model card, the only file of an exported folder that may be edited."""
 
 
 @dataclass(frozen=True)
 class ExportRecord:
-    """What export.json says of its folder.
+    """Content of export.json.
 
     Attributes:
         modelscope_plugin: Version of this package that wrote it.
         name: The name of the model in its card.
-        license: Its licence; None where it is not known.
+        license: Its licence; None if it is not known.
         fingerprint: Fingerprint of the model.
         standalone: Whether the folder carries the code it needs.
         files: The sha256 of every other file, by its path; None for the card.
@@ -43,7 +43,7 @@ class ExportRecord:
 
 
 def write_export_record(folder: Path, name: str, license: str | None, fingerprint: str, standalone: bool) -> None:
-    """Write the record of a folder whose other files are all there."""
+    """Write the record of a folder that holds all its other files."""
     files = {
         path: None if path == CARD_FILE else read_file_state(folder / path).sha256
         for path in list_files(folder)
@@ -53,18 +53,18 @@ def write_export_record(folder: Path, name: str, license: str | None, fingerprin
 
 
 def read_export_record(folder: Path) -> ExportRecord | None:
-    """Read what an exported folder says of itself, and check that it is still what was exported.
+    """Read the record of an exported folder, and check that its files are still those that were exported.
 
     Args:
         folder: Any model folder.
 
     Returns:
-        Its record; None where the folder is no export.
+        Its record; None if the folder is not an export.
 
     Raises:
         ModelFolderError: If export.json is damaged or of another version, or a file that it names is missing or was
             changed.
-        InputError: If there is something in the folder that the export did not write, or a link.
+        InputError: If the folder holds a file that the export did not write, or a link.
     """
     if not (folder / EXPORT_FILE).is_file():
         return None
@@ -75,11 +75,11 @@ def read_export_record(folder: Path) -> ExportRecord | None:
 
 
 def check_replaceable(folder: Path) -> None:
-    """Check that an export may take the place of what is at its path: nothing, or an earlier export as it was written.
+    """Check that an export may be written to a path: there is nothing, or an earlier export as it was written.
 
     Raises:
-        InputError: If the folder holds a file that its export.json does not record with this content; the card may be
-            edited. If it is no folder, or the current one.
+        InputError: If the folder holds a file that its export.json does not record with this content, the card aside;
+            or the path is a file or the current folder.
     """
     check_output_folder(folder, EXPORT_FILE)
     if not (folder / EXPORT_FILE).exists():

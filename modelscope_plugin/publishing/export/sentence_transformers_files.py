@@ -1,13 +1,14 @@
-"""What sentence-transformers needs to open a model folder of ours, beside the weights and the tokenizer.
+"""Writes the files that sentence-transformers needs to open a model folder, beside weights and tokenizer.
 
 No weights are stored twice: with two towers a Router takes the mention tower from the top of the folder, for queries
-and by default, and the entity tower from its sub-folder, for documents. The layer poolers are that library's
-WeightedLayerPooling with weights of 0 and 1. The files are in the form of its version 5, which version 6 reads too.
+and by default, and the entity tower from its sub-folder, for documents. Pooling over several layers is that library's
+WeightedLayerPooling with weights of 0, 1 and 2. The files have the form of version 5, which version 6 reads too.
 """
 
 from __future__ import annotations
 
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +16,19 @@ import torch
 from safetensors.torch import save_file
 
 from modelscope_plugin.encoding.encoder import EntityEncoder
+from modelscope_plugin.errors import ModelFolderError
 from modelscope_plugin.modeling.dual_encoder import ENTITY_TOWER_FOLDER, DualEncoder
 from modelscope_plugin.modeling.pooling import needs_all_states
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
 from modelscope_plugin.storage.files import write_json
 
-_MODULES = "sentence_transformers.models"
+MODULES_FILE = "modules.json"
 
-# Texts with and without a mention, in a script with and without spaces: what a prefix could grow together with.
+_MODULES = "sentence_transformers.models"
+_ROUTER_FILE = "router_config.json"
+_CLASSES = ("Transformer", "Router", "WeightedLayerPooling", "Pooling", "Normalize")
+
+# Texts with and without a mention, in scripts with and without spaces, which a prefix could form one token with.
 _MENTIONS = (
     "今天 [ENT_S] 苹果 [ENT_E] 发布手机",
     "[ENT_S] Apple [ENT_E] fell",
@@ -36,18 +42,15 @@ _WIDE = 1 << 16
 
 
 def has_same_tokens(encoder: EntityEncoder) -> bool:
-    """Whether sentence-transformers, which tokenises prompt and text as one, makes the tokens that we make.
+    """Return True if sentence-transformers, which tokenises prefix and text as one, gives the same tokens.
 
-    A prefix (``boq``, ``bod``) that grows together with the text behind it makes others.
+    It does not if a prefix (``boq``, ``bod``) forms a token together with the text behind it.
 
     Args:
         encoder: The model with its tokenizer.
-
-    Returns:
-        Whether its vectors would be ours.
     """
     own = encoder.tokenizer
-    # Wide enough for the probes: cutting by the library's tokenizer would be written into its files.
+    # Wide enough for all texts: a limit set on the library's tokenizer would be written into its files.
     ours = EntityTokenizer(own.tokenizer, _WIDE, own.mention_prefix, own.entity_prefix)
     sides = (
         (ours.mention_prefix, _MENTIONS, ours.mention_ids(_MENTIONS)),
@@ -63,7 +66,7 @@ def has_same_tokens(encoder: EntityEncoder) -> bool:
 
 
 def write_sentence_transformers_files(folder: Path, encoder: EntityEncoder) -> None:
-    """Make a model folder one that ``SentenceTransformer(folder)`` opens.
+    """Write into a model folder what ``SentenceTransformer(folder)`` needs.
 
     Args:
         folder: A folder that `modelscope_plugin.modeling.model_folder.write_model_folder` wrote.
@@ -82,7 +85,7 @@ def write_sentence_transformers_files(folder: Path, encoder: EntityEncoder) -> N
             "structure": {route: [tower] for route, tower in towers.items()},
             "parameters": {"default_route": "query", "allow_empty_key": True},
         }
-        write_json(folder / "router_config.json", router)
+        write_json(folder / _ROUTER_FILE, router)
     if needs_all_states(model.emb_pooler_type):
         modules.append((f"{len(modules)}_WeightedLayerPooling", "WeightedLayerPooling"))
         _write_layer_pooling(folder / modules[-1][0], model)
@@ -90,14 +93,14 @@ def write_sentence_transformers_files(folder: Path, encoder: EntityEncoder) -> N
     _write_pooling(folder / modules[-1][0], model)
     if model.normalize:
         modules.append((f"{len(modules)}_Normalize", "Normalize"))
-        # The folder holds nothing that matters, but a folder without a file would get lost on its way through a hub.
+        # An empty folder would get lost on the hub, so it holds an empty file.
         (folder / modules[-1][0]).mkdir()
         write_json(folder / modules[-1][0] / "config.json", {})
     records = [
         {"idx": number, "name": str(number), "path": path, "type": f"{_MODULES}.{name}"}
         for number, (path, name) in enumerate(modules)
     ]
-    write_json(folder / "modules.json", records)
+    write_json(folder / MODULES_FILE, records)
     settings = {
         "model_type": "SentenceTransformer",
         "prompts": {"query": tokenizer.mention_prefix, "document": tokenizer.entity_prefix},
@@ -107,10 +110,32 @@ def write_sentence_transformers_files(folder: Path, encoder: EntityEncoder) -> N
     write_json(folder / "config_sentence_transformers.json", settings)
 
 
+def check_module_types(folder: Path) -> None:
+    """Check that sentence-transformers would import only what an export names.
+
+    It imports and calls whatever class of an installed package these files name, one that unpickles included.
+
+    Args:
+        folder: A folder with the files that `write_sentence_transformers_files` writes.
+
+    Raises:
+        ModelFolderError: If a file is damaged, or names another class.
+    """
+    for path in (folder / MODULES_FILE, *folder.rglob(_ROUTER_FILE)):
+        try:
+            value = json.loads(path.read_text(encoding="utf-8"))
+            types = [one["type"] for one in value] if path.name == MODULES_FILE else list(value["types"].values())
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            raise ModelFolderError(f"{path} is damaged; export the model again") from None
+        for one in types:
+            if one not in [f"{_MODULES}.{name}" for name in _CLASSES]:
+                raise ModelFolderError(f"{path}: {one!r} is no module that an export writes; export the model again")
+
+
 def _write_transformer(folder: Path, model: DualEncoder, max_length: int) -> None:
     settings: dict[str, Any] = {"max_seq_length": max_length, "do_lower_case": False}
     if "add_pooling_layer" in inspect.signature(type(model.mention_tower).__init__).parameters:
-        # Otherwise a head that no tower has is reported as missing.
+        # Otherwise the library reports a pooling layer that no tower has as missing.
         settings["model_args"] = {"add_pooling_layer": False}
     if needs_all_states(model.emb_pooler_type):
         settings["config_args"] = {"output_hidden_states": True}
@@ -118,7 +143,7 @@ def _write_transformer(folder: Path, model: DualEncoder, max_length: int) -> Non
 
 
 def _write_layer_pooling(folder: Path, model: DualEncoder) -> None:
-    """A weighted mean of the hidden states from a first layer on; 0 are the embeddings, below the first layer."""
+    """Write a weighted mean of hidden states; state 0 is the embeddings, below the first layer."""
     layers = int(model.mention_tower.config.num_hidden_layers)
     first = 1 if model.emb_pooler_type == "avg_first_last" else layers - 1
     weights = torch.zeros(layers + 1 - first)

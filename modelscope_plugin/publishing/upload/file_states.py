@@ -1,4 +1,4 @@
-"""The files that go up: their states when they were checked, and a check that they are still the same."""
+"""The files to upload: their states when they were checked, and whether they have changed since."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LOCAL_NAMES = {".git", ".cache", ".ms_upload_cache", ".ms_upload_progress"}
 
 
 def read_file_states(folder: str | Path, files: Iterable[str]) -> dict[str, FileState]:
-    """Read the states of the files that go up.
+    """Read the states of the files to upload.
 
     Args:
         folder: The folder.
@@ -37,18 +37,14 @@ def read_file_states(folder: str | Path, files: Iterable[str]) -> dict[str, File
 
 
 def check_unchanged(folder: str | Path, states: Mapping[str, FileState]) -> None:
-    """Check that no file was written to, replaced or removed since its state was read.
-
-    Raises:
-        ModelFolderError: If one was.
-    """
+    """Raise `ModelFolderError` if a file was written to, replaced or removed since its state was read."""
     for name, state in states.items():
         if not state.is_current(Path(folder) / name):
             raise changed_file_error(folder, name)
 
 
 def changed_file_error(folder: str | Path, name: str) -> ModelFolderError:
-    """The error that names a file which changed."""
+    """Make the error for a file that changed."""
     return ModelFolderError(
         f"{Path(folder) / name} changed during the upload; nothing was committed. "
         "Wait until nothing writes to the folder, and upload it again"

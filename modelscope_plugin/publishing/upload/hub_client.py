@@ -1,4 +1,4 @@
-"""ModelScope's own hub client: opened with a token, its errors as ours, its temporary failures tried again."""
+"""ModelScope's own hub client: its access token, its errors as `HubError`, and requests that are sent again."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def open_client(token: str | None) -> HubApi:
         The client.
 
     Raises:
-        HubError: If there is no token, or it cannot be one.
+        HubError: If there is no token, or it has characters that no token has.
     """
     from modelscope_hub import HubApi, HubConfig
 
@@ -48,7 +48,7 @@ def open_client(token: str | None) -> HubApi:
 
 @contextmanager
 def translate_errors(api: HubApi, repo_id: str) -> Iterator[None]:
-    """Raise `HubError` in place of what the client raises, and keep signed addresses out of the log."""
+    """Raise the errors of the client as `HubError`, and keep signed addresses out of the log."""
     from modelscope_hub import HubError as ClientError
 
     connections = logging.getLogger("urllib3.connectionpool")
@@ -62,7 +62,7 @@ def translate_errors(api: HubApi, repo_id: str) -> Iterator[None]:
 
 
 def retry(request: Callable[[], T]) -> T:
-    """Send a request again, up to five times in all, while the client calls its failure temporary."""
+    """Send a request, up to five times in all while the client says that the failure is temporary."""
     for attempt in range(1, _ATTEMPTS):
         try:
             return request()
@@ -75,7 +75,7 @@ def retry(request: Callable[[], T]) -> T:
 
 
 def _translate(error: Exception, api: HubApi, repo_id: str) -> Exception:
-    """Say what an exception of the client means and what would help, without secrets."""
+    """Make an error that says what an exception of the client means and what would help, without secrets."""
     from modelscope_hub import APIError, AuthenticationError, NetworkError, PermissionDeniedError
     from requests import RequestException
 
@@ -98,7 +98,7 @@ def _translate(error: Exception, api: HubApi, repo_id: str) -> Exception:
 
 
 def _redact(message: str, token: str) -> str:
-    """The first line of the hub's message, without the token, the queries of addresses and control characters."""
+    """Return the first line of the hub's message without the token, queries of addresses and control characters."""
     line = (message.splitlines() or [""])[0].replace(token, "***")
     return printable(re.sub(r"\?\S+", "", line))[:200]
 

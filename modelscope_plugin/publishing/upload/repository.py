@@ -1,4 +1,4 @@
-"""A model's repository on the hub, as it is before an upload."""
+"""Checks and creates a model's repository on the hub before an upload."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 DEFAULT_REVISION = "master"
 """The branch that every repository of the hub has."""
 
-# What may stand beside a model without changing how it opens.
+# Files that do not change how a model opens.
 _HARMLESS_NAMES = {".gitattributes", ".gitignore", "LICENSE", "NOTICE"}
 _HARMLESS_SUFFIXES = {".md", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".webp", ".pdf"}
 
 
 def check_repository(api: HubApi, repo_id: str, revision: str, private: bool) -> bool:
-    """Look at a repository; nothing is changed.
+    """Check whether a repository exists and can be uploaded to; nothing is changed.
 
     Args:
         api: The hub client.
         repo_id: Its id.
         revision: The branch to upload to.
-        private: Whether it is to be private.
+        private: Whether it must be private.
 
     Returns:
-        Whether it is there.
+        Whether it exists.
 
     Raises:
-        HubError: If it is public and was to be private, or lacks the branch.
+        HubError: If it is public and must be private, or lacks the branch.
     """
     from modelscope_hub import NotExistError, Visibility
 
@@ -55,13 +55,13 @@ def check_repository(api: HubApi, repo_id: str, revision: str, private: bool) ->
         if revision not in branches:
             raise HubError(
                 f"{repo_id} has no branch {revision} (it has {', '.join(branches) or 'none'}); "
-                "the hub client cannot make one: make it with git, or upload to another"
+                "the hub client cannot create one: create it with git, or upload to another"
             )
     return True
 
 
 def create_repository(api: HubApi, repo_id: str, private: bool, license: str | None) -> None:
-    """Make a repository; HubError where its name is taken by one that the token does not see."""
+    """Create a repository; raise `HubError` if its name is taken by one that the token cannot see."""
     from modelscope_hub import Visibility
     from modelscope_hub.errors import AlreadyExistsError
 
@@ -69,32 +69,32 @@ def create_repository(api: HubApi, repo_id: str, private: bool, license: str | N
         visibility = Visibility.PRIVATE if private else Visibility.PUBLIC
         api.create_repo(repo_id, "model", visibility=visibility, license=license)
     except AlreadyExistsError:
-        raise HubError(f"the name {repo_id} is taken by a repository that this token does not see") from None
+        raise HubError(f"the name {repo_id} is taken by a repository that this token cannot see") from None
 
 
 def find_obsolete_files(api: HubApi, repo_id: str, revision: str, files: Collection[str]) -> list[str]:
-    """Find what an earlier upload of an exported model left that the new one does not have.
+    """Find the files of an earlier export on the hub that the new one does not have.
 
     Args:
         api: The hub client.
         repo_id: The repository.
         revision: The branch.
-        files: Paths of the files that go up.
+        files: Paths of the files to upload.
 
     Returns:
-        The paths to delete, so that a download is the folder that was checked.
+        The paths to delete, so that a download equals the folder that was checked.
 
     Raises:
         HubError: If there are other files that would change how the model opens.
     """
-    there = {file.path for file in api.list_repo_files(repo_id, "model", revision=revision) if file.type == "blob"}
-    others = sorted(there.difference(files))
-    earlier = _read_exported_files(api, repo_id, revision) if others and EXPORT_FILE in there else set()
+    paths = {file.path for file in api.list_repo_files(repo_id, "model", revision=revision) if file.type == "blob"}
+    others = sorted(paths.difference(files))
+    earlier = _read_exported_files(api, repo_id, revision) if others and EXPORT_FILE in paths else set()
     foreign = [path for path in others if path not in earlier and not _is_harmless(path)]
     if foreign:
         raise HubError(
             f"{repo_id} holds {len(foreign)} files that are not part of this model ({printable(foreign[0])}, for one), "
-            "so that a download would not be what was checked; delete them on its page, or take another name"
+            "so that a download would differ from what was checked; delete them on its page, or use another name"
         )
     return [path for path in others if path in earlier]
 
@@ -105,7 +105,7 @@ def _is_harmless(name: str) -> bool:
 
 
 def _read_exported_files(api: HubApi, repo_id: str, revision: str) -> set[str]:
-    """The files that the record of the export on the hub names; empty where it cannot be read."""
+    """Return the files that export.json on the hub names; none if it cannot be read."""
     with api.legacy.download_stream(repo_id, "model", EXPORT_FILE, revision=revision) as response:
         try:
             return set(json.loads(response.content)["files"])

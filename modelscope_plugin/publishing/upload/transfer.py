@@ -1,10 +1,10 @@
-"""The upload itself, in the steps of the hub: ask which blobs it lacks, send them, commit all files at once."""
+"""Sends files to the hub in its three steps: ask which blobs it lacks, send those, commit all files at once."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -30,22 +30,22 @@ class FolderUpload:
 
     Attributes:
         api: The hub client.
-        repo_id: The repository, which is there.
+        repo_id: The repository, which exists.
         revision: The branch.
         folder: The folder.
-        states: The files that go up, as they were when they were checked.
-        show_progress: Whether to show a progress bar.
+        states: The files to upload, as they were when they were checked.
+        show_progress: True, False, or None for a bar on a terminal only.
     """
 
     api: HubApi
     repo_id: str
     revision: str
     folder: Path
-    states: dict[str, FileState]
-    show_progress: bool
+    states: Mapping[str, FileState]
+    show_progress: bool | None
 
     def send_blobs(self) -> None:
-        """Send the content of the large files, as far as the hub lacks it.
+        """Send the content of the large files that the hub lacks.
 
         Raises:
             ModelFolderError: If a file changed.
@@ -54,22 +54,19 @@ class FolderUpload:
         addresses = self._find_addresses(list(names))
         lacking = list(addresses)
         total = sum(self.states[names[digest]].size for digest in lacking)
-        with progress_bar(total, "Uploading", "B", self.show_progress and total > 0, unit_scale=True) as bar:
-            # A blob that fails does not keep the others back: what arrives now is not sent a second time.
+        with progress_bar(total, "Uploading", "B", self.show_progress if total else False, unit_scale=True) as bar:
+            # The others go on if one fails: what arrives now is not sent a second time.
             with ThreadPoolExecutor(_CONNECTIONS) as pool:
                 sent = [pool.submit(retry, partial(self._send_blob, names[key], addresses, bar)) for key in lacking]
             for blob in sent:
                 blob.result()
 
-    def commit(self, message: str, deleted: Sequence[str]) -> Any:
+    def commit(self, message: str, deleted: Sequence[str]) -> None:
         """Commit every file, and delete others, in one commit.
 
         Args:
             message: Its message.
             deleted: Paths of the files to delete.
-
-        Returns:
-            The hub's answer.
 
         Raises:
             ModelFolderError: If a file changed; nothing is committed then.
@@ -78,10 +75,10 @@ class FolderUpload:
         operations += [_operation("delete", path, "normal", 0) for path in deleted]
         check_unchanged(self.folder, self.states)
         create_commit = self.api.legacy.create_commit
-        return retry(partial(create_commit, self.repo_id, "model", operations, message, revision=self.revision))
+        retry(partial(create_commit, self.repo_id, "model", operations, message, revision=self.revision))
 
     def _find_addresses(self, digests: Sequence[str]) -> dict[str, str]:
-        """Where to send each blob that the hub lacks, by digest."""
+        """Return the address for each blob that the hub lacks, by digest."""
         from modelscope_hub.constants import UPLOAD_BLOB_VALIDATION_BATCH_MAX_OBJECTS as BATCH_SIZE
 
         sizes = {state.sha256: state.size for state in self.states.values()}
@@ -125,7 +122,7 @@ class FolderUpload:
 
 
 class _Blob:
-    """The content of a file for a request that states its length itself; a plain file would state it once more."""
+    """The content of a file for a request whose headers give the length; an open file would add it a second time."""
 
     def __init__(self, stream: IO[bytes], report: Callable[[int], Any]) -> None:
         self._stream = stream
@@ -140,7 +137,7 @@ class _Blob:
 
 
 def _is_blob(name: str, size: int) -> bool:
-    """Whether the hub wants a file as a blob of its own, by the hub client's rules, or within the commit."""
+    """True if the hub client's rules want a file as a blob of its own, not within the commit."""
     from modelscope_hub import constants
 
     path = PurePosixPath(name)

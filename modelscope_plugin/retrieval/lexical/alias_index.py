@@ -5,15 +5,18 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from modelscope_plugin.data.names import normalized_name
 from modelscope_plugin.errors import IndexFolderError
+from modelscope_plugin.retrieval.arrays import check_array, check_groups
 from modelscope_plugin.retrieval.lexical.best_rows import best_rows
-from modelscope_plugin.retrieval.lexical.bm25 import GRAM_FIELDS, Floats, GramIndex, NameScores, Places
+from modelscope_plugin.retrieval.lexical.bm25 import GRAM_FIELDS, Floats, GramIndex, NameScores, Positions
 from modelscope_plugin.retrieval.lexical.runs import run_starts
 from modelscope_plugin.types import RowIds
 
@@ -24,6 +27,8 @@ MAX_NAME = 64
 _MORE = 4
 _FIELDS = ("names", "order", "bearers", "starts")
 _GRAMS = "grams."
+# Far above any BM25 weight, and far below what overflows when some are summed.
+_LARGEST_WEIGHT = 1e12
 
 
 class AliasIndex:
@@ -35,7 +40,7 @@ class AliasIndex:
     Args:
         names: The distinct normalised names in rising order.
         order: All rows in the order of their ids, int32 (rows,).
-        bearers: The bearers of the names, name after name, as places in ``order``, rising for each name; int32.
+        bearers: The bearers of the names, name after name, as positions in ``order``, rising for each name; int32.
         starts: Where the bearers of each name begin, int64 (names + 1,).
         grams: The BM25 weights of the names, each cut at `MAX_NAME` characters.
     """
@@ -75,11 +80,11 @@ class AliasIndex:
         rows = np.array(owners, np.int64)
         if order is None:
             order = np.arange(rows.max(initial=-1) + 1, dtype=np.int32)
-        place_of = _inverse(np.fromiter(map(numbers.__getitem__, names), np.int64, len(names)))
+        position_of = _inverse(np.fromiter(map(numbers.__getitem__, names), np.int64, len(names)))
         # A name and a bearer make one number, so that one sort puts both in order and brings repeats together.
-        packed = np.sort(place_of[np.array(owned, np.int64)].astype(np.int64) * len(order) + _inverse(order)[rows])
-        places, bearers = np.divmod(packed[run_starts(packed)], max(len(order), 1))
-        starts = np.append(0, np.cumsum(np.bincount(places, minlength=len(names)))).astype(np.int64)
+        packed = np.sort(position_of[np.array(owned, np.int64)].astype(np.int64) * len(order) + _inverse(order)[rows])
+        positions, bearers = np.divmod(packed[run_starts(packed)], max(len(order), 1))
+        starts = np.append(0, np.cumsum(np.bincount(positions, minlength=len(names)))).astype(np.int64)
         grams = GramIndex.build([name[:MAX_NAME] for name in names])
         return cls(names, order, bearers.astype(np.int32), starts, grams)
 
@@ -92,8 +97,8 @@ class AliasIndex:
 
     def pairs(self) -> Iterator[tuple[str, int]]:
         """Every (normalised name, row)."""
-        for place, name in enumerate(self.names):
-            for row in self.order[self._bearers[self._starts[place] : self._starts[place + 1]]].tolist():
+        for position, name in enumerate(self.names):
+            for row in self.order[self._bearers[self._starts[position] : self._starts[position + 1]]].tolist():
                 yield name, row
 
     def exact(self, mention: str, limit: int | None = None) -> RowIds:
@@ -110,7 +115,7 @@ class AliasIndex:
 
         Args:
             mention: The mention.
-            top_k: RowIds wanted; fewer are found where fewer names share a character with it.
+            top_k: Rows wanted; fewer are found where fewer names share a character with it.
 
         Returns:
             What it is like.
@@ -120,17 +125,17 @@ class AliasIndex:
         scores = self._grams.compare(name[:MAX_NAME])
         # What does not reach the last of the best of some names is not among the best of all.
         _, shares = self._best(scores.rare, scores.of(scores.rare), top_k)
-        places = scores.reaching(float(shares[-1]) if 0 < len(shares) == top_k else 0.0)
-        ranks, shares = self._best(places, scores.of(places), top_k)
+        positions = scores.reaching(float(shares[-1]) if 0 < len(shares) == top_k else 0.0)
+        ranks, shares = self._best(positions, scores.of(positions), top_k)
         return Likeness(self, scores, self._bearers_of(name), self.order[ranks].astype(np.int64), shares)
 
-    def _best(self, places: Places, shares: Floats, top_k: int) -> tuple[RowIds, Floats]:
+    def _best(self, positions: Positions, shares: Floats, top_k: int) -> tuple[RowIds, Floats]:
         """The ``top_k`` best bearers of some names, in the order of `best_rows`."""
         wide = _MORE * top_k
         while True:
-            few = wide >= len(places)
+            few = wide >= len(positions)
             best = slice(None) if few else np.flatnonzero(shares >= np.partition(shares, -wide)[-wide])
-            starts, ends = self._starts[places[best]], self._starts[places[best] + 1]
+            starts, ends = self._starts[positions[best]], self._starts[positions[best] + 1]
             # Of the bearers of one name, those behind the first so many are behind them in the result too.
             counts = np.minimum(ends - starts, top_k)
             ranks, found = best_rows(
@@ -141,19 +146,19 @@ class AliasIndex:
             wide *= 16  # many names of few rows
 
     def _bearers_of(self, name: str) -> npt.NDArray[np.int32]:
-        place = bisect_left(self.names, name)
-        if place == len(self.names) or self.names[place] != name:
+        position = bisect_left(self.names, name)
+        if position == len(self.names) or self.names[position] != name:
             return self._bearers[:0]
-        return self._bearers[self._starts[place] : self._starts[place + 1]]
+        return self._bearers[self._starts[position] : self._starts[position + 1]]
 
     def ranks(self, rows: RowIds) -> RowIds:
-        """The places of some rows in the order of ids, int64."""
+        """The positions of some rows in the order of ids, int64."""
         if self._ranks is None:
             self._ranks = _inverse(self.order)
         return self._ranks[rows].astype(np.int64)
 
-    def names_of(self, ranks: RowIds) -> tuple[Places, RowIds]:
-        """The places of the names of some rows, row after row, and how many each has."""
+    def names_of(self, ranks: RowIds) -> tuple[Positions, RowIds]:
+        """The positions of the names of some rows, row after row, and how many each has."""
         if self._names_by_bearer is None:
             order = np.argsort(self._bearers, kind="stable").astype(np.int32)
             names = np.repeat(np.arange(len(self.names), dtype=np.int32), np.diff(self._starts))[order]
@@ -166,44 +171,73 @@ class AliasIndex:
 
     def save(self, path: Path) -> None:
         """Write it to one file."""
-        from safetensors.numpy import save_file
+        from safetensors.numpy import save
 
         letters = "\n".join(self.names).encode("utf-8", "surrogatepass")
-        save_file(
-            {
-                "names": np.frombuffer(letters, dtype=np.uint8),
-                "order": self.order,
-                "bearers": self._bearers,
-                "starts": self._starts,
-                **{f"{_GRAMS}{field}": np.ascontiguousarray(array) for field, array in self._grams.arrays.items()},
-            },
-            path,
-        )
+        arrays: dict[str, npt.NDArray[Any]] = {
+            "names": np.frombuffer(letters, dtype=np.uint8),
+            "order": self.order,
+            "bearers": self._bearers,
+            "starts": self._starts,
+            **{f"{_GRAMS}{field}": np.ascontiguousarray(array) for field, array in self._grams.arrays.items()},
+        }
+        # Not with save_file, which has an exception of its own for a full disk.
+        path.write_bytes(save(arrays))
 
     @classmethod
-    def load(cls, path: Path) -> AliasIndex:
-        """Read a file that `save` wrote.
+    def parse(cls, data: bytes, path: Path, rows: int) -> AliasIndex:
+        """Read the content of a file that `save` wrote.
+
+        Args:
+            data: The content.
+            path: The file, for an error.
+            rows: Number of rows of the knowledge base.
 
         Raises:
-            IndexFolderError: If the file is damaged, or of another version.
+            IndexFolderError: If the file is damaged, of other rows, or of another version.
         """
-        from safetensors.numpy import load_file
+        from safetensors.numpy import load
 
         try:
-            arrays = load_file(path)
+            arrays = load(data)
             known = set(arrays) == {*_FIELDS, *(f"{_GRAMS}{field}" for field in GRAM_FIELDS)}
             if known:
-                letters, order, bearers, starts = (arrays.pop(field) for field in _FIELDS)
-                text = letters.tobytes().decode("utf-8", "surrogatepass")
-                names = text.split("\n") if text else []
-                grams = GramIndex(len(names), {field.removeprefix(_GRAMS): array for field, array in arrays.items()})
-                if len(starts) != len(names) + 1 or len(bearers) != starts[-1]:
-                    raise ValueError("its arrays do not fit together")
+                names = _check_arrays(arrays, rows)
         except Exception as error:  # whatever safetensors says of damaged bytes
             raise IndexFolderError(f"{path} is damaged ({error}); build the index again") from None
         if not known:
             raise IndexFolderError(f"{path} was written by another version of this package; build the index again")
-        return cls(names, order, bearers, starts, grams)
+        grams = GramIndex(len(names), {field: arrays[f"{_GRAMS}{field}"] for field in GRAM_FIELDS})
+        return cls(names, arrays["order"], arrays["bearers"], arrays["starts"], grams)
+
+
+def _check_arrays(arrays: dict[str, npt.NDArray[Any]], rows: int) -> list[str]:
+    """Return the names in the arrays of a file; a ValueError if an array cannot be one of so many rows."""
+    text = arrays["names"].tobytes().decode("utf-8", "surrogatepass")
+    names = text.split("\n") if text else []
+    bearers, postings = len(arrays["bearers"]), len(arrays["grams.places"])
+    table: tuple[tuple[str, str, int | None, float, float, int | None], ...] = (
+        ("names", "uint8", None, 0, 255, None),
+        ("order", "int32", rows, 0, rows - 1, None),
+        ("bearers", "int32", None, 0, rows - 1, None),
+        ("starts", "int64", len(names) + 1, 0, bearers, 1),
+        ("grams.vocabulary", "int64", None, 0, np.iinfo(np.int64).max, 1),
+        ("grams.starts", "int64", len(arrays["grams.vocabulary"]) + 1, 0, postings, 1),
+        ("grams.places", "int32", None, 0, len(names) - 1, None),
+        ("grams.weights", "float32", postings, 0, _LARGEST_WEIGHT, None),
+        ("grams.selves", "float32", len(names), 0, _LARGEST_WEIGHT, None),
+    )
+    for name, dtype, length, least, most, step in table:
+        check_array(name, arrays[name], dtype, (length,), least=least, most=most, step=step)
+    for name, starts in (("bearers", "starts"), ("grams.places", "grams.starts")):
+        if arrays[starts][0] != 0 or arrays[starts][-1] != len(arrays[name]):
+            raise ValueError(f"{starts} does not span {name}")
+        check_groups(name, arrays[name], arrays[starts])
+    if rows and np.bincount(arrays["order"], minlength=rows).max() > 1:
+        raise ValueError("order holds a row twice")
+    if any(name >= following for name, following in pairwise(names)):
+        raise ValueError("names do not rise")
+    return names
 
 
 class Likeness:
@@ -225,9 +259,9 @@ class Likeness:
 
     def of(self, rows: RowIds) -> Floats:
         """The likeness of the likest name of each of some rows, float32 (rows,)."""
-        places, counts = self._index.names_of(self._index.ranks(rows))
+        positions, counts = self._index.names_of(self._index.ranks(rows))
         best = np.zeros(len(rows), np.float32)
-        np.maximum.at(best, np.repeat(np.arange(len(rows)), counts), self._scores.of(places))
+        np.maximum.at(best, np.repeat(np.arange(len(rows)), counts), self._scores.of(positions))
         return best
 
     def exact(self, rows: RowIds) -> npt.NDArray[np.bool_]:
@@ -235,18 +269,18 @@ class Likeness:
         ranks = self._index.ranks(rows).astype(np.int32)
         if not len(self._namesakes):
             return np.zeros(len(rows), np.bool_)
-        places = np.searchsorted(self._namesakes, ranks)
-        same: npt.NDArray[np.bool_] = self._namesakes[np.minimum(places, len(self._namesakes) - 1)] == ranks
+        positions = np.searchsorted(self._namesakes, ranks)
+        same: npt.NDArray[np.bool_] = self._namesakes[np.minimum(positions, len(self._namesakes) - 1)] == ranks
         return same
 
 
 def _inverse(order: npt.NDArray[np.integer]) -> npt.NDArray[np.int32]:
-    places = np.empty(len(order), np.int32)
-    places[order] = np.arange(len(order), dtype=np.int32)
-    return places
+    positions = np.empty(len(order), np.int32)
+    positions[order] = np.arange(len(order), dtype=np.int32)
+    return positions
 
 
-def _spans(starts: Places, counts: Places) -> RowIds:
-    """The places of several spans, one span after another."""
-    places: RowIds = np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
-    return places
+def _spans(starts: Positions, counts: Positions) -> RowIds:
+    """The positions of several spans, one span after another."""
+    positions: RowIds = np.arange(counts.sum()) + np.repeat(starts - (np.cumsum(counts) - counts), counts)
+    return positions

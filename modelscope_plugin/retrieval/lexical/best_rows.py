@@ -1,4 +1,4 @@
-"""The best of rows that are scored several times."""
+"""Top-k rows, each with its highest score."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ _TOP = 0x7FFFFFFF
 def best_rows(
     rows: npt.NDArray[np.int64], scores: npt.NDArray[np.float32], top_k: int
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
-    """The rows of the best scores.
+    """Choose the top-k rows by their highest scores.
 
     Args:
-        rows: Rows, int64 (n,), less than 2^31; a row may stand there several times and counts with its best score.
+        rows: Rows, int64 (n,), less than 2^31; a row may come several times and counts with its highest score.
         scores: Their scores, float32 (n,), not negative.
         top_k: How many.
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from modelscope_plugin.retrieval.lexical.grams import count_grams, gram_keys
 
 Floats: TypeAlias = npt.NDArray[np.float32]
-Places: TypeAlias = npt.NDArray[np.integer]
+Positions: TypeAlias = npt.NDArray[np.integer]
 
 _K1, _B = 1.2, 0.75
 GRAM_FIELDS = ("vocabulary", "starts", "places", "weights", "selves")
@@ -26,7 +26,7 @@ class GramIndex:
 
     The weights are those of Robertson and Zaragoza 2009 with k1 = 1.2 and b = 0.75; the logarithm of the inverse
     document frequency has 1 added inside, as in Lucene, so that it is never negative. All of it is five arrays: the
-    grams in rising order (int64), where the postings of each begin (int64), the places of the names in them (int32),
+    grams in rising order (int64), where the postings of each begin (int64), the positions of the names in them (int32),
     their weights (float32), and the score of each name against itself (float32).
 
     Args:
@@ -37,23 +37,23 @@ class GramIndex:
     def __init__(self, names: int, arrays: dict[str, npt.NDArray[Any]]) -> None:
         self.names = names
         self.arrays = arrays
-        self._vocabulary, self._starts, self._places, self._weights, self._selves = (
+        self._vocabulary, self._starts, self._positions, self._weights, self._selves = (
             arrays[field] for field in GRAM_FIELDS
         )
         self._unknown = float(np.log(1 + (names + 0.5) / 0.5))
-        self._mean = len(self._places) / max(names, 1)
+        self._mean = len(self._positions) / max(names, 1)
 
     @classmethod
     def build(cls, names: Sequence[str]) -> GramIndex:
         """Count the grams of names and weigh them."""
-        vocabulary, starts, places, counts = count_grams(names)
+        vocabulary, starts, positions, counts = count_grams(names)
         frequency = np.diff(starts)
         # A name is as long as it has different grams: what BM25 calls the length, without a second count of repeats.
-        norms = _norm(np.bincount(places, minlength=len(names)), len(places) / max(len(names), 1))
+        norms = _norm(np.bincount(positions, minlength=len(names)), len(positions) / max(len(names), 1))
         inverse = np.log(1 + (len(names) - frequency + 0.5) / (frequency + 0.5))
-        weights = np.repeat(inverse, frequency) * counts * (_K1 + 1) / (counts + norms[places])
-        selves = np.bincount(places, weights * counts, len(names)).astype("f4")
-        arrays = (vocabulary, starts, places, weights.astype("f4"), selves)
+        weights = np.repeat(inverse, frequency) * counts * (_K1 + 1) / (counts + norms[positions])
+        selves = np.bincount(positions, weights * counts, len(names)).astype("f4")
+        arrays = (vocabulary, starts, positions, weights.astype("f4"), selves)
         return cls(len(names), dict(zip(GRAM_FIELDS, arrays, strict=True)))
 
     def compare(self, text: str) -> NameScores:
@@ -73,12 +73,12 @@ class GramIndex:
             return NameScores(np.zeros(self.names, np.float32), np.empty(0, np.int32), self._selves, own)
         rare = np.argsort(sizes, kind="stable")
         spans = [slice(self._starts[gram], self._starts[gram + 1]) for gram in grams[rare]]
-        places = np.concatenate([self._places[span] for span in spans])
+        positions = np.concatenate([self._positions[span] for span in spans])
         weights = np.concatenate([self._weights[span] for span in spans])
         postings = csc_array(
-            (weights, places, np.append(0, np.cumsum(sizes[rare])).astype(np.int32)), shape=(self.names, len(rare))
+            (weights, positions, np.append(0, np.cumsum(sizes[rare])).astype(np.int32)), shape=(self.names, len(rare))
         )
-        return NameScores(postings @ times[rare], places[:_SAMPLE], self._selves, own)
+        return NameScores(postings @ times[rare], positions[:_SAMPLE], self._selves, own)
 
 
 class NameScores:
@@ -89,27 +89,27 @@ class NameScores:
 
     Args:
         scores: The score of each name, float32 (names,).
-        rare: Places of names with the rarest grams of the text, which the best are likely to be among; a name may stand
-            there several times.
+        rare: Positions of names with the rarest grams of the text, which the best are likely to be among; a position
+            may come several times.
         selves: The score of each name against itself, float32 (names,).
         own: The score of the text against itself.
     """
 
-    def __init__(self, scores: Floats, rare: Places, selves: Floats, own: float) -> None:
+    def __init__(self, scores: Floats, rare: Positions, selves: Floats, own: float) -> None:
         self._scores = scores
         self.rare = rare
         self._selves = selves
         self._own = np.float32(own)
 
-    def reaching(self, floor: float) -> Places:
+    def reaching(self, floor: float) -> Positions:
         """The names of a likeness of ``floor`` and more, where it is 0 of any, and few others."""
         # The score as a share of that of the text alone is never less.
         floor = floor * (1 - _SLACK) * self._own
         return np.flatnonzero(self._scores >= np.float32(floor) if floor > 0 else self._scores > 0)
 
-    def of(self, places: Places) -> Floats:
+    def of(self, positions: Positions) -> Floats:
         """The likeness of some names, 0 to 1, float32."""
-        shares: Floats = self._scores[places] / np.maximum(self._selves[places], self._own)
+        shares: Floats = self._scores[positions] / np.maximum(self._selves[positions], self._own)
         return shares.clip(max=1)
 
 

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from modelscope_plugin.retrieval.lexical.runs import run_starts
 
 Keys: TypeAlias = npt.NDArray[np.int64]
-Places: TypeAlias = npt.NDArray[np.int64]
+Positions: TypeAlias = npt.NDArray[np.int64]
 
 # A code point has at most 21 bits; a 1-gram has no first half.
 _SHIFT = 21
@@ -24,13 +24,13 @@ class GramCounts(NamedTuple):
     Attributes:
         vocabulary: The numbers of the grams, as `gram_keys` makes them, rising; int64 (grams,).
         starts: Where the names of each gram begin, int64 (grams + 1,).
-        places: Places of the names, rising for each gram; int32.
+        positions: The positions of the names among all names, rising for each gram; int32.
         counts: How often the gram stands in the name; float32.
     """
 
     vocabulary: Keys
-    starts: Places
-    places: npt.NDArray[np.int32]
+    starts: Positions
+    positions: npt.NDArray[np.int32]
     counts: npt.NDArray[np.float32]
 
 
@@ -44,21 +44,21 @@ def gram_keys(name: str) -> Keys:
 def count_grams(names: Sequence[str]) -> GramCounts:
     """Count the grams of names."""
     codes = _codes(names)
-    places = np.repeat(np.arange(len(names), dtype=np.int64), np.fromiter(map(len, names), np.int64, len(names)))
-    # Characters are numbered anew, from 1, so that a gram and the place of its name fit into one number: a single sort
-    # of those groups everything, several times as fast as sorting one by the other. 2^41 grams leave room for 4 million
-    # names were all code points in use; with the 2^16 of a large knowledge base there is room for 2^31.
+    positions = np.repeat(np.arange(len(names), dtype=np.int64), np.fromiter(map(len, names), np.int64, len(names)))
+    # Characters are numbered anew, from 1, so that a gram and the position of its name fit into one number: a single
+    # sort of those groups everything, several times as fast as sorting one by the other. 2^41 grams leave room for 4
+    # million names were all code points in use; with the 2^16 of a large knowledge base there is room for 2^31.
     used = np.zeros(_CODES, dtype=bool)
     used[codes] = True
     characters = np.flatnonzero(used)
     number = np.zeros(_CODES, dtype=np.int64)
     number[characters] = np.arange(1, len(characters) + 1)
     letters, width = number[codes], len(characters) + 1
-    inside = places[1:] == places[:-1]
+    inside = positions[1:] == positions[:-1]
     packed = np.concatenate([letters, letters[:-1][inside] * width + letters[1:][inside]])
     packed *= len(names)
-    packed += np.concatenate([places, places[:-1][inside]])
-    del codes, places, letters, inside  # as large as all that follows
+    packed += np.concatenate([positions, positions[:-1][inside]])
+    del codes, positions, letters, inside  # as large as all that follows
     packed.sort()
     firsts = np.flatnonzero(run_starts(packed))
     counts = np.diff(np.append(firsts, len(packed)))

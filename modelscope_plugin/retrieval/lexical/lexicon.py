@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+import mmap
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from modelscope_plugin.data.names import normalized_name
-from modelscope_plugin.data.records import Entity, Mention
-from modelscope_plugin.errors import IndexFolderError
+from modelscope_plugin.data.records import Mention
+from modelscope_plugin.retrieval.knowledge_base import KnowledgeBase
 from modelscope_plugin.retrieval.lexical.alias_index import AliasIndex
 
 _NAMES, _LEARNED = "names.safetensors", "learned.safetensors"
@@ -19,28 +19,21 @@ LEXICON_FILES = (_NAMES, _LEARNED)
 """The files that a lexicon keeps in its folder; the second one only where names were learnt."""
 
 
-class _KnowledgeBase(Protocol):
-    @property
-    def ids(self) -> list[str]: ...
-
-    @property
-    def row_of(self) -> dict[str, int]: ...
-
-    def __iter__(self) -> Iterator[Entity]: ...
-
-
 class Lexicon:
     """Two alias indices over the rows of one knowledge base, each read or built when it is first asked for.
 
     Args:
-        knowledge_base: The entities, their ids and rows.
-        files: Files that `save` wrote for these rows, by name.
+        knowledge_base: The entities. Call `release` before they change.
+        files: Files that `save` wrote for these rows. They are mapped, so that their content is there when it is
+            first asked for, whatever becomes of the folder until then.
+
+    Raises:
+        ValueError: If a file is empty.
     """
 
-    def __init__(self, knowledge_base: _KnowledgeBase, files: dict[str, Path] | None = None) -> None:
-        self._knowledge_base = knowledge_base
-        self._files = files or {}
-        self._states = {name: _state(path) for name, path in self._files.items()}
+    def __init__(self, knowledge_base: KnowledgeBase, files: Iterable[Path] = ()) -> None:
+        self.knowledge_base = knowledge_base
+        self._files = {path.name: (path, _map_file(path)) for path in files}
         self._names: AliasIndex | None = None
         self._learned: AliasIndex | None = None
         self._pairs: set[tuple[str, str]] | None = None
@@ -49,14 +42,12 @@ class Lexicon:
     def names(self) -> AliasIndex:
         """Names and aliases of the entities."""
         if self._names is None:
-            # Where the folder was replaced meanwhile, its names are of other rows than those that were opened.
-            if self._is_as_opened(_NAMES):
-                self._names = AliasIndex.load(self._files[_NAMES])
+            if _NAMES in self._files:
+                self._names = self._read(_NAMES)
             else:
-                pairs = ((name, row) for row, entity in enumerate(self._knowledge_base) for name in entity.names)
-                ids = self._knowledge_base.ids
+                ids = self.knowledge_base.ids
                 order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int32)
-                self._names = AliasIndex.build(pairs, order)
+                self._names = AliasIndex.build(self.knowledge_base.names(), order)
         return self._names
 
     @property
@@ -64,14 +55,9 @@ class Lexicon:
         """Words that stood for an entity in a labelled text; see `learn`."""
         if self._learned is None:
             if self._pairs is None and _LEARNED in self._files:
-                if not self._is_as_opened(_LEARNED):
-                    raise IndexFolderError(
-                        f"{self._files[_LEARNED]} was replaced since the index was opened; open it again"
-                    )
-                self._learned = AliasIndex.load(self._files[_LEARNED])
+                self._learned = self._read(_LEARNED)
             else:
-                rows = self._knowledge_base.row_of
-                pairs = ((name, rows[one]) for name, one in self._pairs or ())
+                pairs = ((name, self.knowledge_base.row_of(one)) for name, one in self._pairs or ())
                 self._learned = AliasIndex.build(pairs, self.names.order)
         return self._learned
 
@@ -87,12 +73,13 @@ class Lexicon:
         Returns:
             How many names are known in all.
         """
-        self._pairs = self._learned_pairs() | {
-            (normalized_name(mention.surface), one)
-            for mention in mentions
-            for one in mention.entity_ids
-            if one in self._knowledge_base.row_of
-        }
+        return self.learn_pairs(
+            (normalized_name(mention.surface), one) for mention in mentions for one in mention.entity_ids
+        )
+
+    def learn_pairs(self, pairs: Iterable[tuple[str, str]]) -> int:
+        """As `learn`, from normalised names and ids."""
+        self._pairs = self.learned_pairs() | {(name, one) for name, one in pairs if one in self.knowledge_base}
         self._learned = None
         return len(self._pairs)
 
@@ -104,16 +91,18 @@ class Lexicon:
                 such an id later is another one. One that is replaced is the same in a new form, and keeps it.
         """
         gone = set(removed)
-        self._pairs = {(name, one) for name, one in self._learned_pairs() if one not in gone}
+        self._pairs = {(name, one) for name, one in self.learned_pairs() if one not in gone}
         self._names = self._learned = None
         self._files = {}
 
-    def _is_as_opened(self, name: str) -> bool:
-        return name in self._files and _state(self._files[name]) == self._states[name]
+    def _read(self, name: str) -> AliasIndex:
+        path, content = self._files[name]
+        return AliasIndex.parse(content[:], path, len(self.knowledge_base))
 
-    def _learned_pairs(self) -> set[tuple[str, str]]:
+    def learned_pairs(self) -> set[tuple[str, str]]:
+        """The names learnt, normalised, and the ids that they stand for."""
         if self._pairs is None:
-            ids = self._knowledge_base.ids
+            ids = self.knowledge_base.ids
             learned = self.learned.pairs() if _LEARNED in self._files else ()
             self._pairs = {(name, ids[row]) for name, row in learned}
         return self._pairs
@@ -127,10 +116,6 @@ class Lexicon:
         return LEXICON_FILES
 
 
-def _state(path: Path) -> tuple[int, int, int] | None:
-    """What tells a file from another in its place; None where there is none."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_ino, status.st_size, status.st_mtime_ns
+def _map_file(path: Path) -> mmap.mmap:
+    with open(path, "rb") as stream:
+        return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import pickle
 import shutil
 from pathlib import Path
 
@@ -11,10 +13,14 @@ from conftest import ENTITIES, MENTIONS
 pytest.importorskip("onnxruntime")
 pytest.importorskip("onnxscript")
 
+from transformers import AutoConfig, AutoModel
+
 from modelscope_plugin.encoding import EntityEncoder
+from modelscope_plugin.encoding.backends import onnx_export
 from modelscope_plugin.encoding.backends.onnx_backend import OnnxBackend
 from modelscope_plugin.encoding.backends.onnx_export import export_onnx
-from modelscope_plugin.errors import InputError
+from modelscope_plugin.errors import InputError, InputTypeError
+from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.model_folder import write_model_folder
 from modelscope_plugin.storage.files import check_output_folder
 
@@ -152,3 +158,48 @@ def test_training_again_may_replace_a_folder_with_onnx_files(tmp_path: Path) -> 
 def test_choices_that_do_not_go_together_raise(folder: Path, options: dict[str, object], message: str) -> None:
     with pytest.raises(InputError, match=message):
         EntityEncoder.from_pretrained(folder, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("precision", ["float32", "int8"])
+def test_export_that_differs_from_torch_is_not_kept(
+    folder: Path, precision: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = EntityEncoder.from_pretrained(folder, device="cpu").model
+    trace = onnx_export._trace
+
+    def trace_other(tower: torch.nn.Module, every: bool, file: Path) -> None:
+        other = copy.deepcopy(tower)
+        with torch.no_grad():
+            for parameter in other.parameters():
+                parameter.mul_(1.1)
+        trace(other, every, file)
+
+    monkeypatch.setattr(onnx_export, "_trace", trace_other)
+    with pytest.raises(InputError, match=r"gives other vectors in ONNX Runtime.*use backend='torch'"):
+        export_onnx(model, folder, precision)  # type: ignore[arg-type]
+    assert not list(folder.rglob("*.onnx*"))
+
+
+def test_model_that_onnx_runtime_computes_for_one_text_only_is_refused(folder: Path) -> None:
+    config = AutoConfig.for_model(
+        "modernbert",
+        vocab_size=200,
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        **dict.fromkeys(("pad_token_id", "eos_token_id", "bos_token_id", "cls_token_id", "sep_token_id"), 0),
+    )
+    tower = AutoModel.from_config(config)
+    model = DualEncoder(tower, emb_pooler_type="avg").eval()
+    try:
+        export_onnx(model, folder)
+    except InputError as error:
+        assert "cannot be computed by ONNX Runtime" in str(error)  # noqa: PT017  # newer versions may compute it
+        assert not list(folder.rglob("*.onnx*"))
+
+
+def test_encoder_with_onnx_cannot_be_pickled(folder: Path) -> None:
+    encoder = EntityEncoder.from_pretrained(folder, device="cpu", backend="onnx")
+    with pytest.raises(InputTypeError, match="load it again in each process"):
+        pickle.dumps(encoder)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pickle
 import shutil
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from modelscope_plugin.data import entity_text
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.encoding.backends import torch_backend
 from modelscope_plugin.encoding.backends.packed_linear import PackedLinear, can_pack, pack_linears
+from modelscope_plugin.errors import InputTypeError
 from modelscope_plugin.modeling.random_model import write_random_bert
 
 
@@ -76,3 +78,9 @@ def test_compiled_model_gives_the_plain_vectors(tmp_path: Path) -> None:
     write_random_bert(tmp_path, texts=texts, hidden_size=64, layers=1)
     plain, compiled = (EntityEncoder.from_pretrained(tmp_path, device="cpu", compile=each) for each in (False, True))
     np.testing.assert_allclose(compiled.encode_document(texts), plain.encode_document(texts), atol=1e-5)
+
+
+def test_compiled_encoder_cannot_be_pickled(model_folder: Path) -> None:
+    encoder = EntityEncoder.from_pretrained(model_folder, device="cpu", compile=True)
+    with pytest.raises(InputTypeError, match="load it again in each process"):
+        pickle.dumps(encoder)

@@ -175,3 +175,20 @@ def test_a_damaged_shard_is_encoded_again(
     assert [shard.is_reused for shard in shards] == [True, False, True]
     np.testing.assert_allclose([shard.vectors for shard in shards], expected, atol=1e-6)
     assert f"{damaged} is damaged" in caplog.text
+
+
+@pytest.mark.process
+def test_script_without_a_main_guard_is_told(model_folder: Path, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\nfrom modelscope_plugin.encoding.bulk.local import LocalBulkEncoder\n"
+        "with LocalBulkEncoder(*sys.argv[1:], processes=2, device='cpu') as bulk_encoder:\n"
+        "    list(bulk_encoder.encode_shards('entity', ['大鹏']))\n"
+    )
+    result = subprocess.run(
+        [sys.executable, script, model_folder, tmp_path / "shards"],
+        capture_output=True, text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert 'InputError: a script with processes=2 needs its work under if __name__ == "__main__":' in result.stderr
+    assert "WorkerError: a process that encodes died" in result.stderr.strip().splitlines()[-1]

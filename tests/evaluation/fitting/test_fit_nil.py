@@ -11,7 +11,7 @@ from modelscope_plugin.data import Mention
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.evaluation.evaluation import evaluate
-from modelscope_plugin.evaluation.fitting.nil import fit_nil, fit_nil_rule
+from modelscope_plugin.evaluation.fitting.fit_nil import fit_nil, fit_nil_rule
 from modelscope_plugin.linking.nil import NilRule
 from modelscope_plugin.retrieval import EntityIndex
 

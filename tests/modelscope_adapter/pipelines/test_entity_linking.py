@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ def test_what_has_no_entity_is_said(model_folder: Path, index_folder: Path) -> N
     options = {"model": str(model_folder), "device": "cpu", "retrieval": "lexical"}
     linked = pipeline("entity-linking", index=index, **options)("[ENT_S] 宋小宝 [ENT_E] 很好笑")["mentions"][0]
     assert (linked["nil"], linked["nil_reason"], linked["candidates"]) == (True, "no candidate", [])
-    index.fitted["nil"] = {"lexical": NilRule("lexical", 0.0, 4.0, -2.0, 0.5).to_record()}
+    index.fitted = index.fitted.with_nil(NilRule("lexical", 0.0, 4.0, -2.0, 0.5))
     text = {"text": "大鹏在大江", "mentions": [{"start": 0, "end": 2}, {"start": 3, "end": 5}]}
     exact, near = pipeline("entity-linking", index=index, **options)(text)["mentions"]
     assert (exact["nil"], near["nil"]) == (False, True)
@@ -167,3 +168,16 @@ def test_candidates_of_an_index_with_views_say_which_view_won(encoder: EntityEnc
         scores = vectors @ encoder.encode_query([TEXT_MARKED])[0]
         assert candidate["view"] == entity_views(entity, 4)[int(scores.argmax())]
         assert candidate["dense_score"] == pytest.approx(scores.max(), rel=1e-5)
+
+
+@pytest.mark.parametrize("top_k", [0, -1, "3"])
+def test_number_of_candidates_is_checked_when_the_pipeline_is_made(
+    top_k: Any, model_folder: Path, index_folder: Path
+) -> None:
+    with pytest.raises(ValueError, match=r"top_k=.* must be an integer of at least 1"):
+        pipeline("entity-linking", model=str(model_folder), index=str(index_folder), device="cpu", top_k=top_k)
+
+
+def test_pipeline_cannot_be_pickled(pipe: Any) -> None:
+    with pytest.raises(InputTypeError, match="make one in each process"):
+        pickle.dumps(pipe)

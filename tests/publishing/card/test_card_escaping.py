@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import shlex
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +16,7 @@ from markdown_it import MarkdownIt
 from test_model_card import UNTRAINED, _record
 
 from modelscope_plugin.publishing.card.facts import CardFacts
-from modelscope_plugin.publishing.card.head import parse_card
+from modelscope_plugin.publishing.card.metadata import parse_card
 from modelscope_plugin.publishing.card.render import escape_code, escape_markdown, render_card, render_snippets
 
 ATTACKS = (
@@ -24,7 +26,28 @@ ATTACKS = (
     *("<img src=x onerror=alert(1)>", "<!--", "</td></tr>", "&lt;", "&#96;", "<http://a>", "$a$", "\\", "\\`"),
     *("[a](http://b)", "![a](b)", "[a]: http://b", "https://example.org", "www.example.org", "me@example.org"),
     *("\u202eevil", "\u2066", "\x1b[31m", "\x00", "\x07", "\r", "\u2028", "\u2029", "\x85", "\ud800", "\u3000", " "),
-    *("{{ 7 * 7 }}", "{% raw %}"),
+    *("{{ 7 * 7 }}", "{% raw %}", "{% endraw %}", "{# x #}", "${x}", "$(touch x)", "'; touch x #", '"""', "\\\n"),
+    *("<script>alert(1)</script>", "<details>", "</code>", "javascript:alert(1)", "&#x3c;b&#x3e;", "&colon;", "$$x$$"),
+    *(
+        "``` {.python}",
+        "````python\nx\n````",
+        "\n\n\n    x = 1\n\n",
+        "::: note",
+        "[^1]: x",
+        "[x]: <a> 'b'",
+        "@user",
+        "#1",
+    ),
+    *(
+        "!!python/object/apply:os.system [x]",
+        "\n...\n",
+        "key: value",
+        "- [ ] x",
+        "\ufeff",
+        "\u200b",
+        "\u2028```\u2029",
+        "\x9b2J",
+    ),
 )
 TEXTS = st.one_of(
     st.lists(st.sampled_from(ATTACKS), max_size=4).map("".join),
@@ -92,6 +115,26 @@ def test_name_and_licence_stay_text(language: str, name: str, license: str, arch
     card = render_card(facts, language)
     check_same(card, render_card(replace(facts, name="x", license="mit", architecture="bert"), language), facts)
     assert parse_card(card)[0]["license"] == license
+
+
+@pytest.mark.parametrize("text", ATTACKS)
+def test_text_opens_no_block(text: str) -> None:
+    tokens = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).parse(escape_markdown(text))
+    assert [token.type for token in tokens] in ([], ["paragraph_open", "inline", "paragraph_close"])
+
+
+@given(name=LINES)
+def test_name_is_one_word_of_a_command_and_one_literal_of_a_snippet(name: str) -> None:
+    facts = replace(UNTRAINED, name=name)
+    command = next(line for line in render_card(facts).splitlines() if line.startswith("modelscope entity index"))
+    assert shlex.split(command, posix=True) == [
+        *("modelscope", "entity", "index", "kb.jsonl", "--model", name, "--out", "INDEX")
+    ]
+    for code in render_snippets(facts).values():
+        literals = [node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)]
+        harmless = ast.parse(render_snippets(replace(facts, name="x"))["pipeline"])
+        assert name in literals
+        assert len(list(ast.walk(ast.parse(render_snippets(facts)["pipeline"])))) == len(list(ast.walk(harmless)))
 
 
 @given(text=LINES)

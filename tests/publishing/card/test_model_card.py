@@ -11,7 +11,7 @@ from modelscope_plugin.config.configuration import default_configuration
 from modelscope_plugin.config.training_settings import read_training_settings
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.publishing.card.facts import CardFacts
-from modelscope_plugin.publishing.card.head import parse_card
+from modelscope_plugin.publishing.card.metadata import parse_card
 from modelscope_plugin.publishing.card.render import render_card, render_snippets
 
 UNTRAINED = CardFacts(

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from modelscope_plugin.errors import InputError, ModelFolderError
+from modelscope_plugin.errors import InputError, MissingFileError, ModelFolderError
 from modelscope_plugin.publishing.card.records import read_figures, read_training_record
 
 
@@ -63,6 +63,7 @@ def test_what_is_not_known_stays_behind(tmp_path: Path) -> None:
         ({"stages": [{"stage": 1, "steps": 2}]}, r"stages\[0\]\.losses is missing"),
         ({"stages": [None]}, r"stages\[0\]\.stage is missing"),
         ({"stages": [{"stage": 1, "steps": 2, "losses": "no"}]}, r"stages\[0\]\.losses must be a list"),
+        ({"stages": [{"stage": 1, "steps": 2, "losses": [None]}]}, r"stages\[0\]\.losses\[0\] must be a number"),
         ({"evaluation": {"recall@x": 1}}, r"evaluation\.recall@x must be a number under a name such as recall@4"),
         ({"evaluation": {"recall@1": None}}, r"evaluation\.recall@1 must be a number"),
         ({"evaluation": {"mentions": -1}}, r"evaluation\.mentions must be a count"),
@@ -73,6 +74,11 @@ def test_what_is_not_known_stays_behind(tmp_path: Path) -> None:
 def test_field_of_a_wrong_type_is_named(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ModelFolderError, match=rf"training\.json: {message}"):
         read_training_record(_written(tmp_path, **changes))
+
+
+def test_folder_in_place_of_figures_is_named(tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="there is no file"):
+        read_figures(tmp_path, "f")
 
 
 @pytest.mark.parametrize(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -123,7 +125,7 @@ def _other_pooling(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_other_weights, "its weights were changed; export it again"),
+        (_other_weights, "the weights in .* are not those that were exported"),
         (_tell_the_token, r"plugin: opening the folder failed \(ValueError: no token\)"),
         (_change_code, "standalone: the folder gives other vectors than the source model"),
         (_other_pooling, "sentence-transformers: the folder gives other vectors than the source model"),
@@ -145,6 +147,47 @@ def test_spoilt_folder_is_refused(
     _sign(tmp_path / "m")
     with pytest.raises(FolderCheckError, match=message):
         _check(tmp_path / "m", tmp_path / "m" if spoil is _other_weights else source)
+
+
+def _pickle(folder: Path, ran: Path) -> None:
+    """A file that runs code when it is unpickled."""
+
+    class Evil:
+        def __reduce__(self) -> Any:
+            return Path.touch, (ran,)
+
+    folder.mkdir(exist_ok=True)
+    (folder / "x").write_bytes(pickle.dumps(Evil()))
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["joblib.numpy_pickle", "torch.hub", "pickle.Unpickler", "x.Evil", "sentence_transformers.util.torch", None],
+)
+@pytest.mark.parametrize("file", ["modules.json", "router_config.json", "sub/router_config.json"])
+def test_class_that_no_export_names_is_not_imported(
+    name: Any, file: str, standalone: Path, source: Path, tmp_path: Path
+) -> None:
+    folder, ran = tmp_path / "m", tmp_path / "ran"
+    shutil.copytree(standalone, folder)
+    _pickle(folder / "sub", ran)
+    (folder / "x.py").write_text(f"open({str(ran)!r}, 'w')")
+    modules = [{"idx": 0, "name": "0", "path": "sub/x", "type": name}]
+    router = {"types": {"sub/x": name}, "structure": {"query": ["sub/x"]}, "parameters": {"default_route": "query"}}
+    (folder / file).write_text(json.dumps(modules if file == "modules.json" else router))
+    _sign(folder)
+    with pytest.raises(ModelFolderError, match="is no module that an export writes; export the model again"):
+        _check(folder, source)
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("text", ["{", "null", "[1]", '{"type": 1}', "[" * 100_000, '[{"idx": 0}]'])
+def test_damaged_list_of_modules_is_named(text: str, standalone: Path, source: Path, tmp_path: Path) -> None:
+    shutil.copytree(standalone, tmp_path / "m")
+    (tmp_path / "m" / "modules.json").write_text(text)
+    _sign(tmp_path / "m")
+    with pytest.raises(ModelFolderError, match=r"modules\.json is damaged; export the model again"):
+        _check(tmp_path / "m", source)
 
 
 def test_missing_sentence_transformers_is_named(

@@ -229,12 +229,14 @@ def test_failed_export_leaves_the_earlier_one(model_folder: Path, base_folder: P
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken", "out"]
 
 
-@pytest.mark.parametrize("place", [lambda model: model, lambda model: model.parent])
-def test_folder_of_the_model_is_refused(place: Callable[[Path], Path], model_folder: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("choose_output", [lambda model: model, lambda model: model.parent])
+def test_folder_of_the_model_is_refused(
+    choose_output: Callable[[Path], Path], model_folder: Path, tmp_path: Path
+) -> None:
     model = tmp_path / "models" / "m"
     shutil.copytree(model_folder, model)
-    with pytest.raises(InputError, match="holds the model that is exported; name another folder"):
-        export_model(model, place(model))
+    with pytest.raises(InputError, match="holds the model to export; name another folder"):
+        export_model(model, choose_output(model))
     assert (model / "model.safetensors").exists()
 
 

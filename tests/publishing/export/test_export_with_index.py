@@ -1,4 +1,4 @@
-"""A published model that brings the index of a knowledge base along."""
+"""A published model that includes the index of a knowledge base."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_missing_index_is_named(model_folder: Path, tmp_path: Path) -> None:
 
 
 def test_output_that_holds_the_index_is_refused(model_folder: Path, published: Path) -> None:
-    with pytest.raises(InputError, match="holds the index that is exported with it"):
+    with pytest.raises(InputError, match="holds the index to include"):
         export_model(model_folder, published, index=published / "index")
 
 

@@ -18,6 +18,7 @@ from modelscope.utils.constant import Tasks
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.publishing.export.export_model import export_model
+from modelscope_plugin.version import __version__
 
 MENTIONS = ["小品里 [ENT_S] 大鹏 [ENT_E] 很好笑", "苹果"]
 ENTITIES = ["董成鹏； 类型： Person； 别名： 大鹏;", "长江"]
@@ -168,7 +169,8 @@ for folder in sys.argv[1:]:
 """
     result = _run(python, code, tmp_path, standalone, other)
     assert result.returncode == 0, result.stderr[-3000:]
-    told = "carries_code.entity_embedding (version 0.1.0) serves the model that brings another.entity_embedding"
+    runs = f"carries_code.entity_embedding (version {__version__}) runs a model that carries code of"
+    told = f"{runs} another.entity_embedding"
     assert told in result.stderr
     assert "not found in ast index" not in result.stdout + result.stderr
 

@@ -1,4 +1,4 @@
-"""The work on single queries, spread over the threads that FAISS uses too."""
+"""Work on single queries or blocks of vectors, spread over as many threads as FAISS uses."""
 
 from __future__ import annotations
 
@@ -7,25 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 
 def for_each(work: Callable[[int], None], count: int) -> None:
-    """Call ``work`` with each number below ``count``; numpy lets go of Python's lock for most of what it does.
-
-    Args:
-        work: What to do; calls must not depend on each other.
-        count: How often.
-    """
+    """Call ``work`` with each number below ``count``; the calls must not depend on each other."""
     import faiss
 
-    threads = min(count, faiss.omp_get_max_threads())
-    if threads <= 1:
-        for number in range(count):
+    threads = max(1, min(count, faiss.omp_get_max_threads()))
+
+    def work_on(first: int) -> None:
+        for number in range(first, count, threads):
             work(number)
+
+    if threads == 1:
+        work_on(0)
         return
     with ThreadPoolExecutor(threads) as pool:
-        # A block each: single calls are too short to be handed over one by one.
-        for done in [pool.submit(_block, work, range(start, count, threads)) for start in range(threads)]:
-            done.result()
-
-
-def _block(work: Callable[[int], None], numbers: range) -> None:
-    for number in numbers:
-        work(number)
+        # Each thread gets its share at once: single calls are too short to be handed over one by one.
+        list(pool.map(work_on, range(threads)))

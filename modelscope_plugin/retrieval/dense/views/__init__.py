@@ -1,1 +1,1 @@
-"""Several vectors of one entity, its views."""
+"""Several vectors of one entity, its views (Ma et al. 2021, MuVER)."""

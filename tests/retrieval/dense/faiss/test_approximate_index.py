@@ -8,9 +8,9 @@ import pytest
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.errors import IndexFolderError, InputError
 from modelscope_plugin.retrieval.dense.faiss.approximate_index import ApproximateIndex
-from modelscope_plugin.retrieval.dense.faiss.stored_vectors import StoredVectors
-from modelscope_plugin.retrieval.dense.faiss.tuning import AUTO_ENTITIES, approximate_kind, chosen_kind, recall_of
-from modelscope_plugin.retrieval.dense.faiss.vector_index import FlatIndex, VectorIndex
+from modelscope_plugin.retrieval.dense.faiss.exact_search import search_exact
+from modelscope_plugin.retrieval.dense.faiss.tuning import AUTO_ENTITIES, approximate_kind, choose_kind, recall_at
+from modelscope_plugin.retrieval.dense.faiss.vector_matrix import VectorMatrix
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 from modelscope_plugin.types import Vectors
 
@@ -29,8 +29,8 @@ def entity(number: int) -> Entity:
     return Entity(f"{number:05}", f"名{number}")
 
 
-def stored_of(vectors: Vectors, precision: str = "float32") -> StoredVectors:
-    stored = StoredVectors(DIMENSION, precision)
+def stored_of(vectors: Vectors, precision: str = "float32") -> VectorMatrix:
+    stored = VectorMatrix(DIMENSION, precision)
     stored.add(vectors)
     return stored
 
@@ -51,18 +51,17 @@ def tuned_index(**options: object) -> EntityIndex:
 @pytest.mark.parametrize("precision", ["float32", "float16", "int8"])
 def test_it_finds_distinct_rows_with_true_scores_best_first(precision: str) -> None:
     index, queries = trained(precision), clustered(20, seed=1)
-    assert isinstance(index, VectorIndex)
     scores, rows = index.search(queries, 30)
     assert all(len(set(row)) == 30 for row in rows.tolist())
     assert (np.diff(scores, axis=1) <= 0).all()
-    expected = np.stack([index.stored[row] @ query for row, query in zip(rows, queries, strict=True)])
+    expected = np.stack([index.vectors[row] @ query for row, query in zip(rows, queries, strict=True)])
     np.testing.assert_allclose(scores, expected, rtol=1e-3, atol=1e-3)
 
 
 def test_it_finds_most_of_the_exact_list() -> None:
     index, queries = trained(), clustered(50, seed=1)
-    truth = np.argsort(-(queries @ index.stored[:].T), axis=1)
-    assert recall_of(index.search(queries, 16)[1], truth, 16) > 0.95
+    truth = np.argsort(-(queries @ index.vectors[:].T), axis=1)
+    assert recall_at(index.search(queries, 16)[1], truth, 16) > 0.95
 
 
 def test_it_is_the_same_when_made_and_asked_again() -> None:
@@ -85,24 +84,24 @@ def test_it_never_gives_removed_rows_again() -> None:
 
 def test_it_finds_rows_added_after_loading(tmp_path: Path) -> None:
     made = trained()
-    files = [*made.save(tmp_path), *made.stored.save(tmp_path)]
+    files = [*made.save(tmp_path), *made.vectors.save(tmp_path)]
     assert sorted(files) == sorted(os.listdir(tmp_path))
-    index = ApproximateIndex.load(tmp_path, StoredVectors.load(tmp_path, "float32", ROWS, DIMENSION))
+    index = ApproximateIndex.load(tmp_path, VectorMatrix.load(tmp_path, "float32", ROWS, DIMENSION))
     np.testing.assert_array_equal(index.search(clustered(5), 9)[1], made.search(clustered(5), 9)[1])
     new = 3 * clustered(40, seed=7)
     index.add(new)
     index.remove(np.array([0, 5, ROWS]))
     _, rows = index.search(new[1:], 1)
-    found = index.stored[rows[:, 0]]
+    found = index.vectors[rows[:, 0]]
     assert (np.einsum("nd,nd->n", found, new[1:]) >= np.einsum("nd,nd->n", new[1:], new[1:]) * 0.999).all()
 
 
 def test_a_query_with_too_few_candidates_is_answered_exactly() -> None:
     index, query = trained(effort=1), clustered(1, seed=1)
-    near = FlatIndex(index.stored).search(query, 2000)[1][0]
+    near = search_exact(query, index.vectors, 2000)[1][0]
     index.remove(np.sort(near))
     scores, rows = index.search(query, 100)
-    exact_scores, exact_rows = FlatIndex(index.stored).search(query, 100)
+    exact_scores, exact_rows = search_exact(query, index.vectors, 100)
     np.testing.assert_array_equal(rows, exact_rows)
     np.testing.assert_allclose(scores, exact_scores)
 
@@ -112,11 +111,11 @@ def test_kinds_with_lists_or_a_graph_are_searched_saved_and_changed(kind: str, t
     made = ApproximateIndex.train(stored_of(clustered(ROWS)), kind)
     made.effort = 48
     queries = clustered(50, seed=1)
-    truth = np.argsort(-(queries @ made.stored[:].T), axis=1)
+    truth = np.argsort(-(queries @ made.vectors[:].T), axis=1)
     found = made.search(queries, 16)[1]
-    assert recall_of(found, truth, 16) > 0.9
-    made.save(tmp_path), made.stored.save(tmp_path)
-    opened = ApproximateIndex.load(tmp_path, StoredVectors.load(tmp_path, "float32", ROWS, DIMENSION))
+    assert recall_at(found, truth, 16) > 0.9
+    made.save(tmp_path), made.vectors.save(tmp_path)
+    opened = ApproximateIndex.load(tmp_path, VectorMatrix.load(tmp_path, "float32", ROWS, DIMENSION))
     assert opened.effort == 48
     np.testing.assert_array_equal(opened.search(queries, 16)[1], found)
     new = 3 * clustered(1, seed=7)
@@ -140,9 +139,9 @@ def test_a_kind_that_faiss_cannot_make_is_named(kind: str) -> None:
 
 def test_auto_is_exact_below_its_size_and_approximate_from_there() -> None:
     size = AUTO_ENTITIES
-    assert chosen_kind("auto", size - 1, 8 * size, 768) == "exact"
-    assert chosen_kind("auto", size, size, 768) == chosen_kind("approximate", size, size, 768) != "exact"
-    assert chosen_kind("exact", size, size, 768) == "exact"
+    assert choose_kind("auto", size - 1, 8 * size, 768) == "exact"
+    assert choose_kind("auto", size, size, 768) == choose_kind("approximate", size, size, 768) != "exact"
+    assert choose_kind("exact", size, size, 768) == "exact"
 
 
 @pytest.mark.parametrize("search", ["Flat", "", "faiss", "IVF", "ivf16,Flat"])
@@ -153,7 +152,7 @@ def test_a_search_that_is_not_offered_is_refused(search: str) -> None:
 
 @pytest.mark.parametrize("dimension", [1, 7, 15, 64, 130, 768])
 def test_the_kind_chosen_can_be_made_for_any_dimension(dimension: int) -> None:
-    stored = StoredVectors(dimension)
+    stored = VectorMatrix(dimension)
     stored.add(np.random.default_rng(0).normal(size=(2000, dimension)).astype(np.float32))
     index = ApproximateIndex.train(stored, approximate_kind(2000, dimension))
     assert index.search(stored[:2], 3)[1].shape == (2, 3)

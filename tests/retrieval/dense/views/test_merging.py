@@ -7,7 +7,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelscope_plugin.retrieval.dense.views.merging import merged_spans
+from modelscope_plugin.retrieval.dense.views.merging import merge_spans
 
 
 def _spans(count: int) -> list[tuple[int, int]]:
@@ -19,25 +19,25 @@ def _line(*places: float) -> np.ndarray:
 
 
 def test_neighbours_farthest_apart_are_merged() -> None:
-    spans, new = merged_spans(_spans(5), _line(0, 1, 9, 10, 16), 0.5)
+    spans, new = merge_spans(_spans(5), _line(0, 1, 9, 10, 16), 0.5)
     assert (spans, new) == ([(0, 1), (1, 3), (3, 5)], [1, 2])
 
 
 def test_no_view_is_merged_twice_in_a_round() -> None:
-    assert merged_spans(_spans(4), _line(0, 10, 19, 20), 1.0) == ([(0, 2), (2, 4)], [0, 1])
+    assert merge_spans(_spans(4), _line(0, 10, 19, 20), 1.0) == ([(0, 2), (2, 4)], [0, 1])
 
 
 def test_equal_distances_go_by_order() -> None:
-    assert merged_spans(_spans(4), _line(0, 1, 2, 3), 0.1) == ([(0, 2), (2, 3), (3, 4)], [0])
+    assert merge_spans(_spans(4), _line(0, 1, 2, 3), 0.1) == ([(0, 2), (2, 3), (3, 4)], [0])
 
 
 def test_one_view_alone_stays() -> None:
-    assert merged_spans(_spans(1), _line(5), 1.0) == ([(0, 1)], [])
+    assert merge_spans(_spans(1), _line(5), 1.0) == ([(0, 1)], [])
 
 
 @given(st.lists(st.integers(0, 50), min_size=2, max_size=7, unique=True), st.floats(0.05, 1.0))
 def test_merging_is_greedy_by_distance(places: list[int], share: float) -> None:
-    spans, new = merged_spans(_spans(len(places)), _line(*places), share)
+    spans, new = merge_spans(_spans(len(places)), _line(*places), share)
     # Plainly: of all sets of pairs that do not touch, as large as allowed, the first by falling distances.
     gaps = [abs(one - other) for one, other in pairwise(places)]
     most = math.ceil(share * len(gaps))
@@ -56,7 +56,7 @@ def test_merging_is_greedy_by_distance(places: list[int], share: float) -> None:
 def test_rounds_end_in_one_view(count: int, share: float, seed: int) -> None:
     random, spans, made = np.random.default_rng(seed), _spans(count), 0
     while len(spans) > 1:
-        spans, new = merged_spans(spans, random.normal(size=(len(spans), 3)).astype(np.float32), share)
+        spans, new = merge_spans(spans, random.normal(size=(len(spans), 3)).astype(np.float32), share)
         assert new
         made += len(new)
     assert (spans, made) == ([(0, count)], count - 1)

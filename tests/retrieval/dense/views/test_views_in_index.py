@@ -127,7 +127,7 @@ def test_merged_views_come_on_top_and_explain_the_link(encoder: EntityEncoder) -
     merged = build_index(encoder, [entity], views=ViewSettings(8, merge_rounds=3, merge_share=1.0))
     assert (len(plain.vectors), len(merged.vectors)) == (5, 8)
     np.testing.assert_allclose(merged.vectors[:5], plain.vectors, atol=1e-6)
-    texts = [merged._views.text(entity, row) for row in range(8)]
+    texts = [merged._parts.views.text(entity, 0, row) for row in range(8)]
     assert texts[0] == entity_text(entity)
     assert texts[7] == "名; 今天苹果。 上演生死。 大鹏很好。 一飞九万里。"
     np.testing.assert_allclose(merged.vectors, encoder.encode_document(texts), atol=1e-6)

@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelscope_plugin.data.records import Mention
-from modelscope_plugin.linking.nil import NilRule, ranking_features
-from modelscope_plugin.retrieval.retriever import Ranking
 
 
 @dataclass(frozen=True)
@@ -74,23 +72,3 @@ def score_nil(
         threshold=threshold,
         recall_by_type={label: hits_by_type[label] / labels[label] for label in sorted(labels)},
     )
-
-
-def judge_rankings(
-    rankings: Sequence[Ranking], mentions: Sequence[Mention], entity_ids: Sequence[str], rule: NilRule
-) -> NilFigures | None:
-    """Predict NIL by a rule and compare with the labels; see `score_nil`.
-
-    Args:
-        rankings: For each mention its ranked candidates.
-        mentions: The mentions, each with gold entities or a NIL label.
-        entity_ids: The entity id of each row of the index.
-        rule: The rule.
-
-    Returns:
-        The figures; None if no mention has a NIL label.
-    """
-    features = [ranking_features(ranking, rule.retrieval) for ranking in rankings]
-    predicted = [one is None or rule.confidence(one) < rule.threshold for one in features]
-    best_ids = [entity_ids[ranking.rows[0]] if len(ranking.rows) else None for ranking in rankings]
-    return score_nil(predicted, best_ids, mentions, rule.threshold)

@@ -1,33 +1,37 @@
-"""The vectors of an index in the precision they are stored in."""
+"""Vectors in the precision they are stored in."""
 
 from __future__ import annotations
 
-import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
 
-from modelscope_plugin.errors import InputError
-from modelscope_plugin.types import RowIds, Vectors
+from modelscope_plugin.checks import check_choice
+from modelscope_plugin.errors import IndexFolderError, InputError
+from modelscope_plugin.retrieval.arrays import check_array, map_array, save_array
+from modelscope_plugin.types import RowIds, StoragePrecision, Vectors
 
-PRECISIONS = ("float32", "float16", "int8")
+PRECISIONS = get_args(StoragePrecision)
 
 VECTORS_FILE = "vectors.npy"
 SCALES_FILE = "scales.npz"
-"""Beside int8 vectors: what makes them numbers again."""
+"""Beside int8 vectors: what decodes them."""
 
-# RowIds that are turned into float32 at once.
+LARGEST_SCORE = 3e38
+"""Scores are cut there: what is infinite could not be ordered."""
+
+# Rows that are turned into float32 at once.
 _BLOCK = 16384
-# RowIds that are scored at once: what stays in the processor's cache.
+# Rows that are scored at once: what stays in the processor's cache.
 _SCORED = 128
-# RowIds that centre and spread of the dimensions are taken from.
+# Rows that centre and spread of the dimensions are taken from.
 _SAMPLE = 100_000
 
 
-class StoredVectors:
-    """Rows of float32, float16 or int8 numbers, perhaps memory-mapped, that are read as float32.
+class VectorMatrix:
+    """Vectors stored as float32, float16 or int8, perhaps memory-mapped, and read as float32.
 
     An int8 row is ``center + spread * scale * codes``: centre and spread of each dimension, which the first rows
     decide, and a scale of its own for each row, so that a later row of another size is not cut off.
@@ -41,12 +45,11 @@ class StoredVectors:
     """
 
     def __init__(self, dimension: int, precision: str = "float32") -> None:
-        if precision not in PRECISIONS:
-            raise InputError(f"precision={precision!r} is none of {', '.join(PRECISIONS)}")
         self.dimension = dimension
-        self.precision = precision
+        self.precision = check_choice("precision", precision, PRECISIONS)
         self._blocks: list[npt.NDArray[Any]] = [np.empty((0, dimension), dtype=precision)]
         self._scales: Vectors = np.empty(0, dtype=np.float32)
+        self._source: Path | None = None
         self._center: Vectors | None = None
         self._spread: Vectors | None = None
 
@@ -55,14 +58,23 @@ class StoredVectors:
 
     def __getitem__(self, rows: RowIds | slice) -> Vectors:
         """Rows as float32 (n, dim); of float32 vectors and a slice a view."""
-        found = self.matrix[rows]
+        found = self.numbers[rows]
         if self.precision != "int8":
-            return _numbers(found)
+            return _to_float(found)
         decoded: Vectors = found * (self._scales[rows, None] * self.spread)
         return np.add(decoded, self.center, out=decoded)
 
+    def check_finite(self, rows: RowIds | slice) -> None:
+        """Raise `IndexFolderError` if some rows, read from a file, are damaged; asked when their scores are odd."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            is_finite = np.isfinite(self[rows]).all()
+        if not is_finite:
+            raise IndexFolderError(
+                f"{self._source or 'the index'} is damaged: a vector holds NaN or infinity; build the index again"
+            )
+
     @property
-    def matrix(self) -> npt.NDArray[Any]:
+    def numbers(self) -> npt.NDArray[Any]:
         """All rows as they are stored, (n, dim)."""
         if len(self._blocks) > 1:
             # Nothing is copied where all but one are empty.
@@ -83,7 +95,7 @@ class StoredVectors:
     @property
     def bytes_per_vector(self) -> int:
         """What a row takes, an int8 row with its scale."""
-        return int(self.matrix.itemsize) * self.dimension + (4 if self.precision == "int8" else 0)
+        return int(self.numbers.itemsize) * self.dimension + (4 if self.precision == "int8" else 0)
 
     def add(self, vectors: Vectors) -> None:
         """Append vectors (n, dim), float32."""
@@ -113,7 +125,7 @@ class StoredVectors:
 
     def remove(self, rows: RowIds) -> None:
         """Take rows out; those behind them move up."""
-        self._blocks = [np.delete(self.matrix, rows, axis=0)]
+        self._blocks = [np.delete(self.numbers, rows, axis=0)]
         if self.precision == "int8":
             self._scales = np.delete(self._scales, rows)
 
@@ -129,54 +141,57 @@ class StoredVectors:
         scores = np.empty(len(rows))
         for start in range(0, len(rows), _SCORED):
             part = slice(start, start + _SCORED)
-            np.vecdot(_numbers(self.matrix[rows[part]], np.float64), weights, out=scores[part])
+            np.vecdot(_to_float(self.numbers[rows[part]], np.float64), weights, out=scores[part])
         if self.precision == "int8":
             scores = scores * self._scales[rows] + np.vecdot(query, self.center, dtype=np.float64)
-        return scores.astype(np.float32)
+        if not np.isfinite(scores).all():
+            self.check_finite(rows)
+        return scores.clip(-LARGEST_SCORE, LARGEST_SCORE).astype(np.float32)
 
     def rough_scores(self, query: Vectors, rows: RowIds) -> Vectors:
         """As `scores`, but as one matrix product in float32: twice as fast, for choosing among candidates."""
-        found = _numbers(self.matrix[rows])
-        if self.precision != "int8":
-            return found @ query
-        rough: Vectors = (found @ (query * self.spread)) * self._scales[rows] + query @ self.center
+        rough: Vectors = _to_float(self.numbers[rows])
+        with np.errstate(over="ignore", invalid="ignore"):
+            if self.precision == "int8":
+                rough = (rough @ (query * self.spread)) * self._scales[rows] + query @ self.center
+            else:
+                rough = rough @ query
+        if not np.isfinite(rough).all():
+            self.check_finite(rows)
         return rough
 
     def save(self, folder: Path) -> list[str]:
         """Write the files of the vectors into a folder and give their names."""
-        np.save(folder / VECTORS_FILE, self.matrix)
+        save_array(folder / VECTORS_FILE, self.numbers)
         if self.precision != "int8":
             return [VECTORS_FILE]
         np.savez(folder / SCALES_FILE, scales=self._scales, center=self.center, spread=self.spread)
         return [VECTORS_FILE, SCALES_FILE]
 
     @classmethod
-    def load(cls, folder: Path, precision: str, rows: int, dimension: int) -> StoredVectors:
+    def load(cls, folder: Path, precision: str, rows: int, dimension: int) -> VectorMatrix:
         """Open the files that `save` wrote, memory-mapped.
 
         Raises:
             ValueError: If a file is damaged or holds something else.
         """
         stored = cls(dimension, precision)
-        matrix = np.load(folder / VECTORS_FILE, mmap_mode="r")
-        if matrix.dtype != precision or not matrix.flags.c_contiguous or matrix.shape != (rows, dimension):
-            raise ValueError(f"{VECTORS_FILE} does not hold {rows} vectors of {dimension} {precision}")
-        stored._blocks = [matrix]
+        stored._source = folder / VECTORS_FILE
+        # Reading all vectors would take as long as a search, which notices what is not finite.
+        stored._blocks = [map_array(stored._source, precision, (rows, dimension), are_read=False)]
         if precision == "int8":
             try:
                 with np.load(folder / SCALES_FILE) as file:
-                    parts = {name: file[name] for name in ("scales", "center", "spread")}
-            except (zipfile.BadZipFile, KeyError, ValueError) as error:
-                raise ValueError(f"{SCALES_FILE} is damaged ({error})") from None
-            shapes = {"scales": (rows,), "center": (dimension,), "spread": (dimension,)}
-            if any(part.shape != shapes[name] or part.dtype != np.float32 for name, part in parts.items()):
-                raise ValueError(f"{SCALES_FILE} is not of {VECTORS_FILE}")
-            stored._scales, stored._center, stored._spread = parts["scales"], parts["center"], parts["spread"]
+                    stored._scales = check_array("scales", file["scales"], "float32", (rows,))
+                    stored._center = check_array("center", file["center"], "float32", (dimension,))
+                    stored._spread = check_array("spread", file["spread"], "float32", (dimension,))
+            except Exception as error:  # whatever numpy and zipfile say of damaged bytes
+                raise ValueError(f"{SCALES_FILE} cannot be read: {error}") from None
         return stored
 
 
-def _numbers(stored: npt.NDArray[Any], kind: type[np.floating[Any]] = np.float32) -> npt.NDArray[Any]:
-    """Stored numbers as float32 or float64."""
+def _to_float(stored: npt.NDArray[Any], kind: type[np.floating[Any]] = np.float32) -> npt.NDArray[Any]:
+    """Convert stored numbers to float32 or float64."""
     if stored.dtype == np.float16:
         # Tens of times as fast as numpy, which takes them one at a time.
         import torch

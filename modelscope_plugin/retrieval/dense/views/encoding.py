@@ -10,8 +10,8 @@ import numpy as np
 
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.data.views import Parts, ViewSettings, entity_parts, view_spans, view_text
-from modelscope_plugin.retrieval.dense.views.merging import Span, merged_spans
-from modelscope_plugin.retrieval.dense.views.table import Views
+from modelscope_plugin.retrieval.dense.views.merging import Span, merge_spans
+from modelscope_plugin.retrieval.dense.views.table import ViewRows
 from modelscope_plugin.types import Vectors
 
 logger = logging.getLogger(__name__)
@@ -22,12 +22,12 @@ _CHUNK = 8192
 Encode = Callable[[Sequence[str]], Vectors]
 
 
-def iterate_views(
+def encode_views(
     entities: Iterable[Entity], settings: ViewSettings, encode: Encode
-) -> Iterator[tuple[list[Entity], Vectors, Views]]:
+) -> Iterator[tuple[list[Entity], Vectors, ViewRows]]:
     """Encode the views of a stream of entities of any length in bounded memory.
 
-    Says at the end how many entities had no text but a name, and how many had more than fits.
+    Logs at the end how many entities had no text but a name, and how many had more than fits.
 
     Args:
         entities: The entities.
@@ -44,7 +44,7 @@ def iterate_views(
         count += len(chunk)
         bare += sum(not each.texts for each in parts)
         cut += sum(each.cut for each in parts)
-        yield chunk, *_encoded(chunk, parts, settings, encode)
+        yield chunk, *_encode_chunk(chunk, parts, settings, encode)
     if bare:
         logger.info("%d of %d entities have neither description nor facts, and one view", bare, count)
     if cut:
@@ -52,33 +52,32 @@ def iterate_views(
                        cut, count, settings.max_views)  # fmt: skip
 
 
-def _encoded(
+def _encode_chunk(
     entities: Sequence[Entity], parts: Sequence[Parts], settings: ViewSettings, encode: Encode
-) -> tuple[Vectors, Views]:
-    """The vectors of all views, and the views, those of an entity together: whole, parts, then what was merged."""
-    spans = [view_spans(len(each.texts)) for each in parts]
-    current = [every[1:] for every in spans]
-    wanted = spans
-    known: list[dict[Span, Vectors]] = [{} for _ in entities]
-    for turn in range(settings.merge_rounds + 1):
-        if turn:
-            wanted = [[] for _ in entities]
-            for place, every in enumerate(current):
-                if len(every) > 1:
-                    vectors = np.stack([known[place][span] for span in every])
-                    current[place], new = merged_spans(every, vectors, settings.merge_share)
-                    wanted[place] = [current[place][one] for one in new]
-            if not any(wanted):  # all are one view by now, however many rounds there are
+) -> tuple[Vectors, ViewRows]:
+    """The vectors of all views, and the views: of each entity first the whole, then its parts, then merged ones."""
+    new = [view_spans(len(each.texts)) for each in parts]
+    current = [spans[1:] for spans in new]
+    vectors: list[dict[Span, Vectors]] = [{} for _ in entities]
+    for merging in range(settings.merge_rounds + 1):
+        if merging:
+            for position, spans in enumerate(current):
+                new[position] = []
+                if len(spans) > 1:
+                    own = np.stack([vectors[position][span] for span in spans])
+                    current[position], merged = merge_spans(spans, own, settings.merge_share)
+                    new[position] = [current[position][one] for one in merged]
+            if not any(new):  # all are one view by now, however many rounds there are
                 break
         texts = [
             view_text(entity, each.texts, span)
-            for entity, each, every in zip(entities, parts, wanted, strict=True)
-            for span in every
+            for entity, each, spans in zip(entities, parts, new, strict=True)
+            for span in spans
         ]
         rows = iter(encode(texts) if texts else ())
-        for place, every in enumerate(wanted):
-            known[place].update((span, next(rows)) for span in every)
+        for known, spans in zip(vectors, new, strict=True):
+            known.update((span, next(rows)) for span in spans)
     return (
-        np.stack([vector for vectors in known for vector in vectors.values()]),
-        np.array([(place, *span) for place, vectors in enumerate(known) for span in vectors], dtype=np.int32),
+        np.stack([vector for known in vectors for vector in known.values()]),
+        np.array([(position, *span) for position, known in enumerate(vectors) for span in known], dtype=np.int32),
     )

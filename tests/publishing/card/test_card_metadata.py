@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from modelscope_plugin.errors import FolderCheckError
-from modelscope_plugin.publishing.check.card import check_card
+from modelscope_plugin.publishing.card.metadata import check_card
 
 HEAD = "---\ntasks:\n- sentence-embedding\nframeworks:\n- pytorch\nlicense: mit\nlanguage:\n- zh\n---\n"
 TEXT = "x" * 201
@@ -19,6 +19,7 @@ def test_whole_card_passes() -> None:
         (TEXT, "does not begin with the hub's metadata"),
         ("text\n" + HEAD + TEXT, "does not begin with the hub's metadata"),
         ("---\n{\n---\n" + TEXT, "does not begin with the hub's metadata"),
+        ("---\nlicense: " + "[" * 3000 + "\n---\n" + TEXT, "does not begin with the hub's metadata"),
         (HEAD.replace("license: mit\n", "") + TEXT, "has no license"),
         (HEAD.replace("- zh\n", "") + TEXT, "has no language"),
         (HEAD + "short " * 30, "at most 200 characters"),

@@ -9,8 +9,10 @@ import pytest
 from modelscope_plugin.data import Entity, Mention
 from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.errors import IndexFolderError, InputError
-from modelscope_plugin.retrieval import EntityIndex, Fusion, Retriever
+from modelscope_plugin.retrieval import EntityIndex, Fitted, Fusion, Retriever
 from modelscope_plugin.retrieval.dense.faiss import tuning
+from modelscope_plugin.retrieval.dense.faiss.store import FaissStore
+from modelscope_plugin.retrieval.dense.store import VectorStore
 from modelscope_plugin.types import Vectors
 
 ENTITIES, DIMENSION, VIEWS = 900, 16, ViewSettings(max_views=6)
@@ -42,7 +44,7 @@ def _tuned(search: str = "approximate", precision: str = "float32") -> EntityInd
 def _best(index: EntityIndex, query: Vectors) -> Vectors:
     """The score of every entity, plainly."""
     scores = index.vectors.astype(np.float64) @ query
-    owners = np.repeat(np.arange(len(index)), [len(index._views.rows(row)) for row in range(len(index))])  # type: ignore[union-attr]
+    owners = np.repeat(np.arange(len(index)), index._parts.views.counts(len(index)))
     best = np.full(len(index), -np.inf)
     np.maximum.at(best, owners, scores)
     return best.astype(np.float32)
@@ -123,7 +125,6 @@ def test_hybrid_retrieval_on_an_approximate_index_uses_exact_scores_and_brings_n
     for query, name, ranking in zip(queries, names, Retriever(index, "hybrid").rank(queries, names, 30), strict=True):
         assert index[int(ranking.rows[0])].name == name
         assert len(set(ranking.rows.tolist())) == 30
-        assert ranking.dense is not None
         np.testing.assert_array_equal(ranking.dense, index.scores(query, ranking.rows))
 
 
@@ -136,17 +137,21 @@ def test_retriever_searches_exactly_where_it_is_told_to() -> None:
 
 def test_names_views_fitted_and_search_stand_side_by_side_in_a_folder(tmp_path: Path) -> None:
     index, queries = _tuned(precision="int8"), _vectors(5, 6)
-    index.fitted["fusion"] = Fusion("weighted_sum").to_record()
+    index.fitted = Fitted(Fusion("weighted_sum"))
     index.lexicon.learn([Mention("甲", 0, 1, entity_ids=("1-0003",))])
     index.save(tmp_path / "kb")
     manifest = json.loads((tmp_path / "kb" / "manifest.json").read_text(encoding="utf-8"))
-    assert (manifest["version"], manifest["search"], manifest["fitted"]) == (2, index.tuning.to_record(), index.fitted)
+    assert (manifest["version"], manifest["search"], manifest["fitted"]) == (
+        2,
+        index.tuning.to_record(),
+        index.fitted.to_record(),
+    )
     assert {"views.npy", "names.safetensors", "learned.safetensors", "search.faiss"} <= set(manifest["files"])
     opened = EntityIndex.load(tmp_path / "kb", verify=True)
     assert (opened.tuning, opened.fitted, opened.view_settings) == (index.tuning, index.fitted, VIEWS)
     found, again = (Retriever(one, "hybrid").search(queries, ["甲"] * 5, 12) for one in (index, opened))
     assert found == again
-    opened.fitted = {}
+    opened.fitted = Fitted()
     opened.save_fitted(tmp_path / "kb")
     assert EntityIndex.load(tmp_path / "kb").tuning == index.tuning
 
@@ -188,3 +193,42 @@ def test_vectors_that_cannot_be_stored_leave_the_index_as_it_was() -> None:
         index.add([Entity("甲", "别名")], np.float32([[1e30, 0]]))
     assert [entity.name for entity in index] == ["甲", "乙"]
     np.testing.assert_array_equal(index.vectors, [[1, 2], [3, 4]])
+
+
+def _store(ids: list[str], vectors: list[list[float]]) -> FaissStore:
+    store: VectorStore = FaissStore(len(vectors[0]))
+    store.add(ids, np.float32(vectors))
+    assert isinstance(store, FaissStore)
+    return store
+
+
+def test_store_finds_entities_by_their_best_vector_and_orders_ties_by_id() -> None:
+    store = _store(["b", "b", "a", "c", "c"], [[1, 0], [3, 0], [3, 0], [0, 1], [2, 0]])
+    scores, ids = store.search(np.float32([[1, 0], [0, 1]]), 3)
+    assert ids == [["a", "b", "c"], ["c", "a", "b"]]
+    assert scores.tolist() == [[3, 3, 2], [1, 0, 0]]
+    assert store.scores(np.float32([1, 0]), ["c", "b"]).tolist() == [2, 3]
+    assert [store.best_vector(np.float32([1, 0]), one) for one in ("a", "b", "c")] == [0, 1, 1]
+
+
+def test_store_replaces_and_removes_entities_with_all_their_vectors() -> None:
+    store = _store(["b", "b", "a", "c"], [[1, 0], [3, 0], [3, 0], [0, 1]])
+    store.add(["d", "b"], np.float32([[9, 0], [2, 0]]))
+    store.remove(["a"])
+    assert (len(store), store.vectors.tolist()) == (3, [[0, 1], [9, 0], [2, 0]])
+    assert store.search(np.float32([[1, 0]]), 3)[1] == [["d", "b", "c"]]
+
+
+def test_store_refuses_vectors_of_one_entity_that_do_not_follow_each_other() -> None:
+    store = _store(["a"], [[1.0]])
+    with pytest.raises(InputError, match="must follow each other"):
+        store.add(["b", "c", "b"], np.float32([[1], [2], [3]]))
+    assert store.vectors.tolist() == [[1]]
+
+
+def test_index_and_store_share_one_table_of_ids() -> None:
+    index = EntityIndex(1, "指纹")
+    index.add([Entity("a", "甲"), Entity("b", "乙")], np.float32([[1], [2]]))
+    index.add([Entity("a", "甲"), Entity("c", "丙")], np.float32([[3], [4]]))
+    index.remove(["b"])
+    assert index.knowledge_base.id_table is index._parts.store._search.ids  # type: ignore[attr-defined]

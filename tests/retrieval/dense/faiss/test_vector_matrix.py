@@ -5,10 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelscope_plugin.cli.index import _PRECISIONS
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.retrieval.dense.faiss.stored_vectors import PRECISIONS, SCALES_FILE, StoredVectors
-from modelscope_plugin.retrieval.dense.faiss.vector_index import FlatIndex
+from modelscope_plugin.retrieval.dense.faiss.exact_search import search_exact
+from modelscope_plugin.retrieval.dense.faiss.vector_matrix import PRECISIONS, SCALES_FILE, VectorMatrix
 from modelscope_plugin.types import Vectors
 
 # Largest error of a number beside the largest of its row, dimensions being alike.
@@ -19,14 +18,10 @@ def normal(rows: int, dimension: int = 16, seed: int = 0) -> Vectors:
     return np.random.default_rng(seed).normal(size=(rows, dimension)).astype(np.float32)
 
 
-def stored(vectors: Vectors, precision: str) -> StoredVectors:
-    made = StoredVectors(vectors.shape[1], precision)
+def stored(vectors: Vectors, precision: str) -> VectorMatrix:
+    made = VectorMatrix(vectors.shape[1], precision)
     made.add(vectors)
     return made
-
-
-def test_command_offers_the_precisions_there_are() -> None:
-    assert _PRECISIONS == PRECISIONS
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -63,8 +58,8 @@ def test_float16_refuses_numbers_that_it_cannot_hold() -> None:
 
 
 def test_unknown_precision_names_those_there_are() -> None:
-    with pytest.raises(InputError, match="precision='int4' is none of float32, float16, int8"):
-        StoredVectors(4, "int4")
+    with pytest.raises(InputError, match="unknown precision 'int4'; choose from float32, float16, int8"):
+        VectorMatrix(4, "int4")
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
@@ -87,9 +82,9 @@ def test_changes_move_the_right_rows(precision: str, changes: list[int | tuple[i
 def test_saved_vectors_open_memory_mapped_and_equal(tmp_path: Path, precision: str) -> None:
     made = stored(normal(30), precision)
     files = made.save(tmp_path)
-    opened = StoredVectors.load(tmp_path, precision, 30, 16)
+    opened = VectorMatrix.load(tmp_path, precision, 30, 16)
     assert sorted(files) == sorted(path.name for path in tmp_path.iterdir())
-    assert isinstance(opened.matrix, np.memmap)
+    assert isinstance(opened.numbers, np.memmap)
     np.testing.assert_array_equal(opened[:], made[:])
 
 
@@ -98,15 +93,15 @@ def test_saved_vectors_open_memory_mapped_and_equal(tmp_path: Path, precision: s
 )
 def test_opening_as_something_else_is_refused(tmp_path: Path, precision: str, rows: int, dimension: int) -> None:
     stored(normal(30), "float32").save(tmp_path)
-    with pytest.raises(ValueError, match="does not hold"):
-        StoredVectors.load(tmp_path, precision, rows, dimension)
+    with pytest.raises(ValueError, match="is not an array of"):
+        VectorMatrix.load(tmp_path, precision, rows, dimension)
 
 
 def test_damaged_scales_are_named(tmp_path: Path) -> None:
     stored(normal(30), "int8").save(tmp_path)
     (tmp_path / SCALES_FILE).write_bytes(b"PK damaged")
     with pytest.raises(ValueError, match=SCALES_FILE):
-        StoredVectors.load(tmp_path, "int8", 30, 16)
+        VectorMatrix.load(tmp_path, "int8", 30, 16)
 
 
 @pytest.mark.parametrize("precision", ["float16", "int8"])
@@ -114,7 +109,7 @@ def test_damaged_scales_are_named(tmp_path: Path) -> None:
 def test_exact_search_of_every_precision_finds_the_rows_of_numpy(precision: str, k: int) -> None:
     # More rows than are turned into float32 at once.
     made, queries = stored(normal(20_000, 4), precision), normal(3, 4, seed=1)
-    scores, rows = FlatIndex(made).search(queries, k)
+    scores, rows = search_exact(queries, made, k)
     right = np.sort(queries @ made[:].T, axis=1)[:, ::-1][:, :k]
     np.testing.assert_allclose(scores, right, atol=1e-4)
     assert all(len(set(row)) == k for row in rows.tolist())
@@ -126,7 +121,7 @@ def test_the_faster_way_of_a_batch_finds_the_same(queries: int) -> None:
 
     before = cvar.distance_compute_blas_threshold, cvar.distance_compute_blas_database_bs
     vectors, asked = normal(3000), normal(queries, seed=1)
-    scores, rows = FlatIndex(stored(vectors, "float32")).search(asked, 10)
+    scores, rows = search_exact(asked, stored(vectors, "float32"), 10)
     np.testing.assert_array_equal(rows, np.argsort(-(asked @ vectors.T), axis=1, kind="stable")[:, :10])
     np.testing.assert_allclose(scores, np.take_along_axis(asked @ vectors.T, rows, axis=1), rtol=1e-4)
     assert (cvar.distance_compute_blas_threshold, cvar.distance_compute_blas_database_bs) == before
@@ -137,7 +132,7 @@ def test_equal_vectors_have_equal_scores_wherever_they_stand(precision: str) -> 
     draw = np.random.default_rng(3)
     vectors = draw.normal(size=(300, 20)).astype(np.float32)
     vectors[[7, 130, 299]] = vectors[0]
-    stored = StoredVectors(20, precision)
+    stored = VectorMatrix(20, precision)
     stored.add(vectors)
     query = draw.normal(size=20).astype(np.float32)
     scores = stored.scores(query, np.arange(300))

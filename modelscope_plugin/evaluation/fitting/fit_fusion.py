@@ -1,4 +1,4 @@
-"""Fitting the weights of fused lists."""
+"""Fits the weights with which hybrid retrieval fuses dot products and likenesses of names."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def fit_fusion(
 ) -> Fusion:
     """Fit a weighted sum of dot product and likenesses and keep it in the index (`EntityIndex.fitted`).
 
-    A NIL rule of hybrid retrieval does not fit it any more and is dropped.
+    A NIL rule of hybrid retrieval is removed, because it was fitted to other scores.
 
-    The weights are those under which the gold entities are likeliest among the candidates (softmax regression). The
-    mentions must not be those whose words the index has learnt: these would look like perfect names.
+    The weights are those under which the gold entities are likeliest among the candidates (softmax regression). Do not
+    give the mentions whose words the index has learnt: these would look like perfect names.
 
     Args:
         encoder: The dual encoder.
         index: Its index of the knowledge base; `EntityIndex.save_fitted` writes the weights into its folder.
-        mentions: Mentions with gold entities; others are passed over.
+        mentions: Mentions with gold entities; others are skipped.
         batch_size: Mentions in one forward pass.
         show_progress_bar: True, False, or None for a bar on a terminal only.
 
@@ -50,26 +50,24 @@ def fit_fusion(
     """
     index.check_model(encoder.fingerprint, encoder.name)
     given = [mention for mention in merge_golds(mentions) if mention.entity_ids]
-    vectors = encoder.encode_query(given, batch_size=batch_size, show_progress_bar=show_progress_bar)
-    rankings = Retriever(index, "hybrid", Fusion()).rank(vectors, [mention.surface for mention in given], _CANDIDATES)
+    retriever = Retriever(index, "hybrid", Fusion())
+    queries = retriever.encode_mentions(encoder, given, batch_size=batch_size, show_progress_bar=show_progress_bar)
     examples = []
-    for ranking, mention in zip(rankings, given, strict=True):
-        golds = np.isin(ranking.rows, [index.row_of[one] for one in mention.entity_ids if one in index.row_of])
+    for ranking, mention in zip(retriever.rank(*queries, _CANDIDATES), given, strict=True):
+        golds = np.isin(ranking.rows, [index.row_of(one) for one in mention.entity_ids if one in index])
         if golds.any() and not golds.all():
-            examples.append((np.column_stack(ranking.features()), golds))
+            scores = np.column_stack((ranking.dense, ranking.names, ranking.learned))
+            examples.append((scores.astype(np.float64), golds))
     if not examples:
         raise InputError(f"none of the {len(given)} mentions has a gold entity among other candidates; nothing to fit")
     dense, names, learned = _softmax_weights(examples)
     fusion = Fusion("weighted_sum", dense, names, learned)
-    index.fitted["fusion"] = fusion.to_record()
-    # Other candidates come first now than those that a NIL rule was fitted on.
-    if isinstance(rules := index.fitted.get("nil"), dict):
-        rules.pop("hybrid", None)
+    index.fitted = index.fitted.with_fusion(fusion)
     return fusion
 
 
 def _softmax_weights(examples: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]]) -> tuple[float, ...]:
-    """The weights of the scores that make the golds likeliest, lightly held back so that they stay finite."""
+    """Return the weights under which the golds are likeliest; a small ridge penalty keeps them finite."""
     from scipy.optimize import minimize
     from scipy.special import logsumexp, softmax
 

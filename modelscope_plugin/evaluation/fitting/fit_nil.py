@@ -52,13 +52,10 @@ def fit_nil(
     index.check_model(encoder.fingerprint, encoder.name)
     labelled = [mention for mention in merge_golds(mentions) if mention.entity_ids or mention.nil is not None]
     retriever = Retriever(index, retrieval)
-    vectors = None
-    if retriever.needs_vectors:
-        vectors = encoder.encode_query(labelled, batch_size=batch_size, show_progress_bar=show_progress_bar)
-    rankings = retriever.rank(vectors, [mention.surface for mention in labelled], 1)
-    features = [ranking_features(ranking, retrieval) for ranking in rankings]
+    queries = retriever.encode_mentions(encoder, labelled, batch_size=batch_size, show_progress_bar=show_progress_bar)
+    features = [ranking_features(ranking) for ranking in retriever.rank(*queries, 1)]
     rule = fit_nil_rule(features, [mention.nil is not None for mention in labelled], retrieval, precision=precision)
-    rule.keep(index)
+    index.fitted = index.fitted.with_nil(rule)
     return rule
 
 

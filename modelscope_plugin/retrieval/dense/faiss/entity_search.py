@@ -1,0 +1,110 @@
+"""The nearest entities by their vectors, however many an entity has."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from modelscope_plugin.retrieval.dense.faiss.approximate_index import ApproximateIndex
+from modelscope_plugin.retrieval.dense.faiss.exact_search import search_exact
+from modelscope_plugin.retrieval.dense.faiss.owners import VectorOwners
+from modelscope_plugin.retrieval.dense.faiss.vector_matrix import VectorMatrix
+from modelscope_plugin.retrieval.knowledge_base import IdTable
+from modelscope_plugin.types import RowIds, Vectors
+
+# Entities searched for beyond k, so that equal scores around the k-th rank are seen and ordered by id.
+_MARGIN = 8
+# Scores closer than this (relatively) count as possibly equal: float32 sums differ in their last digits.
+_TIE = 1e-5
+# Queries searched at once by `search_in_parts`.
+_QUERIES = 256
+
+
+@dataclass(frozen=True)
+class EntitySearch:
+    """Finds the nearest entities.
+
+    Attributes:
+        vectors: The vectors.
+        owners: Maps each vector to the entity it represents.
+        ids: Ids of the entities; equal scores are ordered by id.
+        approximate: An approximate index of the vectors; None for exact search.
+    """
+
+    vectors: VectorMatrix
+    owners: VectorOwners
+    ids: IdTable
+    approximate: ApproximateIndex | None = None
+
+    def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowIds]:
+        """Find the ``k`` entities whose best vectors are nearest.
+
+        More and more vectors are searched for until the k-th entity is certain: k different ones are found, and every
+        vector that the search did not bring is clearly below the best one of the last of them. All entities found are
+        then scored anew by all their vectors, since an approximate search may have passed over the best one.
+
+        Args:
+            queries: float32 (n, stored dimensions).
+            k: How many, at most as many as there are.
+
+        Returns:
+            Scores (float32) and rows of entities, both (n, k).
+        """
+        scores = np.empty((len(queries), k), dtype=np.float32)
+        rows = np.empty((len(queries), k), dtype=np.int64)
+        open_queries, count = np.arange(len(queries)), len(self.vectors)
+        # The vectors of one entity are alike and found together.
+        vectors_per_entity = -(-count // max(1, len(self.owners)))
+        wide = min((k + _MARGIN) * vectors_per_entity, count)
+        while k and len(open_queries):
+            all_scores, all_rows = self._search_vectors(queries[open_queries], wide)
+            uncertain = []
+            for query, found_scores, found in zip(open_queries, all_scores, all_rows, strict=True):
+                entities = self.owners.entities_of(found)
+                if wide < count and not _is_certain(found_scores, entities, k, distinct=self.owners.has_one_each):
+                    uncertain.append(query)
+                    continue
+                # Only the scores of an approximate search are those of `scores`, equal for equal vectors.
+                if self.approximate is None or not self.owners.has_one_each:
+                    entities = np.unique(entities)
+                    found_scores = self.scores(queries[query], entities)
+                scores[query], rows[query] = self._first(found_scores, entities, k)
+            open_queries, wide = np.array(uncertain, dtype=np.int64), min(4 * wide, count)
+        return scores, rows
+
+    def search_in_parts(self, queries: Vectors, k: int) -> RowIds:
+        """The rows of the first ``k`` entities for many queries, (n, k)."""
+        parts = [self.search(queries[at : at + _QUERIES], k)[1] for at in range(0, len(queries), _QUERIES)]
+        return np.concatenate([np.empty((0, k), dtype=np.int64), *parts])
+
+    def scores(self, query: Vectors, entities: RowIds) -> Vectors:
+        """The exact scores of some entities for a query (stored dimensions,), float32 (n,)."""
+        vectors, begins = self.owners.vectors_of(entities)
+        scores = self.vectors.scores(query, vectors)
+        return scores if self.owners.has_one_each or not len(scores) else np.maximum.reduceat(scores, begins)
+
+    def _search_vectors(self, queries: Vectors, k: int) -> tuple[Vectors, RowIds]:
+        if self.approximate is None:
+            return search_exact(queries, self.vectors, k)
+        return self.approximate.search(queries, k)
+
+    def _first(self, scores: Vectors, entities: RowIds, k: int) -> tuple[Vectors, RowIds]:
+        """The best ``k`` of the entities found, with their scores."""
+        order = np.argsort(-scores, kind="stable")
+        best = scores[order[: k + 1]]
+        if (best[1:] == best[:-1]).any():
+            ids = [self.ids.ids[row] for row in entities[order].tolist()]
+            keys = zip((-scores[order]).tolist(), ids, order.tolist(), strict=True)
+            order = np.array([position for _, _, position in sorted(keys)], dtype=np.int64)
+        return scores[order[:k]], entities[order[:k]]
+
+
+def _is_certain(scores: Vectors, entities: RowIds, k: int, *, distinct: bool) -> bool:
+    """True if no vector below those found, best first, can enter the first ``k`` entities."""
+    first = np.arange(len(entities)) if distinct else np.sort(np.unique(entities, return_index=True)[1])
+    if len(first) < k:
+        return False
+    kth, last = scores[first[k - 1]], scores[-1]
+    # Written so that overflowing scores, whose difference is NaN, count as uncertain.
+    return bool(kth - last > _TIE * max(1.0, abs(float(kth))))

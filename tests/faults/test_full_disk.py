@@ -1,0 +1,44 @@
+"""A full disk: one line that names file and cause, and the earlier state whole.
+
+A limit of the size of files stands in for the disk: what is written beyond it fails as it would there.
+"""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modelscope_plugin.data.records import Entity
+from modelscope_plugin.retrieval import EntityIndex
+
+PROGRAM = """
+import resource, signal, sys
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+from modelscope_plugin.cli.main import main
+import modelscope_plugin.retrieval.entity_index
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the limit is that of Linux")
+@pytest.mark.parametrize("limit", [0, 500, 20_000, 60_000])
+def test_change_that_does_not_fit_leaves_the_earlier_index(tmp_path: Path, limit: int) -> None:
+    index = EntityIndex(64, "model")
+    entities = [Entity(f"q{row}", f"名{row}") for row in range(400)]
+    index.add(entities, np.random.default_rng(0).normal(size=(400, 64)).astype(np.float32))
+    index.save(tmp_path / "index")
+    before = content(tmp_path / "index")
+    command = [sys.executable, "-c", PROGRAM, str(limit), "index", "--remove", "q3", "--out", str(tmp_path / "index")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ")
+    assert (len(done.stderr.splitlines()), "index: File too large" in done.stderr) == (1, True), done.stderr
+    assert content(tmp_path / "index") == before
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith(("part", "earlier"))]
