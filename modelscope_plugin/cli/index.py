@@ -115,7 +115,7 @@ def run(args: argparse.Namespace) -> None:
     if args.sync and args.file is None:
         raise UsageError("--sync needs a knowledge base")
     if args.sync and args.skip_broken:
-        raise UsageError("--sync would remove the entities of broken records; mend them, or use --add --skip-broken")
+        raise UsageError("--sync removes what the file lacks, also entities whose record is broken; mend the records")
     args.add = args.add or args.sync
     if args.file is not None and not args.add and args.model is None:
         raise UsageError("--model is needed to build an index")

@@ -28,7 +28,7 @@ def test_index_reads_a_messy_table_and_says_what_it_left_out(
     summary = _summary(capsys, *build, "--skip-broken", "--alias-separator", "/")
     assert summary == f"read {kb}: 2 entities, 1 broken record left out, unknown fields '热度' not read"
     assert [entity.names for entity in EntityIndex.load(tmp_path / "index")] == [("董成鹏", "大鹏", "鹏鹏"), ("黄山",)]
-    assert main([*map(str, build), "--alias-separator", "/"]) == 1
+    assert main([*map(str, build), "--out", str(tmp_path / "other")]) == 1
     assert f"{kb}:4: '名称' is missing" in capsys.readouterr().err
 
 
@@ -124,3 +124,8 @@ def test_misspelt_option_is_told_the_right_one(
 def test_nul_in_a_path_is_one_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(arguments) == 2
     assert "holds a NUL character" in capsys.readouterr().err
+
+
+def test_sync_does_not_remove_what_is_broken(index_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["index", "kb.jsonl", "--sync", "--skip-broken", "--out", str(index_folder)]) == 2
+    assert "mend the records" in capsys.readouterr().err

@@ -348,7 +348,7 @@ def test_read_entities_names_unknown_fields_once(tmp_path: Path, caplog: pytest.
     report = ReadReport()
     for _ in range(2):
         assert len(list(read_entities(path, report=report))) == 3
-    assert [record.message for record in caplog.records] == [f"{path}: unknown fields 'url', 'rank' are not read"]
+    assert [record.getMessage() for record in caplog.records] == [f"{path}: unknown fields 'url', 'rank' are not read"]
     assert report.describe() == f"{path}: 3 entities, unknown fields 'url', 'rank' not read"
 
 
