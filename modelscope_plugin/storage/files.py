@@ -123,6 +123,11 @@ def draft_target(path: Path) -> Path | None:
     return path.with_name(match["target"]) if match else None
 
 
+def lock_file_of(folder: Path) -> Path:
+    """The file that is locked while a folder is changed; it stays, empty, beside the folder."""
+    return folder.with_name(f".{folder.name}.lock")
+
+
 def check_output_folder(path: Path, record: str) -> None:
     """Refuse to replace a folder that holds anything else than an earlier result of this package.
 
@@ -149,6 +154,7 @@ def check_output_folder(path: Path, record: str) -> None:
         known = set()
     for name in known:  # a process that was killed while it wrote a file leaves a draft beside it
         remove_stale_drafts(path / name)
+    known |= {lock_file_of(path / name).name for name in known}
     foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in known)
     if foreign:
         raise InputError(f"{path} holds other files ({foreign[0]}, for one); name a new or empty folder")

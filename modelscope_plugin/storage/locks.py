@@ -8,7 +8,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from modelscope_plugin.errors import InputError
+from modelscope_plugin.errors import InputError, MissingFileError
+from modelscope_plugin.storage.files import lock_file_of
 
 
 @contextmanager
@@ -24,10 +25,12 @@ def lock_folder(folder: Path, wait: float = 0) -> Iterator[None]:
 
     Raises:
         InputError: If another process still changes the folder then.
+        MissingFileError: If the folder above is missing.
     """
     folder = folder.resolve()
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder.with_name(f".{folder.name}.lock"), timeout=wait, fallback_to_soft=False)
+    if not folder.parent.is_dir():  # the lock would make it
+        raise MissingFileError(f"there is no folder {folder.parent}")
+    lock = FileLock(lock_file_of(folder), timeout=wait, fallback_to_soft=False)
     is_locked = True
     try:
         lock.acquire()

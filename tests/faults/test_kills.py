@@ -13,7 +13,7 @@ from modelscope_plugin.data.records import Entity
 from modelscope_plugin.retrieval import EntityIndex, Fitted
 from modelscope_plugin.retrieval.fusion import Fusion
 
-# Forks at every step of the file system; the child dies there, so that each step costs no start of Python.
+# Counts the steps in the file system and kills itself at one of them.
 PROGRAM = """
 import os, signal, sys
 import numpy as np
@@ -74,6 +74,7 @@ def test_kill_at_any_step_leaves_the_earlier_index_or_the_new_one(tmp_path: Path
         left = {path.name for path in folder.parent.iterdir()} - {"index", ".index.lock"}
         assert (left, state(folder)) == (set(), seen[-1])
         assert not [path.name for path in folder.iterdir() if path.name.startswith(".")]
+        # Of the many steps of a whole index every third is enough, so that the test stays short.
         step += 1 if change == "fit" or step < 4 else 3
     assert status == 0
     assert seen == sorted(seen, key=[old, new].index)

@@ -15,9 +15,8 @@ import numpy.typing as npt
 from modelscope_plugin.data.names import normalized_name
 from modelscope_plugin.errors import IndexFolderError
 from modelscope_plugin.retrieval.arrays import check_array, check_groups
-from modelscope_plugin.retrieval.lexical.best_rows import best_rows
+from modelscope_plugin.retrieval.lexical.best_rows import best_rows, run_starts
 from modelscope_plugin.retrieval.lexical.bm25 import GRAM_FIELDS, Floats, GramIndex, NameScores, Positions
-from modelscope_plugin.retrieval.lexical.runs import run_starts
 from modelscope_plugin.types import RowIds
 
 MAX_NAME = 64

@@ -1,11 +1,9 @@
-"""Top-k rows, each with its highest score."""
+"""Top-k rows, each with its highest score, and runs of equal numbers."""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-
-from modelscope_plugin.retrieval.lexical.runs import run_starts
 
 _HALF = 32
 _LOW = (1 << _HALF) - 1
@@ -36,3 +34,8 @@ def best_rows(
         by_score = np.partition(by_score, top_k)[:top_k]
     by_score.sort()
     return by_score & _LOW, (_TOP - (by_score >> _HALF)).astype(np.int32).view(np.float32)
+
+
+def run_starts(values: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Where sorted numbers (n,) differ from the one before, the first included; bool (n,)."""
+    return np.concatenate([np.ones(min(1, len(values)), np.bool_), values[1:] != values[:-1]])

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from modelscope_plugin.retrieval.lexical.runs import run_starts
+from modelscope_plugin.retrieval.lexical.best_rows import run_starts
 
 Keys: TypeAlias = npt.NDArray[np.int64]
 Positions: TypeAlias = npt.NDArray[np.int64]
