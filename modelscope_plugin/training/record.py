@@ -11,6 +11,8 @@ from typing import Any
 import torch
 import transformers
 
+from modelscope_plugin.config.configuration import read_configuration_file
+from modelscope_plugin.errors import InputError, MissingFileError, ModelFolderError, TrainingError
 from modelscope_plugin.storage.digests import digest_of
 from modelscope_plugin.storage.files import write_json
 from modelscope_plugin.training.results import StageResult
@@ -61,15 +63,28 @@ def write_record(
 
 
 def finished_run(folder: Path, identity: Mapping[str, Any]) -> tuple[list[StageResult], StageResult] | None:
-    """The stages of the run that wrote a model folder, and the one it holds; None where it was another run."""
+    """The stages of the run that wrote a model folder, and the one it holds; None where it was another run.
+
+    Raises:
+        TrainingError: If it is the run, and its record is damaged.
+    """
+    file = folder / RECORD_FILE
     try:
-        record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = read_configuration_file(file)
+    except (MissingFileError, ModelFolderError):
         return None
-    if not isinstance(record, dict) or record.get("run") != _digest(identity):
+    if record.get("run") != _digest(identity):
         return None
-    stages = [StageResult(**stage) for stage in record["stages"]]
-    return stages, next(stage for stage in stages if stage.stage == record["stage"])
+    try:
+        if not isinstance(record.get("stages"), list):
+            raise InputError("stages must be a list")
+        stages = [StageResult.from_record(stage, f"stages[{number}]") for number, stage in enumerate(record["stages"])]
+        best = next((stage for stage in stages if stage.stage == record.get("stage")), None)
+        if best is None:
+            raise InputError(f"stage must be one of stages, not {record.get('stage')!r}")
+    except InputError as error:
+        raise TrainingError(f"{file}: {error}; delete {folder} and train anew") from None
+    return stages, best
 
 
 def _digest(identity: Mapping[str, Any]) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from modelscope_plugin.checks import check_number
+from modelscope_plugin.config.records import make_record
+from modelscope_plugin.errors import InputError
 
 
 @dataclass(frozen=True)
@@ -30,6 +35,17 @@ class StageResult:
     seconds: float
     mining: dict[str, Any] | None
     evaluation: dict[str, Any] | None
+
+    @classmethod
+    def from_record(cls, record: Any, name: str = "") -> StageResult:
+        """Read the JSON object of a stage; InputError, which calls it ``name``, if a field cannot be used."""
+        stage = make_record(cls, record, name)
+        for key, value in (stage.evaluation or {}).items():
+            if key.startswith("recall@"):
+                if not re.fullmatch(r"recall@[1-9][0-9]{0,8}", key):
+                    raise InputError(f"{name}.evaluation has an unknown field {key[:60]!r}")
+                check_number(f"{name}.evaluation.{key}", value, least=0, most=1)
+        return stage
 
     @property
     def recall(self) -> dict[int, float]:

@@ -6,13 +6,16 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from modelscope_plugin.config.records import read_record
 from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.storage.files import write_json
+from modelscope_plugin.training.results import StageResult
 from modelscope_plugin.training.run_files import LOCK_FILE, REMOVED_FILE, RUN_FILE, RunFiles
 from modelscope_plugin.training.training_state import disk_errors
 
@@ -29,6 +32,15 @@ def run_folder_of(output: Path) -> Path:
     """The run folder of a model folder: ``NAME.training`` beside it."""
     output = output.resolve()
     return output.with_name(f"{output.name}.training")
+
+
+@dataclass(frozen=True)
+class _RunRecord:
+    """What run.json holds: its format, all that decides the result, and the stages that are finished."""
+
+    identity: dict[str, Any]
+    stages: list[Any]
+    format: int = 1
 
 
 class RunFolder:
@@ -109,15 +121,18 @@ class RunFolder:
             return self.stages
         file = self.path / RUN_FILE
         try:
-            run = json.loads(file.read_text(encoding="utf-8"))
-            version, earlier, self.stages = run.get("format", 1), dict(run["identity"]), list(run["stages"])
-        except (ValueError, KeyError, TypeError, AttributeError):
-            raise TrainingError(f"{file} is damaged; delete {self.path} and train anew") from None
-        if version != _FORMAT:
+            run = read_record(_RunRecord, file)
+            if run.format == _FORMAT:
+                for number, stage in enumerate(run.stages):
+                    StageResult.from_record(stage, f"stages[{number}]")
+        except InputError as error:
+            raise TrainingError(f"{file} is damaged ({error}); delete {self.path} and train anew") from None
+        if run.format != _FORMAT:
             raise TrainingError(
                 f"{self.path} holds a training of another version of this package; finish it with that version, or "
                 "delete the folder to start anew"
             )
+        earlier, self.stages = run.identity, run.stages
         different = sorted(differences(earlier, current))
         if different:
             raise TrainingError(

@@ -5,6 +5,7 @@ import errno
 import fcntl
 import json
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from small_training import train_small
 
 from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.storage.files import replace_file, replace_folder
+from modelscope_plugin.training.results import StageResult
 from modelscope_plugin.training.run_folder import RunFolder
 from modelscope_plugin.training.training_state import BEST_WEIGHTS_FILE, CHECKPOINT_FOLDER
 
@@ -29,13 +31,14 @@ def test_run_goes_on_with_its_finished_stages(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "model")
     run.open(IDENTITY)
     run.files.checkpoints(1).mkdir()
-    run.finish_stage({"stage": 1, "losses": [0.5]})
+    stage = asdict(StageResult(1, [0.5], False, 4, 4, 0.1, None, None))
+    run.finish_stage(stage)
     run.close()
     assert not run.files.checkpoints(1).exists()
     again = RunFolder(tmp_path / "model")
     again.check(resume=True)
     again.open(IDENTITY)
-    assert again.stages == [{"stage": 1, "losses": [0.5]}]
+    assert again.stages == [stage]
 
 
 def test_interrupted_run_is_not_overwritten_without_being_asked(tmp_path: Path) -> None:
@@ -61,7 +64,7 @@ def test_another_run_is_told_by_what_differs(tmp_path: Path) -> None:
 def test_damaged_run_file_is_said(tmp_path: Path) -> None:
     run = _interrupted(tmp_path)
     (run.path / "run.json").write_text("{")
-    with pytest.raises(TrainingError, match=r"run\.json is damaged; delete"):
+    with pytest.raises(TrainingError, match=r"run\.json is damaged \(broken JSON .*\); delete"):
         RunFolder(tmp_path / "model").open(IDENTITY)
 
 

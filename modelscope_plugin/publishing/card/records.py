@@ -167,7 +167,7 @@ def _setting_schema(defaults: Mapping[str, Any]) -> dict[str, _Schema]:
 
 
 def _check(name: str, value: Any, schema: _Schema) -> None:
-    """Compare a value with its schema; null is allowed everywhere, and so are fields that the schema does not name."""
+    """Compare a value with its schema; null is allowed but as an item of a list, and so are unknown fields."""
     if value is None:
         return
     if schema is _ANY and isinstance(value, dict | list):
@@ -179,6 +179,8 @@ def _check(name: str, value: Any, schema: _Schema) -> None:
         if not isinstance(value, list):
             raise _wrong(name, value, "a list")
         for number, item in enumerate(value):
+            if item is None and isinstance(schema[0], _Kind) and schema[0] is not _ANY:
+                raise _wrong(f"{name}[{number}]", item, schema[0].name)
             _check(f"{name}[{number}]", item, schema[0])
     else:
         if not isinstance(value, dict):

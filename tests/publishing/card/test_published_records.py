@@ -63,6 +63,7 @@ def test_what_is_not_known_stays_behind(tmp_path: Path) -> None:
         ({"stages": [{"stage": 1, "steps": 2}]}, r"stages\[0\]\.losses is missing"),
         ({"stages": [None]}, r"stages\[0\]\.stage is missing"),
         ({"stages": [{"stage": 1, "steps": 2, "losses": "no"}]}, r"stages\[0\]\.losses must be a list"),
+        ({"stages": [{"stage": 1, "steps": 2, "losses": [None]}]}, r"stages\[0\]\.losses\[0\] must be a number"),
         ({"evaluation": {"recall@x": 1}}, r"evaluation\.recall@x must be a number under a name such as recall@4"),
         ({"evaluation": {"recall@1": None}}, r"evaluation\.recall@1 must be a number"),
         ({"evaluation": {"mentions": -1}}, r"evaluation\.mentions must be a count"),
