@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
@@ -24,6 +25,20 @@ if TYPE_CHECKING:
 
 _Read = TypeVar("_Read")
 _METAVARS = {int: "N", float: "X"}
+
+
+class ArgumentParser(argparse.ArgumentParser):
+    """A parser that refuses an unknown option itself, with its own usage and the option that may be meant."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does; exit with status 2 if an option is unknown."""
+        parsed, unknown = super().parse_known_args(args, namespace)
+        options = [one.partition("=")[0] for one in unknown if one.startswith("-")]
+        if options:
+            known = [option for action in self._actions for option in action.option_strings]
+            meant = difflib.get_close_matches(options[0], known, n=1)
+            self.error(f"unknown option {options[0]}{f'; did you mean {meant[0]}?' if meant else ''}")
+        return parsed, unknown
 
 
 def parse_setting(declared: Setting, text: str) -> Any:
