@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +86,32 @@ def finished_run(folder: Path, identity: Mapping[str, Any]) -> tuple[list[StageR
     except InputError as error:
         raise TrainingError(f"{file}: {error}; delete {folder} and train anew") from None
     return stages, best
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse to replace a model that was trained earlier.
+
+    Raises:
+        InputError: If there is one; it says when it was trained, from what, its recall, and what would go.
+    """
+    file = folder / RECORD_FILE
+    if not file.is_file():
+        return
+    try:
+        record = read_configuration_file(file)
+    except ModelFolderError:
+        record = {}
+    trained = f"trained on {datetime.fromtimestamp(file.stat().st_mtime):%Y-%m-%d %H:%M}"
+    base, figures = record.get("base_model"), record.get("evaluation")
+    if isinstance(base, str):
+        trained += f" from {base}"
+    recall = figures.items() if isinstance(figures, dict) else ()
+    shown = [f"{name} {value:.3f}" for name, value in recall if "recall@" in name and isinstance(value, float)]
+    count = len([one for one in folder.rglob("*") if one.is_file()])
+    raise InputError(
+        f"{folder} holds a model, {trained}, {', '.join(shown[:3]) or 'recall not measured'}; its {count} files would "
+        "be lost; name another folder, or replace it (overwrite=True, --overwrite)"
+    )
 
 
 def _digest(identity: Mapping[str, Any]) -> str:
