@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -26,17 +26,17 @@ if TYPE_CHECKING:
 _METAVARS = {int: "N", float: "X"}
 
 
-class CommandParser(argparse.ArgumentParser):
-    """The parser of a sub-command, which suggests the option that a misspelt one may be meant for."""
+class ArgumentParser(argparse.ArgumentParser):
+    """A parser that refuses an unknown option itself, with its own usage and the option that may be meant."""
 
-    def parse_known_args(  # type: ignore[override]  # argparse overloads it by the type of the namespace
-        self, args: Sequence[str] | None = None, namespace: Any = None
-    ) -> tuple[Any, list[str]]:
-        """Parse arguments; an unknown option that is like a known one is an error, others are left to the caller."""
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does; exit with status 2 if an option is unknown."""
         parsed, unknown = super().parse_known_args(args, namespace)
-        for option in (one.partition("=")[0] for one in unknown if one.startswith("--")):
-            for known in difflib.get_close_matches(option, self._option_string_actions, n=1, cutoff=0.75):
-                self.error(f"unrecognized argument {option}; did you mean {known}?")
+        options = [one.partition("=")[0] for one in unknown if one.startswith("-")]
+        if options:
+            known = [option for action in self._actions for option in action.option_strings]
+            meant = difflib.get_close_matches(options[0], known, n=1)
+            self.error(f"unknown option {options[0]}{f'; did you mean {meant[0]}?' if meant else ''}")
         return parsed, unknown
 
 

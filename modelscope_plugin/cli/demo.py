@@ -113,5 +113,5 @@ def _train(folder: Path, entities: list[Any], device: str | None, say: Callable[
         texts = [mention.text for mention in mentions] + [entity_text(entity) for entity in entities]
         write_random_bert(Path(base), texts, layers=1)
         settings = read_training_settings(default_configuration(), **_SETTINGS)
-        train(base, lambda: entities, mentions, output, *settings, device=device)
+        train(base, lambda: entities, mentions, output, *settings, device=device, overwrite=True)
     return str(output)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from modelscope_plugin.cli import demo, encode, evaluate, export, index, link, mine, publish, train
-from modelscope_plugin.cli.arguments import CommandParser
+from modelscope_plugin.cli.arguments import ArgumentParser
 from modelscope_plugin.cli.output import print_line
 from modelscope_plugin.cli.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, message_of, raise_on_signals
 from modelscope_plugin.errors import PluginError, UsageError
@@ -29,7 +29,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     parser.description = DESCRIPTION
     parser.add_argument("--version", action="version", version=f"modelscope_plugin {__version__}")
     commands = parser.add_subparsers(
-        dest="entity_command", metavar="SUBCOMMAND", required=True, parser_class=CommandParser
+        dest="entity_command", metavar="SUBCOMMAND", required=True, parser_class=ArgumentParser
     )
     for command in _COMMANDS:
         command.register(commands)
@@ -44,7 +44,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         Exit status: 0, 1 where the command failed, 2 if its arguments cannot be used.
     """
-    parser = argparse.ArgumentParser(prog="python -m modelscope_plugin")
+    parser = ArgumentParser(prog="python -m modelscope_plugin")
     add_commands(parser)
     return run(parser.parse_args(argv))
 

@@ -38,6 +38,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--dev", metavar="FILE", help="the same, to measure recall and choose the best model")
     parser.add_argument("--out", required=True, metavar="DIR", help="model folder to write")
     parser.add_argument("--resume", action="store_true", help="resume an interrupted run of the same command")
+    parser.add_argument("--overwrite", action="store_true", help="replace an earlier model in --out")
     parser.add_argument("--config", metavar="FILE", help="a configuration.json with settings")
     parser.add_argument("--tensorboard", metavar="DIR", help="write loss, rate and recall for TensorBoard")
     parser.add_argument("--k", type=arguments.parse_positive, nargs="+", metavar="K", help="values of k to measure")
@@ -77,6 +78,7 @@ def run(args: argparse.Namespace) -> None:
         ks=args.k or find_ks(configuration),
         device=args.device,
         resume=args.resume,
+        overwrite=args.overwrite,
         tensorboard=args.tensorboard,
     )
     if not result.is_main:

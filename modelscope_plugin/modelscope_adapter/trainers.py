@@ -101,6 +101,8 @@ class EntityEmbeddingTrainer(BaseTrainer):
     def train(self, *args: Any, resume: bool = False, tensorboard: str | None = None, **kwargs: Any) -> dict[str, Any]:
         """Train all stages, write the model folder, and measure recall where there is an evaluation dataset.
 
+        Like ModelScope's own trainers it replaces what an earlier training wrote into ``work_dir/output``.
+
         Args:
             *args: None.
             resume: Resume an interrupted run of the same call.
@@ -134,6 +136,7 @@ class EntityEmbeddingTrainer(BaseTrainer):
             device=self.device,
             revision=self._model_revision,
             resume=resume,
+            overwrite=True,
             tensorboard=tensorboard,
         )
         record = result.to_record()

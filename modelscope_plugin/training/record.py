@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from modelscope_plugin.checks import check_number
+from modelscope_plugin.config.configuration import read_configuration_file
+from modelscope_plugin.config.records import make_record
+from modelscope_plugin.errors import InputError, MissingFileError, ModelFolderError, TrainingError
 from modelscope_plugin.storage.digests import digest_of
 from modelscope_plugin.storage.files import write_json
 
@@ -38,6 +44,17 @@ class StageResult:
     seconds: float
     mining: dict[str, Any] | None
     evaluation: dict[str, Any] | None
+
+    @classmethod
+    def from_record(cls, record: Any, name: str = "") -> StageResult:
+        """Read the JSON object of a stage; InputError, which calls it ``name``, if a field cannot be used."""
+        stage = make_record(cls, record, name)
+        for key, value in (stage.evaluation or {}).items():
+            if key.startswith("recall@"):
+                if not re.fullmatch(r"recall@[1-9][0-9]{0,8}", key):
+                    raise InputError(f"{name}.evaluation has an unknown field {key[:60]!r}")
+                check_number(f"{name}.evaluation.{key}", value, least=0, most=1)
+        return stage
 
     @property
     def recall(self) -> dict[int, float]:
@@ -94,15 +111,54 @@ def write_record(folder: Path, identity: Mapping[str, Any], base_model: str, res
 
 
 def read_finished_stages(folder: Path, identity: Mapping[str, Any]) -> tuple[list[StageResult], StageResult] | None:
-    """Read the stages of the run that wrote a model folder, and the one it holds; None if it was another run."""
+    """Read the stages of the run that wrote a model folder, and the one it holds; None if it was another run.
+
+    Raises:
+        TrainingError: If it is the run, and its record is damaged.
+    """
+    file = folder / RECORD_FILE
     try:
-        record = json.loads((folder / RECORD_FILE).read_text(encoding="utf-8"))
-        if record["run"] != _digest(identity):
-            return None
-        stages = [StageResult(**stage) for stage in record["stages"]]
-        return stages, next(stage for stage in stages if stage.stage == record["stage"])
-    except (OSError, ValueError, KeyError, TypeError, StopIteration):
+        record = read_configuration_file(file)
+    except (MissingFileError, ModelFolderError):
         return None
+    if record.get("run") != _digest(identity):
+        return None
+    try:
+        if not isinstance(record.get("stages"), list):
+            raise InputError("stages must be a list")
+        stages = [StageResult.from_record(stage, f"stages[{number}]") for number, stage in enumerate(record["stages"])]
+        best = next((stage for stage in stages if stage.stage == record.get("stage")), None)
+        if best is None:
+            raise InputError(f"stage must be one of stages, not {record.get('stage')!r}")
+    except InputError as error:
+        raise TrainingError(f"{file}: {error}; delete {folder} and train anew") from None
+    return stages, best
+
+
+def check_replaceable(folder: Path) -> None:
+    """Refuse to replace a model that was trained earlier.
+
+    Raises:
+        InputError: If there is one; it says when it was trained, from what, its recall, and what would go.
+    """
+    file = folder / RECORD_FILE
+    if not file.is_file():
+        return
+    try:
+        record = read_configuration_file(file)
+    except ModelFolderError:
+        record = {}
+    trained = f"trained on {datetime.fromtimestamp(file.stat().st_mtime):%Y-%m-%d %H:%M}"
+    base, figures = record.get("base_model"), record.get("evaluation")
+    if isinstance(base, str):
+        trained += f" from {base}"
+    recall = figures.items() if isinstance(figures, dict) else ()
+    shown = [f"{name} {value:.3f}" for name, value in recall if "recall@" in name and isinstance(value, float)]
+    count = len([one for one in folder.rglob("*") if one.is_file()])
+    raise InputError(
+        f"{folder} holds a model, {trained}, {', '.join(shown[:3]) or 'recall not measured'}; its {count} files would "
+        "be lost; name another folder, or replace it (overwrite=True, --overwrite)"
+    )
 
 
 def _digest(identity: Mapping[str, Any]) -> str:

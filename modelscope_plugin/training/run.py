@@ -25,7 +25,7 @@ from modelscope_plugin.storage.files import replace_folder, write_json
 from modelscope_plugin.training.context import TrainingContext
 from modelscope_plugin.training.encoder_setup import load_trainable_encoder
 from modelscope_plugin.training.mining import mine_negatives
-from modelscope_plugin.training.record import TrainingResult, read_finished_stages, write_record
+from modelscope_plugin.training.record import TrainingResult, check_replaceable, read_finished_stages, write_record
 from modelscope_plugin.training.run_folder import RunFolder
 from modelscope_plugin.training.stage_evaluation import StageEvaluator
 from modelscope_plugin.training.stage_trainer import StageTrainer
@@ -50,10 +50,10 @@ class TrainingRun:
         self._output = output
         self._folder = RunFolder(output)
 
-    def train(self, mentions: Iterable[Mention], resume: bool) -> TrainingResult:
+    def train(self, mentions: Iterable[Mention], resume: bool, overwrite: bool) -> TrainingResult:
         """Train all stages that are not finished yet and write the model folder; see `training.train`."""
         try:
-            return self._train(mentions, resume)
+            return self._train(mentions, resume, overwrite)
         except BaseException:
             if self._processes.is_main and self._folder.is_open:
                 self._report_interruption()
@@ -61,7 +61,7 @@ class TrainingRun:
         finally:
             self._folder.close()
 
-    def _train(self, mentions: Iterable[Mention], resume: bool) -> TrainingResult:
+    def _train(self, mentions: Iterable[Mention], resume: bool, overwrite: bool) -> TrainingResult:
         folder, processes = self._folder, self._processes
         processes.run_on_main(lambda: folder.check(resume))
         encoder = self._load_encoder(self._context.base)
@@ -73,6 +73,8 @@ class TrainingRun:
         if finished is not None:
             processes.log(logger, logging.INFO, "%s is the finished model of this very training", self._output)
             return TrainingResult(self._output, *finished, processes.is_main)
+        if not (overwrite or folder.is_started):
+            processes.run_on_main(lambda: check_replaceable(self._output))
         folder.stages = processes.run_on_main(lambda: folder.open(identity))
         weights_size = sum(p.numel() * p.element_size() for p in encoder.model.parameters())
         processes.run_on_main(lambda: folder.check_space(weights_size, self._context.settings.stages))

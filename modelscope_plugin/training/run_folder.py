@@ -6,12 +6,13 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
 
+from modelscope_plugin.config.records import read_record
 from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.storage.files import write_json
 from modelscope_plugin.training.record import StageResult
@@ -31,6 +32,15 @@ def run_folder_of(output: Path) -> Path:
     """The run folder of a model folder: ``NAME.training`` beside it."""
     output = output.resolve()
     return output.with_name(f"{output.name}.training")
+
+
+@dataclass(frozen=True)
+class _RunRecord:
+    """What run.json holds: its format, all that decides the result, and the stages that are finished."""
+
+    identity: dict[str, Any]
+    stages: list[Any]
+    format: int = 1
 
 
 class RunFolder:
@@ -153,17 +163,17 @@ class RunFolder:
         """Read the finished stages of the run that is there, which must have the same identity."""
         file = self.path / RUN_FILE
         try:
-            run = json.loads(file.read_text(encoding="utf-8"))
-            version, earlier = run.get("format", 1), dict(run["identity"])
-            stages = [StageResult(**stage) for stage in run["stages"]] if version == _FORMAT else []
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            raise TrainingError(f"{file} is damaged; delete {self.path} and train anew") from None
-        if version != _FORMAT:
+            run = read_record(_RunRecord, file)
+            found = enumerate(run.stages if run.format == _FORMAT else ())
+            stages = [StageResult.from_record(stage, f"stages[{number}]") for number, stage in found]
+        except (OSError, InputError) as error:
+            raise TrainingError(f"{file} is damaged ({error}); delete {self.path} and train anew") from None
+        if run.format != _FORMAT:
             raise TrainingError(
                 f"{self.path} holds a training of another version of this package; finish it with that version, or "
                 "delete the folder to start anew"
             )
-        different = sorted(find_differences(earlier, identity))
+        different = sorted(find_differences(run.identity, identity))
         if different:
             raise TrainingError(
                 f"{self.path} holds a training with other {', '.join(different)}; repeat the call as it was, or delete "

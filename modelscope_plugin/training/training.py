@@ -15,7 +15,7 @@ from modelscope_plugin.training.context import TrainingContext
 from modelscope_plugin.training.encoder_setup import check_mixed_precision
 from modelscope_plugin.training.process_group import join_process_group
 from modelscope_plugin.training.random_state import fork_random_state
-from modelscope_plugin.training.record import RECORD_FILE, TrainingResult
+from modelscope_plugin.training.record import RECORD_FILE, TrainingResult, check_replaceable
 from modelscope_plugin.training.run import TrainingRun
 from modelscope_plugin.training.run_folder import run_folder_of
 from modelscope_plugin.training.tensorboard import check_tensorboard, open_tensorboard
@@ -34,6 +34,7 @@ def train(
     device: str | None = None,
     revision: str | None = None,
     resume: bool = False,
+    overwrite: bool = False,
     tensorboard: str | Path | None = None,
     show_progress_bar: bool | None = None,
 ) -> TrainingResult:
@@ -58,6 +59,7 @@ def train(
         revision: Branch or tag of a hub model.
         resume: Resume an interrupted run of the same call; the weights will be those of a run that was
             never interrupted. A run that has ended is not repeated.
+        overwrite: Replace an earlier model in ``output``; it stays until the new one is complete.
         tensorboard: Folder for TensorBoard's files.
         show_progress_bar: True, False, or None for a bar on a terminal only.
 
@@ -68,10 +70,12 @@ def train(
         TrainingError: If no mention is usable, the knowledge base lacks an entity, the loss becomes NaN or infinite,
             or the disk is full.
         InputError: If the window is longer than the model allows, ``output`` holds something else, or an
-            interrupted run is there and ``resume`` is false.
+            earlier model and ``overwrite`` is false, or an interrupted run is there and ``resume`` is false.
     """
     output, ks = Path(output), check_ks(ks)
     check_output_folder(output, RECORD_FILE)
+    if not (overwrite or resume):
+        check_replaceable(output)
     eval_mentions = None if eval_mentions is None else list(eval_mentions)
     if eval_mentions is not None and not any(mention.entity_ids for mention in eval_mentions):
         raise InputError(
@@ -100,4 +104,4 @@ def train(
                 write_figure=write_figure,
                 show_progress_bar=show_progress_bar if processes.is_main else False,
             )
-            return TrainingRun(context, output).train(mentions, resume)
+            return TrainingRun(context, output).train(mentions, resume, overwrite)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -14,6 +13,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 
+from modelscope_plugin.config.records import read_record
 from modelscope_plugin.errors import TrainingError
 from modelscope_plugin.storage.files import replace_file, replace_folder, write_json
 
@@ -102,7 +102,7 @@ def load_checkpoint(folder: Path, model: torch.nn.Module) -> tuple[dict[str, Any
     load_weights(model, folder / _WEIGHTS)
     try:
         state = torch.load(folder / _STATE, map_location="cpu", weights_only=True)
-        return state, Progress(**json.loads((folder / _PROGRESS).read_text(encoding="utf-8")))
+        return state, read_record(Progress, folder / _PROGRESS)
     except Exception as error:
         raise TrainingError(f"the checkpoint {folder} is damaged ({error}); delete it and train anew") from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shutil
@@ -17,7 +18,8 @@ import pytest
 from conftest import MENTIONS, write_entities, write_mentions
 
 from modelscope_plugin import __version__
-from modelscope_plugin.cli.main import main
+from modelscope_plugin.cli.arguments import ArgumentParser
+from modelscope_plugin.cli.main import add_commands, main
 from modelscope_plugin.data import Entity, Mention, read_mentions
 from modelscope_plugin.encoding.bulk.local import LocalBulkEncoder
 from modelscope_plugin.retrieval import EntityIndex
@@ -79,6 +81,47 @@ def test_version_is_printed() -> None:
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["index"], ["link", "--top-k", "0", "--index", "x"]])
 def test_what_the_parser_refuses_exits_with_2(arguments: list[str]) -> None:
     assert _process(*arguments).returncode == 2
+
+
+def _options() -> list[tuple[str, str]]:
+    """Every sub-command with each of its options."""
+    parser = ArgumentParser()
+    add_commands(parser)
+    (commands,) = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+    return [
+        (name, option)
+        for name, command in commands.choices.items()
+        for action in command._actions
+        for option in action.option_strings
+        if option.startswith("--")
+    ]
+
+
+@pytest.mark.parametrize(("command", "option"), _options())
+def test_misspelt_option_is_told_what_may_be_meant(
+    command: str, option: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    misspelt = f"{option[:-1]}{'y' if option[-1] == 'x' else 'x'}{option[-1]}"
+    required = {
+        "index": ["--out", "o"], "encode": ["--model", "m"], "train": ["--model", "m", "--kb", "k", "--out", "o"],
+        "mine": ["f", "--out", "o"], "evaluate": ["f"], "export": ["--model", "m", "--out", "o"],
+        "publish": ["f", "owner/name"],
+    }  # fmt: skip
+    with pytest.raises(SystemExit) as ended:
+        main([command, *required.get(command, []), f"{misspelt}=1"])
+    assert ended.value.code == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert f"unknown option {misspelt}; did you mean --" in error
+
+
+@pytest.mark.parametrize(("given", "meant"), [("--topk", "--top-k"), ("--batchsize", "--batch-size")])
+def test_unknown_option_is_told_what_may_be_meant(given: str, meant: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["link", "--index", "i", given, "3"])
+    assert f"unknown option {given}; did you mean {meant}?" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["link", "--zzz"])
+    assert capsys.readouterr().err.endswith("unknown option --zzz\n")
 
 
 @pytest.mark.parametrize(

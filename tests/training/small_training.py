@@ -18,7 +18,7 @@ from modelscope_plugin.training.training import train
 
 def train_small(model: Path, output: Path, mentions: list[Mention] = MENTIONS, **changes: Any) -> TrainingResult:
     """Train on the entities and mentions of the tests; ``changes`` are settings or options of `train`."""
-    names = ("eval_mentions", "ks", "resume", "tensorboard")
+    names = ("eval_mentions", "ks", "resume", "overwrite", "tensorboard")
     options = {name: changes.pop(name) for name in names if name in changes}
     changes = {
         "max_epochs": 20,

@@ -67,14 +67,14 @@ def test_another_run_is_told_by_what_differs(tmp_path: Path) -> None:
 def test_damaged_run_file_is_said(tmp_path: Path, content: str) -> None:
     run = _interrupted(tmp_path)
     (run.path / "run.json").write_text(content)
-    with pytest.raises(TrainingError, match=r"run\.json is damaged; delete"):
+    with pytest.raises(TrainingError, match=r"run\.json is damaged \(.*\); delete"):
         RunFolder(tmp_path / "model").open(IDENTITY)
 
 
 def test_folder_in_place_of_the_run_file_is_said(tmp_path: Path) -> None:
     run = RunFolder(tmp_path / "model")
     (run.path / "run.json").mkdir(parents=True)
-    with pytest.raises(TrainingError, match=r"run\.json is damaged; delete"):
+    with pytest.raises(TrainingError, match=r"run\.json is damaged \(.*\); delete"):
         run.open(IDENTITY)
 
 

@@ -167,7 +167,7 @@ def _setting_schema(defaults: Mapping[str, Any]) -> dict[str, _Schema]:
 
 
 def _check(name: str, value: Any, schema: _Schema) -> None:
-    """Raise `InputError` if a value does not fit its schema; null fields and unknown ones fit."""
+    """Raise `InputError` if a value does not fit its schema; null, but in lists, and unknown fields fit."""
     if value is None:
         return
     if schema is _ANY and isinstance(value, dict | list):

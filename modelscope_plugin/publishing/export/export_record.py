@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
+from modelscope_plugin.config.records import read_record
 from modelscope_plugin.errors import InputError, ModelFolderError
 from modelscope_plugin.publishing.text import is_line, printable
 from modelscope_plugin.storage.files import check_output_folder, write_json
@@ -86,7 +85,7 @@ def check_replaceable(folder: Path) -> None:
         return
     try:
         read_export_record(folder)
-    except (InputError, ModelFolderError) as error:
+    except InputError as error:
         raise InputError(
             f"{folder} would be replaced, but is not as it was exported: {error}; move it away, or name another folder"
         ) from None
@@ -105,21 +104,20 @@ def _refuse(folder: Path, name: str, difference: str) -> NoReturn:
 
 def _parse(file: Path) -> ExportRecord:
     try:
-        values: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        record = ExportRecord(**values)
-        if _is_sound(record):
-            return record
-    except (OSError, ValueError, TypeError):
-        pass
-    raise ModelFolderError(f"{file} is damaged, or of another version of this package; export the model again")
+        record = read_record(ExportRecord, file)
+        _check_texts(record)
+    except InputError as error:
+        raise ModelFolderError(
+            f"{file} is damaged, or of another version of this package ({error}); export the model again"
+        ) from None
+    return record
 
 
-def _is_sound(record: ExportRecord) -> bool:
-    return (
-        is_line(record.name)
-        and (record.license is None or is_line(record.license))
-        and is_line(record.fingerprint)
-        and isinstance(record.standalone, bool)
-        and isinstance(record.files, Mapping)
-        and all(digest is None if path == CARD_FILE else is_line(digest) for path, digest in record.files.items())
-    )
+def _check_texts(record: ExportRecord) -> None:
+    texts = {"name": record.name, "license": record.license or "none", "fingerprint": record.fingerprint}
+    texts |= {f"files.{path}": digest or "none" for path, digest in record.files.items()}
+    for name, text in texts.items():
+        if not is_line(text):
+            raise InputError(f"{name} must be one line of text")
+    if missing := [path for path, digest in record.files.items() if digest is None and path != CARD_FILE]:
+        raise InputError(f"files.{missing[0]} must be a checksum")
