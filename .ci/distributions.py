@@ -5,7 +5,15 @@ import tarfile
 import zipfile
 from pathlib import Path
 
-IN_SDIST = {"CHANGELOG.md", "LICENSE", "README.md", "configuration.json", "constraints.txt", "tests/conftest.py"}
+IN_SDIST = {
+    "CHANGELOG.md",
+    "SECURITY.md",
+    "LICENSE",
+    "README.md",
+    "configuration.json",
+    "constraints.txt",
+    "tests/conftest.py",
+}
 IN_WHEEL = {"py.typed", "configuration.json", "LICENSE", "data/sample/LICENSE"} | {
     f"data/sample/{name}.jsonl" for name in ("entities", "train", "dev", "test")
 }
