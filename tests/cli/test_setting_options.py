@@ -26,6 +26,7 @@ TRAINING = {
 OTHERS = {
     "train": {
         "-h", "--help", "--model", "--kb", "--train", "--dev", "--out", "--resume", "--config", "--tensorboard", "--k",
+        "--overwrite",
         "--device", "--encoding", "--skip-broken", "--alias-separator", "--json",
     },
     "mine": {

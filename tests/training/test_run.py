@@ -119,7 +119,7 @@ def test_finished_run_is_not_repeated(base_folder: Path, tmp_path: Path) -> None
     again = train_small(base_folder, tmp_path / "out", max_epochs=1, resume=True)
     assert again == first
     assert (tmp_path / "out" / RECORD_FILE).stat().st_mtime_ns == written
-    train_small(base_folder, tmp_path / "out", max_epochs=2, resume=True)
+    train_small(base_folder, tmp_path / "out", max_epochs=2, resume=True, overwrite=True)
     assert (tmp_path / "out" / RECORD_FILE).stat().st_mtime_ns > written
 
 
@@ -177,5 +177,5 @@ def test_loss_that_is_no_number_stops_and_keeps_the_earlier_model(base_folder: P
     train_small(base_folder, tmp_path / "out", max_epochs=1)
     before = (tmp_path / "out" / RECORD_FILE).read_text()
     with pytest.raises(TrainingError, match="the loss is NaN at step 3; lower the learning rate"):
-        train_small(base_folder, tmp_path / "out", learning_rate=1e30, max_grad_norm=0.0)
+        train_small(base_folder, tmp_path / "out", learning_rate=1e30, max_grad_norm=0.0, overwrite=True)
     assert (tmp_path / "out" / RECORD_FILE).read_text() == before

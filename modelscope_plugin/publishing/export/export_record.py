@@ -85,7 +85,7 @@ def check_replaceable(folder: Path) -> None:
         return
     try:
         read_export_record(folder)
-    except InputError as error:
+    except (InputError, ModelFolderError) as error:
         raise InputError(
             f"{folder} would be replaced, but is not as it was exported: {error}; move it away, or name another folder"
         ) from None
