@@ -6,7 +6,6 @@ base, and is trained on with them (Wu et al. 2020; the model card has two stages
 
 from __future__ import annotations
 
-import json
 import logging
 import platform
 import shutil
@@ -20,11 +19,11 @@ import transformers
 
 from modelscope_plugin.data.records import Mention
 from modelscope_plugin.encoding.encoder import EntityEncoder
-from modelscope_plugin.errors import TrainingError
 from modelscope_plugin.storage.files import replace_folder, write_json
 from modelscope_plugin.training.context import TrainingContext
 from modelscope_plugin.training.encoder_setup import load_trainable_encoder
 from modelscope_plugin.training.mining import mine_negatives
+from modelscope_plugin.training.negatives_file import read_negatives
 from modelscope_plugin.training.record import TrainingResult, check_replaceable, read_finished_stages, write_record
 from modelscope_plugin.training.run_folder import RunFolder
 from modelscope_plugin.training.stage_evaluation import StageEvaluator
@@ -126,12 +125,7 @@ class TrainingRun:
             logger.info("mined %d hard negatives for %d mentions", result.report.negatives, result.report.mentions)
 
         self._processes.run_on_main(mine)
-        try:
-            record = json.loads(file.read_text(encoding="utf-8"))
-            filled = [replace(mentions[position], negatives=tuple(ids)) for position, ids in record["negatives"]]
-            return filled, dict(record["report"])
-        except (OSError, ValueError, LookupError, TypeError) as error:
-            raise TrainingError(f"{file} is damaged ({error}); delete it and resume (resume=True, --resume)") from None
+        return read_negatives(file, mentions)
 
     def _identity(self, encoder: EntityEncoder, data: TrainingData) -> dict[str, Any]:
         """All that decides the weights of the run."""

@@ -13,8 +13,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from modelscope_plugin.training.results import StageResult
-from modelscope_plugin.training.stage_mining import mine_stage_negatives
 
 from modelscope_plugin.config.configuration import default_configuration
 from modelscope_plugin.config.evaluation_settings import find_ks
@@ -27,8 +25,8 @@ from modelscope_plugin.publishing.card.facts import CardFacts
 from modelscope_plugin.publishing.card.records import read_training_record
 from modelscope_plugin.publishing.card.render import render_card
 from modelscope_plugin.publishing.export.export_record import EXPORT_FILE, read_export_record, write_export_record
-from modelscope_plugin.training.context import TrainingContext
-from modelscope_plugin.training.record import _digest, finished_run
+from modelscope_plugin.training.negatives_file import read_negatives
+from modelscope_plugin.training.record import StageResult, _digest, read_finished_stages
 from modelscope_plugin.training.run_folder import RunFolder
 from modelscope_plugin.training.training_state import Progress, load_checkpoint, save_checkpoint
 
@@ -123,7 +121,7 @@ def test_configuration(value: Any, folder: Path) -> None:
 def test_training_record(value: Any, folder: Path) -> None:
     file = folder / "training.json"
     file.write_text(json.dumps(value), encoding="utf-8")
-    read(lambda: finished_run(folder, IDENTITY), file)
+    read(lambda: read_finished_stages(folder, IDENTITY), file)
 
     def use() -> None:
         render_card(CardFacts(training=read_training_record(folder), **CARD))
@@ -152,8 +150,7 @@ def test_run_record(value: Any, tmp_path_factory: pytest.TempPathFactory) -> Non
     (run.path / "run.json").write_text(json.dumps(value), encoding="utf-8")
 
     def use() -> None:
-        stages = [StageResult(**stage) for stage in run.open(IDENTITY)]
-        assert all(stage.mean_recall >= 0 for stage in stages)
+        assert all(stage.mean_recall >= 0 for stage in run.open(IDENTITY))
 
     read(use, run.path)
     run.close()
@@ -172,20 +169,12 @@ def test_progress(value: Any, checkpoint: Path) -> None:
     read(lambda: load_checkpoint(checkpoint, torch.nn.Linear(2, 2))[1].end_epoch(), checkpoint)
 
 
-class _Processes:
-    def run_on_main(self, action: Callable[[], Any]) -> Any:
-        return action()
-
-
 @settings(max_examples=200)
 @given(value=changed({"report": {"mentions": 1, "negatives": 2}, "negatives": [[0, ["a", "b"]]]}))
 def test_negatives(value: Any, folder: Path) -> None:
     file = folder / "negatives-2.json"
     file.write_text(json.dumps(value), encoding="utf-8")
-    context: Any = object.__new__(TrainingContext)
-    object.__setattr__(context, "processes", _Processes())
-    encoder: Any = None
-    read(lambda: mine_stage_negatives(context, 2, encoder, lambda _: encoder, [Mention("大鹏", 0, 2)], file), file)
+    read(lambda: read_negatives(file, [Mention("大鹏", 0, 2)]), file)
 
 
 @pytest.mark.parametrize("name", ["training.json", "export.json", "configuration.json"])
