@@ -33,8 +33,9 @@ print(entry["module"].removesuffix(".pipelines.entity_embedding_pipeline"))
     assert _run(code).split()[-1] == "modelscope_plugin"
 
 
-def test_data_room_needs_no_torch() -> None:
-    code = "import sys, modelscope_plugin.data; print([m for m in ('modelscope', 'torch') if m in sys.modules])"
+@pytest.mark.parametrize("room", ["data", "retrieval", "linking.nil"])
+def test_room_needs_no_torch(room: str) -> None:
+    code = f"import sys, modelscope_plugin.{room}; print([m for m in ('modelscope', 'torch') if m in sys.modules])"
     assert _run(code).strip() == "[]"
 
 
