@@ -6,6 +6,7 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -127,8 +128,11 @@ def test_settings_of_the_architecture_and_special_tokens_are_covered(
 ) -> None:
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     change(tmp_path)
-    before = EntityEncoder.from_pretrained(folder).fingerprint
-    assert EntityEncoder.from_pretrained(tmp_path).fingerprint.split(".")[1] != before.split(".")[1]
+    before, after = EntityEncoder.from_pretrained(folder), EntityEncoder.from_pretrained(tmp_path)
+    if after.fingerprint.split(".")[1] == before.fingerprint.split(".")[1]:
+        # transformers 4.57 takes the special tokens around a text from tokenizer.json, whatever the other file says.
+        assert after.tokenizer.text_ids(["大鹏", "a"]) == before.tokenizer.text_ids(["大鹏", "a"])
+        assert version("transformers") < "5"
 
 
 @pytest.mark.parametrize("option", ["do_lower_case", "strip_accents", "tokenize_chinese_chars"])
