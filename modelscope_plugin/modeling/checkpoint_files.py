@@ -76,7 +76,7 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
             tokenizer = _load_word_pieces(folder, config) if files == [_WORD_PIECES] else _load_auto(folder, config)
         tokenizer("1")
     except BaseException as error:
-        # Older versions of tokenizers panic on some damaged files, at the first text at the latest. That is no Exception.
+        # Older versions of tokenizers panic on some damaged files, at the latest at a text. That is no Exception.
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         raise ModelFolderError(f"{folder}: the tokenizer cannot be loaded ({first_line(error)})") from error
