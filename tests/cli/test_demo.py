@@ -9,6 +9,8 @@ from modelscope_plugin.cli import demo
 from modelscope_plugin.cli.main import main
 from modelscope_plugin.retrieval import EntityIndex
 
+pytestmark = pytest.mark.process
+
 
 def test_demo_trains_links_and_beats_name_matching_at_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["demo", "--out", str(tmp_path / "demo"), "--device", "cpu", "--json"]) == 0

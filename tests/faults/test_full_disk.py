@@ -13,6 +13,8 @@ import pytest
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.retrieval import EntityIndex
 
+pytestmark = pytest.mark.process
+
 PROGRAM = """
 import resource, signal, sys
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)

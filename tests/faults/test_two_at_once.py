@@ -14,6 +14,8 @@ from modelscope_plugin.errors import InputError
 from modelscope_plugin.retrieval import EntityIndex
 from modelscope_plugin.storage.locks import lock_folder
 
+pytestmark = pytest.mark.process
+
 ROUNDS = 5
 # What `index --add` does, without the time that loading a model takes.
 ADD = """

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from hub_stand_in import PRIVATE, Repository, serve_hub, serve_model
 
+pytestmark = pytest.mark.process
+
 
 def _run(address: str, cache: Path, *command: object) -> subprocess.CompletedProcess[str]:
     environment = os.environ | {

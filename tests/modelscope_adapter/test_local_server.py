@@ -21,6 +21,8 @@ from modelscope.utils.input_output import create_pipeline
 from modelscope_plugin.config.configuration import default_configuration
 from modelscope_plugin.modelscope_adapter.pipelines.sentence_embedding import EntityEmbeddingPipeline
 
+pytestmark = pytest.mark.process
+
 CARD_INPUT = {
     "source_sentence": ["宋小宝小品《美人鱼》， [ENT_S] 大鹏 [ENT_E] 上演生死离别，关键时刻美人鱼登场"],
     "sentences_to_compare": [

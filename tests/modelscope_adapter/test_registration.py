@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 
 def _run(code: str, *arguments: object) -> str:
     result = subprocess.run(

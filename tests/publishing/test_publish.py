@@ -20,6 +20,8 @@ from modelscope_plugin.publishing.check import check_folder
 from modelscope_plugin.publishing.export.export_model import export_model
 from modelscope_plugin.publishing.publish import publish_model
 
+pytestmark = pytest.mark.process
+
 TOKEN = "ms-0123456789abcdef"
 REPO = "owner/name"
 TEXT = "小品里 [ENT_S] 大鹏 [ENT_E] 很好笑"

@@ -24,6 +24,8 @@ from modelscope_plugin.publishing.check.check_folder import check_folder
 from modelscope_plugin.publishing.export.export_model import export_model
 from modelscope_plugin.publishing.export.export_record import read_export_record, write_export_record
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def source(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:

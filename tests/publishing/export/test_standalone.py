@@ -20,6 +20,8 @@ from modelscope_plugin.errors import InputError
 from modelscope_plugin.publishing.export.export_model import export_model
 from modelscope_plugin.version import __version__
 
+pytestmark = pytest.mark.process
+
 MENTIONS = ["小品里 [ENT_S] 大鹏 [ENT_E] 很好笑", "苹果"]
 ENTITIES = ["董成鹏； 类型： Person； 别名： 大鹏;", "长江"]
 CALL = f"{{'source_sentence': {MENTIONS!r}, 'sentences_to_compare': {ENTITIES!r}}}"
