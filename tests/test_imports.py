@@ -15,7 +15,7 @@ PACKAGE = Path(modelscope_plugin.__file__).parent
 # From the ground up; a room imports only from rooms of earlier lines and from itself.
 STOREYS = (
     ("errors", "version", "types"),
-    ("checks", "progress"),
+    ("checks", "progress", "text"),
     ("storage",),
     ("config",),
     ("data",),

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from modelscope_plugin.cli.output import print_line
 from modelscope_plugin.data.readers import read_documents, read_entities, read_mentions
 from modelscope_plugin.data.records import Document, Entity, Mention
 from modelscope_plugin.data.report import ReadReport
@@ -84,8 +85,7 @@ class InputFiles:
         if unused:
             parts.append(f"left out: {', '.join(unused)}")
         if parts:
-            line = " | ".join(parts)
-            print("".join(one if one.isprintable() else " " for one in line), file=sys.stderr)
+            print_line(" | ".join(parts), file=sys.stderr)
 
     def _get_report(self, path: str) -> ReadReport:
         return self._reports.setdefault(path, ReadReport())

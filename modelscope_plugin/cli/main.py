@@ -14,7 +14,7 @@ from modelscope_plugin.cli.arguments import ArgumentParser
 from modelscope_plugin.cli.output import print_line
 from modelscope_plugin.cli.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, message_of, raise_on_signals
 from modelscope_plugin.errors import PluginError, UsageError
-from modelscope_plugin.publishing.text import printable
+from modelscope_plugin.text import printable
 from modelscope_plugin.version import __version__
 
 _COMMANDS = (demo, index, link, encode, train, mine, evaluate, export, publish)

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from modelscope_plugin.publishing.text import printable
+from modelscope_plugin.text import printable
 
 
 def print_json(value: Any) -> None:

@@ -9,7 +9,7 @@ import yaml
 from huggingface_hub import ModelCard
 
 from modelscope_plugin.errors import FolderCheckError
-from modelscope_plugin.publishing.text import is_line
+from modelscope_plugin.text import is_line
 
 # The hub hides the page of a model whose card is shorter.
 _SHORTEST = 200

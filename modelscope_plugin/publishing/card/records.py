@@ -17,7 +17,7 @@ from modelscope_plugin.config.training_settings import read_training_settings
 from modelscope_plugin.errors import InputError, ModelFolderError
 from modelscope_plugin.modeling.fingerprint import is_same_model
 from modelscope_plugin.modeling.location import is_hub_id
-from modelscope_plugin.publishing.text import is_line
+from modelscope_plugin.text import is_line
 from modelscope_plugin.training.record import RECORD_FILE
 
 _LONGEST = 100

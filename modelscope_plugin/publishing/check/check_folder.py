@@ -26,7 +26,7 @@ from modelscope_plugin.publishing.card.render import CANDIDATES, SOURCE, Snippet
 from modelscope_plugin.publishing.check import open_folder
 from modelscope_plugin.publishing.export.export_record import CARD_FILE, ExportRecord
 from modelscope_plugin.publishing.export.sentence_transformers_files import MODULES_FILE, check_module_types
-from modelscope_plugin.publishing.text import printable
+from modelscope_plugin.text import printable
 from modelscope_plugin.types import BackendName, OnnxPrecision, Vectors
 
 TOLERANCE = 1e-4

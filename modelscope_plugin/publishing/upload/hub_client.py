@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, TypeVar
 
 from modelscope_plugin.errors import HubError, PluginError
-from modelscope_plugin.publishing.text import printable
+from modelscope_plugin.text import printable
 
 if TYPE_CHECKING:
     from modelscope_hub import HubApi

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from modelscope_plugin.errors import HubError
 from modelscope_plugin.publishing.export.export_record import EXPORT_FILE
-from modelscope_plugin.publishing.text import printable
+from modelscope_plugin.text import printable
 
 if TYPE_CHECKING:
     from modelscope_hub import HubApi
