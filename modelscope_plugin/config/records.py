@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 from modelscope_plugin.checks import check_integer, check_number
 from modelscope_plugin.config.configuration import read_configuration_file
 from modelscope_plugin.errors import InputError, InputTypeError, ModelFolderError
+from modelscope_plugin.text import show
 
 _R = TypeVar("_R")
 _NAMES = {bool: "true or false", str: "a string", list: "a list", dict: "an object", NoneType: "null"}
@@ -44,11 +45,11 @@ def make_record(kind: type[_R], value: Any, name: str = "") -> _R:
     """
     prefix = f"{name}." if name else ""
     if not isinstance(value, dict):
-        raise InputTypeError(f"{name or 'the record'} must be an object, not {_shorten(value)}")
+        raise InputTypeError(f"{name or 'the record'} must be an object, not {show(value)}")
     hints = get_type_hints(kind)
     known = {one.name: one for one in fields(kind)}  # type: ignore[arg-type]
     if unknown := sorted(set(value) - set(known)):
-        raise InputError(f"{prefix}{_shorten(unknown[0])} is an unknown field")
+        raise InputError(f"{prefix}{show(unknown[0])} is an unknown field")
     for key, one in known.items():
         if key not in value and one.default is MISSING and one.default_factory is MISSING:
             raise InputError(f"{prefix}{key} is missing")
@@ -68,14 +69,9 @@ def _check(hint: Any, value: Any, name: str) -> Any:
         return check_number(name, value)
     kind = get_origin(hint) or hint
     if not isinstance(value, kind):
-        raise InputTypeError(f"{name} must be {_NAMES[kind]}, not {_shorten(value)}")
+        raise InputTypeError(f"{name} must be {_NAMES[kind]}, not {show(value)}")
     if kind is list:
         return [_check(get_args(hint)[0], one, f"{name}[{number}]") for number, one in enumerate(value)]
     if kind is dict:
-        return {key: _check(get_args(hint)[1], one, f"{name}.{_shorten(key)}") for key, one in value.items()}
+        return {key: _check(get_args(hint)[1], one, f"{name}.{show(key)}") for key, one in value.items()}
     return value
-
-
-def _shorten(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= 60 else f"{shown[:60]}..."

@@ -11,8 +11,9 @@ from modelscope_plugin.data.markers import MENTION_END, MENTION_START, parse_mar
 from modelscope_plugin.data.records import Document, Entity, Mention, excerpt
 from modelscope_plugin.data.report import ReadReport
 from modelscope_plugin.data.separators import LIST_SEPARATOR, may_hold_several, split_list
-from modelscope_plugin.data.values import has_value, show, to_python, to_text
+from modelscope_plugin.data.values import has_value, to_python, to_text
 from modelscope_plugin.errors import InputError
+from modelscope_plugin.text import show
 
 _LISTS = (list, tuple)
 _FACT_KEYS = frozenset({"predicate", "object"})

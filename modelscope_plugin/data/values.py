@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-import reprlib
 from typing import Any
 
 from modelscope_plugin.errors import InputError
+from modelscope_plugin.text import show
 
 # Beyond this a float no longer tells two neighbouring integers apart.
 _MAX_EXACT_FLOAT = 2**53
 
 _PLAIN = frozenset({str, list, dict, int, float, bool, type(None)})
-
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = 60
 
 
 def to_python(value: Any) -> Any:
@@ -61,11 +58,3 @@ def has_value(value: Any) -> bool:
     return not (
         value is None or (isinstance(value, str) and not value) or (isinstance(value, float) and value != value)
     )
-
-
-def show(value: Any) -> str:
-    """A value as it is written in Python, short enough for an error message, whatever it holds."""
-    try:
-        return _SHORT.repr(value)
-    except ValueError:  # an integer of thousands of digits
-        return f"a long {type(value).__name__}"

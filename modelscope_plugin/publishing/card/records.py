@@ -17,7 +17,7 @@ from modelscope_plugin.config.training_settings import read_training_settings
 from modelscope_plugin.errors import InputError, ModelFolderError
 from modelscope_plugin.modeling.fingerprint import is_same_model
 from modelscope_plugin.modeling.location import is_hub_id
-from modelscope_plugin.text import is_line
+from modelscope_plugin.text import is_line, show
 from modelscope_plugin.training.record import RECORD_FILE
 
 _LONGEST = 100
@@ -198,5 +198,4 @@ def _check(name: str, value: Any, schema: _Schema) -> None:
 
 
 def _wrong(name: str, value: Any, expected: str) -> InputError:
-    shown = repr(value)
-    return InputError(f"{name} must be {expected}, not {shown if len(shown) <= 60 else shown[:60] + '...'}")
+    return InputError(f"{name} must be {expected}, not {show(value)}")
