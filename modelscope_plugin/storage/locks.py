@@ -12,6 +12,30 @@ from modelscope_plugin.errors import InputError, MissingFileError
 from modelscope_plugin.storage.files import lock_file_of
 
 
+def acquire_lock(file: Path, wait: float = 0) -> FileLock | None:
+    """Lock a file for this process, whichever of its threads releases it; the system drops the lock when it ends.
+
+    Args:
+        file: The file, which is made.
+        wait: Seconds to wait for another process.
+
+    Returns:
+        The lock, to be released; None on a file system without locks.
+
+    Raises:
+        Timeout: If another process still holds it then.
+        PermissionError: If the file may not be written.
+    """
+    lock = FileLock(file, timeout=wait, thread_local=False, fallback_to_soft=False)
+    try:
+        lock.acquire()
+    except (Timeout, PermissionError):
+        raise
+    except (OSError, NotImplementedError):  # some network file systems have no locks
+        return None
+    return lock
+
+
 @contextmanager
 def lock_folder(folder: Path, wait: float = 0) -> Iterator[None]:
     """Keep other processes from changing a folder; whoever reads, changes and writes it does all three inside.
@@ -30,18 +54,12 @@ def lock_folder(folder: Path, wait: float = 0) -> Iterator[None]:
     folder = folder.resolve()
     if not folder.parent.is_dir():  # the lock would make it
         raise MissingFileError(f"there is no folder {folder.parent}")
-    lock = FileLock(lock_file_of(folder), timeout=wait, fallback_to_soft=False)
-    is_locked = True
     try:
-        lock.acquire()
+        lock = acquire_lock(lock_file_of(folder), wait)
     except Timeout:
         raise InputError(f"{folder} is being changed by another process; wait for it with --wait SECONDS") from None
-    except PermissionError:
-        raise
-    except (OSError, NotImplementedError):  # some network file systems have no locks
-        is_locked = False
     try:
         yield
     finally:
-        if is_locked:
+        if lock is not None:
             lock.release()

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from modelscope_plugin.config.records import read_record
 from modelscope_plugin.errors import InputError, TrainingError
 from modelscope_plugin.storage.files import write_json
+from modelscope_plugin.storage.locks import acquire_lock
 from modelscope_plugin.training.record import StageResult
 from modelscope_plugin.training.run_files import LOCK_FILE, REMOVED_FILE, RUN_FILE, RunFiles
 from modelscope_plugin.training.training_state import disk_errors
@@ -193,18 +194,14 @@ class RunFolder:
         """Lock the folder as long as this process lives; on a file system without locks do nothing."""
         if self._lock is not None:
             return
-        lock = FileLock(self.path / LOCK_FILE, timeout=0, thread_local=False, fallback_to_soft=False)
         try:
-            lock.acquire()
+            self._lock = acquire_lock(self.path / LOCK_FILE)
         except Timeout:
             raise TrainingError(
                 f"{self.path} is in use: another process trains there; wait for it or stop it"
             ) from None
         except PermissionError as error:
             raise TrainingError(f"{self.path} cannot be locked ({error}); train as the user it belongs to") from error
-        except (OSError, NotImplementedError):
-            return
-        self._lock = lock
 
 
 def find_differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
