@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 # More characters than any token has: the longest word that BERT's tokenizers look up has 100.
 _CHARACTERS_PER_TOKEN = 128
+# Tokens, more than any text has.
+_WIDEST = 1 << 16
 _BLANKS = re.compile(r"\s{16,}")
 
 DEFAULT_MAX_LENGTH = 128
@@ -86,6 +88,10 @@ class EntityTokenizer:
         if value < least:
             raise InputError(f"max_length={value} leaves no room for a mention; it must be at least {least}")
         self._max_length = value
+
+    def without_limit(self) -> EntityTokenizer:
+        """Return a tokenizer with the same prefixes and a window of 65,536 tokens; this one keeps its own."""
+        return EntityTokenizer(self.tokenizer, _WIDEST, self.mention_prefix, self.entity_prefix)
 
     @property
     def special_ids(self) -> tuple[TokenIds, TokenIds]:

@@ -298,3 +298,14 @@ def test_a_book_around_a_mention_is_not_tokenised_whole(
     ids = marked.mention_ids([Mention(f"{book}大鹏{book}", 300_000, 300_002)])[0]
     assert len(ids) == marked.max_length
     assert max(seen) <= 128 * marked.max_length
+
+
+def test_a_tokenizer_without_limit_cuts_nothing_and_leaves_the_window_of_the_first_as_it_is(
+    marked: EntityTokenizer,
+) -> None:
+    short = EntityTokenizer(marked.tokenizer, 16, "大", "鹏")
+    wide = short.without_limit()
+    text = "董成鹏" * 1000
+    assert len(wide.entity_ids([text])[0]) == 1 + 1 + 3000 + 1
+    assert (wide.mention_prefix, wide.entity_prefix) == ("大", "鹏")
+    assert len(short.entity_ids([text])[0]) == 16

@@ -37,7 +37,6 @@ INT8_TOLERANCE = 0.1
 
 _MENTIONS = (SOURCE, "小品里 [ENT_S] 大鹏 [ENT_E] 很好笑", "[ENT_S] 大 [ENT_E]", "大鹏")
 _ENTITIES = (*CANDIDATES, "大鹏;")
-_WIDE = 1 << 16  # tokens, more than any text here has
 _SECONDS = 1800
 _ONNX: dict[BackendName, OnnxPrecision] = {"onnx": "float32", "onnx-int8": "int8"}
 _SNIPPET_WAYS: dict[SnippetName, tuple[str, ...]] = {
@@ -121,7 +120,7 @@ def _list_ways(folder: Path, facts: SnippetFacts, source: EntityEncoder) -> list
 
 def _choose_samples(tokenizer: EntityTokenizer) -> tuple[list[str], list[str]]:
     """Return mentions and entities that fit into the window, so that no way cuts them."""
-    wide = EntityTokenizer(tokenizer.tokenizer, _WIDE, tokenizer.mention_prefix, tokenizer.entity_prefix)
+    wide = tokenizer.without_limit()
     sides = ((_MENTIONS, wide.mention_ids(_MENTIONS)), (_ENTITIES, wide.entity_ids(_ENTITIES)))
     mentions, entities = (
         [text for text, ids in zip(texts, sequences, strict=True) if len(ids) <= tokenizer.max_length]

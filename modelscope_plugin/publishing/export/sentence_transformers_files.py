@@ -19,7 +19,6 @@ from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import ModelFolderError
 from modelscope_plugin.modeling.dual_encoder import ENTITY_TOWER_FOLDER, DualEncoder
 from modelscope_plugin.modeling.pooling import needs_all_states
-from modelscope_plugin.modeling.tokenization import EntityTokenizer
 from modelscope_plugin.storage.files import write_json
 
 MODULES_FILE = "modules.json"
@@ -38,8 +37,6 @@ _MENTIONS = (
 )
 _ENTITIES = ("苹果； 类型： Food; 果实", "Apple Inc.", "7-Eleven； 别名： 7-11;")
 
-_WIDE = 1 << 16
-
 
 def has_same_tokens(encoder: EntityEncoder) -> bool:
     """Return True if sentence-transformers, which tokenises prefix and text as one, gives the same tokens.
@@ -49,9 +46,8 @@ def has_same_tokens(encoder: EntityEncoder) -> bool:
     Args:
         encoder: The model with its tokenizer.
     """
-    own = encoder.tokenizer
-    # Wide enough for all texts: a limit set on the library's tokenizer would be written into its files.
-    ours = EntityTokenizer(own.tokenizer, _WIDE, own.mention_prefix, own.entity_prefix)
+    # A limit set on the library's tokenizer would be written into its files.
+    ours = encoder.tokenizer.without_limit()
     sides = (
         (ours.mention_prefix, _MENTIONS, ours.mention_ids(_MENTIONS)),
         (ours.entity_prefix, _ENTITIES, ours.entity_ids(_ENTITIES)),
