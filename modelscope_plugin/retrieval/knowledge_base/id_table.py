@@ -34,7 +34,8 @@ class IdTable:
     def ids_at(self, rows: Sequence[int]) -> list[str]:
         """The ids of some rows."""
         found = [self.ids[row] for row in rows]
-        self._rows.update(zip(found, rows, strict=True))
+        if not self._has_all_rows:
+            self._rows.update(zip(found, rows, strict=True))
         return found
 
     def row(self, entity_id: str) -> int:
