@@ -6,7 +6,6 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 
 class ReadWriteGuard:
@@ -21,11 +20,8 @@ class ReadWriteGuard:
         self._writer: int | None = None
         self._waiting = 0
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {}  # a copy is used by nobody yet
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__()  # type: ignore[misc]
+    def __reduce__(self) -> tuple[type[ReadWriteGuard], tuple[()]]:
+        return ReadWriteGuard, ()  # a copy is used by nobody yet
 
     @contextmanager
     def read(self) -> Iterator[None]:

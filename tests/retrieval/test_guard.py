@@ -1,4 +1,5 @@
 from concurrent.futures import ThreadPoolExecutor
+from copy import deepcopy
 
 import numpy as np
 
@@ -46,5 +47,18 @@ def test_thread_inside_may_come_in_again() -> None:
         pass
     with guard.read(), guard.read(), guard.write():
         pass
+    with guard.write():
+        pass
+
+
+def test_copy_of_a_held_guard_is_free() -> None:
+    guard = ReadWriteGuard()
+    with guard.write():
+        copied = deepcopy(guard)
+    with ThreadPoolExecutor(1) as pool, guard.write():
+        pool.submit(_enter, copied).result(timeout=60)
+
+
+def _enter(guard: ReadWriteGuard) -> None:
     with guard.write():
         pass
