@@ -31,7 +31,7 @@ from common import RESULTS, data_folder, write_results
 from modelscope_plugin.data import Entity, entity_text, read_entities, read_mentions
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.encoding.encoder import iterate_documents
-from modelscope_plugin.evaluation.evaluation import evaluate
+from modelscope_plugin.evaluation.evaluate import evaluate
 from modelscope_plugin.modeling.random_model import write_random_bert
 from modelscope_plugin.retrieval.building import build_index
 

@@ -28,7 +28,7 @@ from two_stage import BATCH, KS, MAX_LENGTH, OURS, write_base
 from modelscope_plugin.data import Mention, read_entities, read_mentions
 from modelscope_plugin.data.golds import merge_golds
 from modelscope_plugin.encoding import EntityEncoder
-from modelscope_plugin.evaluation.evaluation import Evaluation, evaluate, score_rankings
+from modelscope_plugin.evaluation.evaluate import Evaluation, evaluate, score_rankings
 from modelscope_plugin.evaluation.fitting.fit_fusion import fit_fusion
 from modelscope_plugin.evaluation.fitting.fit_nil import fit_nil
 from modelscope_plugin.retrieval import Fitted

@@ -24,7 +24,7 @@ from modelscope_plugin.config.training_settings import read_training_settings
 from modelscope_plugin.data import Entity, Mention, read_documents, read_entities
 from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.encoding import EntityEncoder
-from modelscope_plugin.evaluation.evaluation import evaluate
+from modelscope_plugin.evaluation.evaluate import evaluate
 from modelscope_plugin.modeling.random_model import write_random_bert
 from modelscope_plugin.retrieval.building import build_index
 from modelscope_plugin.training.training import train

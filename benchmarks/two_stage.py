@@ -26,7 +26,7 @@ from common import RESULTS, data_folder, write_results
 
 from modelscope_plugin.data import entity_text, mark_mention, read_entities, read_mentions
 from modelscope_plugin.encoding import EntityEncoder
-from modelscope_plugin.evaluation.evaluation import evaluate, score_rankings
+from modelscope_plugin.evaluation.evaluate import evaluate, score_rankings
 from modelscope_plugin.modeling.model_folder import write_model_folder
 from modelscope_plugin.modeling.random_model import write_random_bert
 from modelscope_plugin.modeling.tokenization import declare_markers

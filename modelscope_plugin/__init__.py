@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from modelscope_plugin.data.views import ViewSettings
     from modelscope_plugin.encoding import EntityEncoder
     from modelscope_plugin.errors import PluginError
-    from modelscope_plugin.evaluation.evaluation import evaluate
+    from modelscope_plugin.evaluation.evaluate import evaluate
     from modelscope_plugin.linking.linker import EntityLinker
     from modelscope_plugin.publishing.export.export_model import export_model
     from modelscope_plugin.publishing.publish import publish_model
@@ -38,7 +38,7 @@ _PUBLIC = {
     "PluginError": "errors",
     "ViewSettings": "data.views",
     "build_index": "retrieval.building",
-    "evaluate": "evaluation.evaluation",
+    "evaluate": "evaluation.evaluate",
     "export_model": "publishing.export.export_model",
     "publish_model": "publishing.publish",
     "read_documents": "data",

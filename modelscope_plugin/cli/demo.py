@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> None:
 
 def _demo(folder: Path, model: str | None, device: str | None, say: Callable[[str], None]) -> dict[str, Any]:
     from modelscope_plugin.encoding.encoder import EntityEncoder
-    from modelscope_plugin.evaluation.evaluation import evaluate
+    from modelscope_plugin.evaluation.evaluate import evaluate
     from modelscope_plugin.linking.linker import EntityLinker
     from modelscope_plugin.retrieval.building import build_index
 

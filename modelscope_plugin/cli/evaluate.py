@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> None:
         encoder, index = arguments.open_index_or_kb(args, files)
         if is_fitting:
             _fit(args, encoder, index, mentions, retrieval)
-    from modelscope_plugin.evaluation.evaluation import evaluate
+    from modelscope_plugin.evaluation.evaluate import evaluate
 
     ks = args.k or find_ks(arguments.read_model_configuration(encoder.name))
     result = evaluate(

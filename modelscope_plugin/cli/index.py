@@ -247,7 +247,7 @@ def _build_or_extend(
     """The index of a knowledge base, or one with its entities; who encoded them, for its shards; and what changed."""
     from modelscope_plugin.encoding.bulk.local import LocalBulkEncoder
     from modelscope_plugin.retrieval.building import build_index, tune_index
-    from modelscope_plugin.retrieval.dense.faiss.tuning import check_choices
+    from modelscope_plugin.retrieval.dense.faiss.search_choice import check_choices
     from modelscope_plugin.retrieval.knowledge_base import KnowledgeBase
 
     read = files.make_reader(files.read_entities, args.file)

@@ -25,7 +25,7 @@ from modelscope_plugin.data.report import ReadReport
 from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, InputTypeError
-from modelscope_plugin.evaluation.evaluation import evaluate
+from modelscope_plugin.evaluation.evaluate import evaluate
 from modelscope_plugin.modeling.location import resolve_model
 from modelscope_plugin.modelscope_adapter.registration import register_class
 from modelscope_plugin.retrieval.building import build_index

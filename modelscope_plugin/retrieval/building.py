@@ -17,7 +17,7 @@ from modelscope_plugin.encoding.encoder import iterate_documents
 from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.errors import IndexMismatchError
 from modelscope_plugin.progress import progress_bar
-from modelscope_plugin.retrieval.dense.faiss.tuning import choose_kind
+from modelscope_plugin.retrieval.dense.faiss.search_choice import choose_kind
 from modelscope_plugin.retrieval.dense.tuning import Tuning
 from modelscope_plugin.retrieval.dense.views.encoding import encode_views
 from modelscope_plugin.retrieval.dense.views.table import ViewRows

@@ -22,7 +22,7 @@ import torch
 
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import TrainingError
-from modelscope_plugin.evaluation.evaluation import Evaluation
+from modelscope_plugin.evaluation.evaluate import Evaluation
 from modelscope_plugin.progress import progress_bar
 from modelscope_plugin.training.batches import Batch, Batches
 from modelscope_plugin.training.context import TrainingContext

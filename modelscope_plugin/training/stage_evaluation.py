@@ -12,7 +12,7 @@ from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.errors import NotFiniteError, TrainingError
-from modelscope_plugin.evaluation.evaluation import Evaluation, evaluate
+from modelscope_plugin.evaluation.evaluate import Evaluation, evaluate
 from modelscope_plugin.retrieval.building import build_index
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 from modelscope_plugin.training.context import TrainingContext

@@ -10,7 +10,7 @@ from conftest import ENTITIES, MENTIONS
 from modelscope_plugin.data import Entity, Mention
 from modelscope_plugin.encoding.bulk.protocol import BulkEncoder, Item, Shard
 from modelscope_plugin.encoding.protocol import Encoder
-from modelscope_plugin.evaluation.evaluation import evaluate
+from modelscope_plugin.evaluation.evaluate import evaluate
 from modelscope_plugin.retrieval.building import build_index
 from modelscope_plugin.types import Side, Vectors
 

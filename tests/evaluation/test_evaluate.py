@@ -6,7 +6,7 @@ from conftest import MENTIONS
 from modelscope_plugin.data import Mention
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import IndexMismatchError, InputError
-from modelscope_plugin.evaluation.evaluation import evaluate
+from modelscope_plugin.evaluation.evaluate import evaluate
 from modelscope_plugin.retrieval import EntityIndex
 
 

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from modelscope_plugin.data.records import Mention
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.evaluation.evaluation import Evaluation, Group, score_rankings
+from modelscope_plugin.evaluation.evaluate import Evaluation, Group, score_rankings
 
 IDS = ["a", "b", "c", "d"]
 

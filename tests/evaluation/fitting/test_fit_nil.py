@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from modelscope_plugin.data import Mention
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.evaluation.evaluation import evaluate
+from modelscope_plugin.evaluation.evaluate import evaluate
 from modelscope_plugin.evaluation.fitting.fit_nil import fit_nil, fit_nil_rule
 from modelscope_plugin.linking.nil import NilRule
 from modelscope_plugin.retrieval import EntityIndex

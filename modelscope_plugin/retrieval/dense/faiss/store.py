@@ -15,7 +15,7 @@ from modelscope_plugin.retrieval.arrays import map_array, save_array
 from modelscope_plugin.retrieval.dense.faiss.approximate_index import ROWS_FILE, SEARCH_FILE, ApproximateIndex
 from modelscope_plugin.retrieval.dense.faiss.entity_search import EntitySearch
 from modelscope_plugin.retrieval.dense.faiss.owners import VectorOwners
-from modelscope_plugin.retrieval.dense.faiss.tuning import RENEW_SHARE, renew_search, tune_search
+from modelscope_plugin.retrieval.dense.faiss.search_choice import RENEW_SHARE, renew_search, tune_search
 from modelscope_plugin.retrieval.dense.faiss.vector_matrix import SCALES_FILE, VectorMatrix
 from modelscope_plugin.retrieval.dense.tuning import Tuning
 from modelscope_plugin.retrieval.knowledge_base import IdTable

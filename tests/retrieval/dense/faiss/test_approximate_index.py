@@ -9,7 +9,12 @@ from modelscope_plugin.data.records import Entity
 from modelscope_plugin.errors import IndexFolderError, InputError
 from modelscope_plugin.retrieval.dense.faiss.approximate_index import ApproximateIndex
 from modelscope_plugin.retrieval.dense.faiss.exact_search import search_exact
-from modelscope_plugin.retrieval.dense.faiss.tuning import AUTO_ENTITIES, approximate_kind, choose_kind, recall_at
+from modelscope_plugin.retrieval.dense.faiss.search_choice import (
+    AUTO_ENTITIES,
+    approximate_kind,
+    choose_kind,
+    recall_at,
+)
 from modelscope_plugin.retrieval.dense.faiss.vector_matrix import VectorMatrix
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 from modelscope_plugin.types import Vectors

@@ -10,7 +10,7 @@ from modelscope_plugin.data import Entity, Mention
 from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.errors import IndexFolderError, InputError
 from modelscope_plugin.retrieval import EntityIndex, Fitted, Fusion, Retriever
-from modelscope_plugin.retrieval.dense.faiss import tuning
+from modelscope_plugin.retrieval.dense.faiss import search_choice
 from modelscope_plugin.retrieval.dense.faiss.store import FaissStore
 from modelscope_plugin.retrieval.dense.store import VectorStore
 from modelscope_plugin.types import Vectors
@@ -84,12 +84,12 @@ def test_recall_of_views_is_measured_on_entities() -> None:
 
 
 def test_auto_is_exact_where_an_approximate_search_misses_the_targets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tuning, "AUTO_ENTITIES", ENTITIES)
+    monkeypatch.setattr(search_choice, "AUTO_ENTITIES", ENTITIES)
     assert _tuned("auto").tuning.kind.startswith("IVF")
-    monkeypatch.setattr(tuning, "RECALL_TARGETS", {16: 1.01})
+    monkeypatch.setattr(search_choice, "RECALL_TARGETS", {16: 1.01})
     assert _tuned("approximate").tuning.kind.startswith("IVF")
     missed = _tuned("auto")
-    assert missed.tuning == tuning.Tuning()
+    assert missed.tuning == search_choice.Tuning()
 
 
 def test_one_entity_with_most_of_the_views_leaves_room_for_the_others() -> None:
