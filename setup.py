@@ -94,7 +94,7 @@ setup(
         "test": [
             "pytest>=8",
             "pytest-xdist>=3.5",
-            "hypothesis>=6.100",
+            "hypothesis>=6.103",
             "markdown-it-py>=3",
             AHO_CORASICK,
             LANGCHAIN,
