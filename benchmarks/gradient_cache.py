@@ -23,7 +23,7 @@ from common import write_results
 
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.modeling.random_model import write_random_bert
-from modelscope_plugin.training.batches import Batch
+from modelscope_plugin.training.epoch_batches import Batch
 from modelscope_plugin.training.gradients import GradientComputer
 from modelscope_plugin.training.losses import contrastive_loss
 from modelscope_plugin.training.process_group import ProcessGroup

@@ -14,7 +14,7 @@ from modelscope_plugin.cli.inputs import InputFiles
 from modelscope_plugin.cli.output import print_json, print_line
 from modelscope_plugin.errors import InputError, UsageError
 from modelscope_plugin.progress import progress_bar
-from modelscope_plugin.storage.files import replace_file
+from modelscope_plugin.storage.atomic_write import replace_file
 
 if TYPE_CHECKING:
     from modelscope_plugin.encoding.bulk.protocol import BulkEncoder

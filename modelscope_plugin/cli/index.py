@@ -18,7 +18,7 @@ from modelscope_plugin.data.records import Mention
 from modelscope_plugin.data.report import count
 from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.errors import DataFileError, IndexFolderError, InputError, UsageError
-from modelscope_plugin.storage.files import check_output_folder, recover_folder
+from modelscope_plugin.storage.atomic_write import check_output_folder, recover_folder
 from modelscope_plugin.storage.locks import lock_folder
 from modelscope_plugin.types import StoragePrecision
 

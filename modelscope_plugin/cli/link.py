@@ -15,7 +15,7 @@ from modelscope_plugin.cli.inputs import InputFiles
 from modelscope_plugin.cli.output import make_linked_rows, print_json, print_table
 from modelscope_plugin.config.model_settings import PipelineSettings
 from modelscope_plugin.data.records import Document
-from modelscope_plugin.storage.files import replace_file
+from modelscope_plugin.storage.atomic_write import replace_file
 
 _CHUNK = 1024
 _EXAMPLES = """\

@@ -11,7 +11,7 @@ from modelscope_plugin.cli.inputs import InputFiles
 from modelscope_plugin.cli.output import print_json, print_line
 from modelscope_plugin.config.training_settings import MiningSettings
 from modelscope_plugin.data.golds import merge_golds
-from modelscope_plugin.storage.files import check_output_file
+from modelscope_plugin.storage.atomic_write import check_output_file
 
 _EXAMPLES = """\
 Settings that are not given come from the model folder's configuration.json.
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> None:
     files = InputFiles(args)
     mentions = merge_golds(files.read_mentions(args.file))
     encoder, index = arguments.open_index_or_kb(args, files)
-    from modelscope_plugin.training.mining import mine_negatives, write_negatives
+    from modelscope_plugin.training.hard_negative_mining import mine_negatives, write_negatives
 
     configuration = arguments.read_model_configuration(encoder.name)
     settings = MiningSettings.from_configuration(configuration, **arguments.get_given_settings(args, MiningSettings))

@@ -17,9 +17,9 @@ from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.encoding.backends.loading import open_backend
 from modelscope_plugin.encoding.backends.protocol import Backend
 from modelscope_plugin.encoding.backends.torch_backend import TorchBackend
-from modelscope_plugin.encoding.batching import FirstRows, make_batches
 from modelscope_plugin.encoding.device import choose_device
 from modelscope_plugin.encoding.protocol import Encoder
+from modelscope_plugin.encoding.token_batches import FirstRows, make_batches
 from modelscope_plugin.errors import InputTypeError
 from modelscope_plugin.modeling.checkpoint_files import load_entity_tokenizer
 from modelscope_plugin.modeling.compatibility import check_sizes, check_with_probe

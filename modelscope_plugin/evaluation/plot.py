@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.storage.files import check_output_file, replace_file
+from modelscope_plugin.storage.atomic_write import check_output_file, replace_file
 
 
 def check_plot(path: str | Path) -> None:

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from urllib.request import getproxies
 
 from modelscope_plugin.errors import MissingFileError, ModelFolderError
-from modelscope_plugin.storage.files import recover_folder
+from modelscope_plugin.storage.atomic_write import recover_folder
 
 logger = logging.getLogger(__name__)
 

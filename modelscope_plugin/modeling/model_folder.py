@@ -9,7 +9,7 @@ from typing import Any
 from modelscope_plugin.config.configuration import CONFIGURATION_FILE, default_configuration, merge_configurations
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
-from modelscope_plugin.storage.files import update_folder, write_json
+from modelscope_plugin.storage.atomic_write import update_folder, write_json
 
 INDEX_FOLDER = "index"
 """Sub-folder of a published model with the index of a knowledge base."""
@@ -25,7 +25,7 @@ def write_model_folder(
 
     Args:
         folder: The folder; files in it are replaced one by one. Use
-            `modelscope_plugin.storage.files.replace_folder` to replace a folder as a whole.
+            `modelscope_plugin.storage.atomic_write.replace_folder` to replace a folder as a whole.
         model: The dual encoder.
         tokenizer: Its tokenizer with window and prefixes.
         configuration: Content of configuration.json apart from model and window; by default that of the shipped one.

@@ -10,7 +10,7 @@ from transformers import BertConfig, BertModel
 
 from modelscope_plugin.data.markers import MENTION_END, MENTION_START
 from modelscope_plugin.modeling.checkpoint_files import quiet_transformers
-from modelscope_plugin.storage.files import update_folder
+from modelscope_plugin.storage.atomic_write import update_folder
 
 _SPECIAL_TOKENS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", MENTION_START, MENTION_END]
 

@@ -22,7 +22,7 @@ from modelscope_plugin.retrieval.manifest import (
     verify_files,
     write_manifest,
 )
-from modelscope_plugin.storage.files import check_output_folder, recover_folder, replace_folder
+from modelscope_plugin.storage.atomic_write import check_output_folder, recover_folder, replace_folder
 
 _FILES = (VECTORS_FILE, *ENTITY_FILES)
 _OPTIONAL_FILES = (*TUNING_FILES, *LEXICON_FILES, *VIEW_FILES)

@@ -11,7 +11,7 @@ from typing import Any
 
 from modelscope_plugin.errors import IndexFolderError, MissingFileError
 from modelscope_plugin.retrieval.fitted import Fitted
-from modelscope_plugin.storage.files import write_json
+from modelscope_plugin.storage.atomic_write import write_json
 from modelscope_plugin.storage.inventory import read_file_state
 
 MANIFEST_FILE = "manifest.json"

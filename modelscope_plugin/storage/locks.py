@@ -9,7 +9,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from modelscope_plugin.errors import InputError, MissingFileError
-from modelscope_plugin.storage.files import lock_file_of
+from modelscope_plugin.storage.atomic_write import lock_file_of
 
 
 def acquire_lock(file: Path, wait: float = 0) -> FileLock | None:

@@ -16,7 +16,7 @@ import torch
 
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
-from modelscope_plugin.training.batches import Batch
+from modelscope_plugin.training.epoch_batches import Batch
 from modelscope_plugin.training.process_group import ProcessGroup
 from modelscope_plugin.training.random_state import RandomState, fork_random_state, get_random_state
 from modelscope_plugin.types import Side, TokenIds

@@ -24,8 +24,8 @@ from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import TrainingError
 from modelscope_plugin.evaluation.evaluate import Evaluation
 from modelscope_plugin.progress import progress_bar
-from modelscope_plugin.training.batches import Batch, Batches
 from modelscope_plugin.training.context import TrainingContext
+from modelscope_plugin.training.epoch_batches import Batch, Batches
 from modelscope_plugin.training.examples import Examples
 from modelscope_plugin.training.gradients import GradientComputer
 from modelscope_plugin.training.losses import contrastive_loss

@@ -14,8 +14,8 @@ from modelscope_plugin.checks import check_number
 from modelscope_plugin.config.configuration import read_configuration_file
 from modelscope_plugin.config.records import make_record
 from modelscope_plugin.errors import InputError, MissingFileError, ModelFolderError, TrainingError
+from modelscope_plugin.storage.atomic_write import write_json
 from modelscope_plugin.storage.digests import digest_of
-from modelscope_plugin.storage.files import write_json
 
 RECORD_FILE = "training.json"
 """File of the model folder that records how it was trained."""

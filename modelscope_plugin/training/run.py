@@ -19,10 +19,10 @@ import transformers
 
 from modelscope_plugin.data.records import Mention
 from modelscope_plugin.encoding.encoder import EntityEncoder
-from modelscope_plugin.storage.files import replace_folder, write_json
+from modelscope_plugin.storage.atomic_write import replace_folder, write_json
 from modelscope_plugin.training.context import TrainingContext
 from modelscope_plugin.training.encoder_setup import load_trainable_encoder
-from modelscope_plugin.training.mining import mine_negatives
+from modelscope_plugin.training.hard_negative_mining import mine_negatives
 from modelscope_plugin.training.negatives_file import read_negatives
 from modelscope_plugin.training.record import TrainingResult, check_replaceable, read_finished_stages, write_record
 from modelscope_plugin.training.run_folder import RunFolder

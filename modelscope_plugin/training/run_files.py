@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelscope_plugin.storage.files import draft_target, recover_folder
+from modelscope_plugin.storage.atomic_write import draft_target, recover_folder
 from modelscope_plugin.training.training_state import BEST_WEIGHTS_FILE, CHECKPOINT_FOLDER
 
 RUN_FILE, LOCK_FILE = "run.json", "lock"

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 
 from modelscope_plugin.config.records import read_record
 from modelscope_plugin.errors import InputError, TrainingError
-from modelscope_plugin.storage.files import write_json
+from modelscope_plugin.storage.atomic_write import write_json
 from modelscope_plugin.storage.locks import acquire_lock
 from modelscope_plugin.training.record import StageResult
 from modelscope_plugin.training.run_files import LOCK_FILE, REMOVED_FILE, RUN_FILE, RunFiles

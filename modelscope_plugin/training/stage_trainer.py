@@ -11,7 +11,7 @@ import torch
 from modelscope_plugin.config.configuration import default_configuration, merge_configurations
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.modeling.model_folder import write_model_folder
-from modelscope_plugin.storage.files import replace_folder
+from modelscope_plugin.storage.atomic_write import replace_folder
 from modelscope_plugin.training.context import TrainingContext
 from modelscope_plugin.training.examples import Examples
 from modelscope_plugin.training.loop import DivergedError, Loop

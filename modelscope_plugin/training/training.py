@@ -10,7 +10,7 @@ from modelscope_plugin.config.training_settings import MiningSettings, TrainingS
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.location import resolve_model
-from modelscope_plugin.storage.files import check_output_folder
+from modelscope_plugin.storage.atomic_write import check_output_folder
 from modelscope_plugin.training.context import TrainingContext
 from modelscope_plugin.training.encoder_setup import check_mixed_precision
 from modelscope_plugin.training.process_group import join_process_group

@@ -15,7 +15,7 @@ from safetensors.torch import load_model, save_model
 
 from modelscope_plugin.config.records import read_record
 from modelscope_plugin.errors import TrainingError
-from modelscope_plugin.storage.files import replace_file, replace_folder, write_json
+from modelscope_plugin.storage.atomic_write import replace_file, replace_folder, write_json
 
 CHECKPOINT_FOLDER, BEST_WEIGHTS_FILE = "checkpoint", "best.safetensors"
 """What a stage keeps in its folder of checkpoints: the latest checkpoint, and the weights of the highest recall."""

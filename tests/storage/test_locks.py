@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from modelscope_plugin.errors import MissingFileError
-from modelscope_plugin.storage.files import check_output_folder
+from modelscope_plugin.storage.atomic_write import check_output_folder
 from modelscope_plugin.storage.locks import lock_folder
 
 

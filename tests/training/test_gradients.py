@@ -10,8 +10,8 @@ from conftest import ENTITIES, MENTIONS
 
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.training import gradients
-from modelscope_plugin.training.batches import Batch, Batches
 from modelscope_plugin.training.encoder_setup import set_dropout
+from modelscope_plugin.training.epoch_batches import Batch, Batches
 from modelscope_plugin.training.examples import Examples
 from modelscope_plugin.training.gradients import GradientComputer
 from modelscope_plugin.training.losses import contrastive_loss

@@ -20,7 +20,7 @@ from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import TrainingError
 from modelscope_plugin.retrieval.building import build_index
 from modelscope_plugin.training import training_data
-from modelscope_plugin.training.mining import mine_negatives
+from modelscope_plugin.training.hard_negative_mining import mine_negatives
 from modelscope_plugin.training.record import RECORD_FILE
 from modelscope_plugin.training.training import train
 

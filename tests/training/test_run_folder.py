@@ -11,7 +11,7 @@ import pytest
 from small_training import train_small
 
 from modelscope_plugin.errors import InputError, TrainingError
-from modelscope_plugin.storage.files import replace_file, replace_folder
+from modelscope_plugin.storage.atomic_write import replace_file, replace_folder
 from modelscope_plugin.training.record import StageResult
 from modelscope_plugin.training.run_folder import RunFolder
 from modelscope_plugin.training.training_state import BEST_WEIGHTS_FILE, CHECKPOINT_FOLDER

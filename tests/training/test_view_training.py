@@ -19,11 +19,11 @@ from modelscope_plugin.data import Entity
 from modelscope_plugin.data.views import ViewSettings, entity_views
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.retrieval.building import build_index
-from modelscope_plugin.training.batches import Batch, Batches
+from modelscope_plugin.training.epoch_batches import Batch, Batches
 from modelscope_plugin.training.examples import EntityTokens, Examples
 from modelscope_plugin.training.gradients import GradientComputer
+from modelscope_plugin.training.hard_negative_mining import mine_negatives
 from modelscope_plugin.training.losses import contrastive_loss
-from modelscope_plugin.training.mining import mine_negatives
 from modelscope_plugin.training.process_group import ProcessGroup
 from modelscope_plugin.training.training import train
 

@@ -22,7 +22,7 @@ from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.checkpoint_files import first_line
 from modelscope_plugin.modeling.dual_encoder import ENTITY_TOWER_FOLDER, DualEncoder
 from modelscope_plugin.modeling.pooling import needs_all_states
-from modelscope_plugin.storage.files import replace_file
+from modelscope_plugin.storage.atomic_write import replace_file
 from modelscope_plugin.types import OnnxPrecision, Side
 
 ONNX_FOLDER = "onnx"

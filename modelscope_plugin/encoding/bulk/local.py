@@ -26,8 +26,8 @@ from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.encoding.bulk.protocol import Item, Shard
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, WorkerError
+from modelscope_plugin.storage.atomic_write import draft_target, remove_stale_drafts, replace_file
 from modelscope_plugin.storage.digests import digest_of
-from modelscope_plugin.storage.files import draft_target, remove_stale_drafts, replace_file
 from modelscope_plugin.types import Side, Vectors
 
 logger = logging.getLogger(__name__)

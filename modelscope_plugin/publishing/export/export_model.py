@@ -27,7 +27,7 @@ from modelscope_plugin.publishing.export.sentence_transformers_files import (
     write_sentence_transformers_files,
 )
 from modelscope_plugin.retrieval.entity_index import EntityIndex
-from modelscope_plugin.storage.files import replace_folder, write_json
+from modelscope_plugin.storage.atomic_write import replace_folder, write_json
 from modelscope_plugin.storage.inventory import list_files
 from modelscope_plugin.text import is_line
 from modelscope_plugin.training.record import RECORD_FILE

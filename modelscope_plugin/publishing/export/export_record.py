@@ -8,7 +8,7 @@ from typing import NoReturn
 
 from modelscope_plugin.config.records import read_record
 from modelscope_plugin.errors import InputError, ModelFolderError
-from modelscope_plugin.storage.files import check_output_folder, write_json
+from modelscope_plugin.storage.atomic_write import check_output_folder, write_json
 from modelscope_plugin.storage.inventory import find_difference, list_files, read_file_state
 from modelscope_plugin.text import is_line, printable
 from modelscope_plugin.version import __version__

@@ -19,7 +19,7 @@ from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import ModelFolderError
 from modelscope_plugin.modeling.dual_encoder import ENTITY_TOWER_FOLDER, DualEncoder
 from modelscope_plugin.modeling.pooling import needs_all_states
-from modelscope_plugin.storage.files import write_json
+from modelscope_plugin.storage.atomic_write import write_json
 
 MODULES_FILE = "modules.json"
 

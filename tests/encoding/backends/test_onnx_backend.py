@@ -22,7 +22,7 @@ from modelscope_plugin.encoding.backends.onnx_export import export_onnx
 from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.model_folder import write_model_folder
-from modelscope_plugin.storage.files import check_output_folder
+from modelscope_plugin.storage.atomic_write import check_output_folder
 
 
 @pytest.fixture(scope="module")

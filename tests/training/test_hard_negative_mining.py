@@ -17,7 +17,7 @@ from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import IndexMismatchError, InputError
 from modelscope_plugin.retrieval import EntityIndex
 from modelscope_plugin.retrieval.building import build_index
-from modelscope_plugin.training.mining import MiningResult, mine_negatives, write_negatives
+from modelscope_plugin.training.hard_negative_mining import MiningResult, mine_negatives, write_negatives
 
 
 def _mine(encoder: EntityEncoder, index: EntityIndex, mentions: list[Mention], **changes: Any) -> MiningResult:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.storage.files import (
+from modelscope_plugin.storage.atomic_write import (
     check_output_file,
     check_output_folder,
     draft_target,
@@ -25,7 +25,7 @@ from modelscope_plugin.storage.files import (
 KILLED = """
 import os, sys
 from pathlib import Path
-from modelscope_plugin.storage.files import recover_folder, replace_file, replace_folder
+from modelscope_plugin.storage.atomic_write import recover_folder, replace_file, replace_folder
 
 def write(path, content):
     if path.suffix == ".txt":

@@ -21,7 +21,7 @@ from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.progress import progress_bar
 from modelscope_plugin.retrieval.entity_index import EntityIndex
-from modelscope_plugin.storage.files import replace_file
+from modelscope_plugin.storage.atomic_write import replace_file
 from modelscope_plugin.types import RowIds, Vectors
 
 # Mentions searched at once: their scores against the whole knowledge base have to fit in memory.

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelscope_plugin.training.batches import Batch, Batches
+from modelscope_plugin.training.epoch_batches import Batch, Batches
 from modelscope_plugin.training.examples import Example
 from modelscope_plugin.training.losses import contrastive_loss
 

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelscope_plugin.encoding.batching import FirstRows, make_batches
+from modelscope_plugin.encoding.token_batches import FirstRows, make_batches
 
 LENGTHS = st.lists(st.integers(1, 40), max_size=60)
 
