@@ -37,3 +37,6 @@ StoragePrecision: TypeAlias = Literal["float32", "float16", "int8"]
 
 Retrieval: TypeAlias = Literal["dense", "lexical", "hybrid"]
 """By vectors, by names, or by both."""
+
+ModelSize: TypeAlias = Literal["tiny", "small", "base"]
+"""Shapes of models with random weights: 2 layers of 128, 4 of 256, 12 of 768."""

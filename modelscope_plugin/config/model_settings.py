@@ -33,6 +33,8 @@ class ModelSettings(Settings):
     normalize: bool = setting("model.normalize", help="scale vectors to length 1")
     towers: int = setting("model.towers", least=1, most=2, metavar="{1,2}",
         help="1 for shared weights, 2 for separate ones")
+    random_weights: bool = setting("model.random_weights", default=False, option=None,
+        help="true until a model that was made with random weights is trained")
 
 
 @dataclass(frozen=True)

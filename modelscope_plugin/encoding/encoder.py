@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import islice
@@ -12,6 +13,8 @@ import numpy as np
 import torch
 
 from modelscope_plugin.checks import check_integer
+from modelscope_plugin.config.model_settings import ModelSettings
+from modelscope_plugin.config.settings import read_settings
 from modelscope_plugin.data.entity_text import entity_text
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.encoding.backends.loading import open_backend
@@ -30,6 +33,8 @@ from modelscope_plugin.modeling.tokenization import EntityTokenizer
 from modelscope_plugin.progress import progress_bar
 from modelscope_plugin.storage.digests import digest_of
 from modelscope_plugin.types import BackendName, DtypeName, Side, TokenIds, Vectors
+
+logger = logging.getLogger(__name__)
 
 # Texts tokenised and sorted by length together. Large enough that batches hold texts of one length, small enough that a
 # knowledge base of millions never sits in memory as tokens.
@@ -107,6 +112,12 @@ class EntityEncoder:
         tokenizer = load_entity_tokenizer(folder, max_length=max_length)
         check_with_probe(dual_encoder, tokenizer)
         name = str(folder.resolve()) if Path(model).is_dir() else str(model)
+        if read_settings(ModelSettings, folder).random_weights:
+            logger.warning(
+                "%s has random weights, so its vectors say nothing about meaning; train it first with: "
+                "modelscope entity train --model %s --kb KB --train TRAIN --out MODEL",
+                name, name,
+            )  # fmt: skip
         return cls(dual_encoder, tokenizer, name, open_backend(dual_encoder, folder, backend, dtype, compile))
 
     @property

@@ -14,6 +14,9 @@ from modelscope_plugin.storage.atomic_write import recover_folder
 
 logger = logging.getLogger(__name__)
 
+CARD_MODEL = "damo/nlp_bert_entity-embedding_chinese-base"
+"""The hub's own model of entity vectors for Chinese, whose card describes the method."""
+
 _CONNECTION_SECONDS = 5
 _HUB_ID = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*/[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
@@ -45,7 +48,10 @@ def resolve_model(model: str | Path, revision: str | None = None) -> Path:
         return path
     # A Path, or a name whose parent folder exists, means a folder and not a hub id.
     if isinstance(model, Path) or path.parent.is_dir() or not is_hub_id(str(model)):
-        raise MissingFileError(f"there is no model folder {model}; name a folder or a hub id such as owner/name")
+        raise MissingFileError(
+            f"there is no model folder {model}; name a folder or a hub id such as {CARD_MODEL}, or make a base "
+            "model to train with: modelscope entity init BASE --kb KB"
+        )
     return _download(str(model), revision)
 
 
