@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -93,9 +94,15 @@ def run(args: argparse.Namespace) -> None:
     rows = {}
     for stage in result.stages:
         kept = ", kept" if len(result.stages) > 1 and stage is result.best else ""
-        print_line(f"stage {stage.stage}{kept}: loss {' → '.join(f'{loss:.3f}' for loss in stage.losses)}")
+        print_line(f"stage {stage.stage}{kept}: loss {_show_losses(stage.losses)}")
         if stage.recall:
             rows[f"dev, stage {stage.stage}"] = stage.recall
     if rows:
         print_table(*make_recall_table(rows))
     print_line(f"the model is in {args.out}")
+
+
+def _show_losses(losses: Sequence[float]) -> str:
+    """The losses of the epochs; of many, the first and the last."""
+    shown = [f"{loss:.3f}" for loss in losses]
+    return " → ".join([*shown[:4], "…", *shown[-2:]] if len(shown) > 8 else shown)

@@ -52,7 +52,7 @@ _CONFIGURATION: dict[str, Any] = {
 }
 _BATCH_SIZE = 32
 # Steps that a model needs to learn from random weights, and what bounds the epochs that they are spread over.
-_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 300, 8, 100
+_STEPS, _FEWEST_EPOCHS, _MOST_EPOCHS = 150, 8, 100
 
 
 def write_base_model(
