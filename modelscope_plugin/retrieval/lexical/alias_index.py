@@ -25,9 +25,7 @@ MAX_NAME = 64
 
 # Names looked at for each row wanted, to see where the best begin.
 _MORE = 4
-_FIELDS = frozenset(
-    ("names", "order", "bearers", "starts", "grams.vocabulary", "grams.starts", "grams.places")
-)
+_FIELDS = frozenset(("names", "order", "bearers", "starts", "grams.vocabulary", "grams.starts", "grams.places"))
 # Weights that earlier versions stored; another likeness needs others.
 _EARLIER_FIELDS = frozenset(("grams.weights", "grams.selves"))
 

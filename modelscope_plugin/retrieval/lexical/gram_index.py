@@ -56,8 +56,8 @@ class GramIndex:
         The likeness of a name is ``2/3 * shared / text + 1/3 * shared / name``, where ``text`` and ``name`` are the
         weights of the grams of each, and ``shared`` that of the grams of both. These are the two containments of
         Broder 1997, of the text in the name and of the name in the text; their mean is the coefficient of Kulczynski
-        1927. A name that has the whole text in it, or that is a part of the text, is so liker than one that shares a
-        middling part of both. Likeness is 1 for the same name alone and 0 where no character is shared.
+        1927. Names that contain the text, or are contained in it, so come before names that overlap with it in part.
+        Likeness is 1 for the same name alone and 0 where no character is shared.
 
         Args:
             text: The text.
@@ -76,7 +76,7 @@ class GramIndex:
         grams, sizes = grams[rare], sizes[rare]
         positions = np.concatenate([self.postings.positions[starts[gram] : starts[gram + 1]] for gram in grams])
         shares = self._add(positions, np.repeat(self._weights[grams], sizes))
-        # For all names at once: a bound that spares most of them does not spare time.
+        # For all names at once: two passes over them, however many are searched afterwards.
         shares *= self._name_shares + np.float32(_TEXT_SHARE / total)
         np.minimum(shares, _BELOW_ONE, out=shares)
         if same is not None:

@@ -38,9 +38,10 @@ class GramPostings:
         """Find the grams of names."""
         codes = _codes(names)
         positions = np.repeat(np.arange(len(names), dtype=np.int64), np.fromiter(map(len, names), np.int64, len(names)))
-        # Characters are numbered anew, from 1, so that a gram and the position of its name fit into one number: a single
-        # sort of those groups everything, several times as fast as sorting one by the other. 2^41 grams leave room for 4
-        # million names were all code points in use; with the 2^16 of a large knowledge base there is room for 2^31.
+        # Characters are numbered anew, from 1, so that a gram and the position of its name fit into one number: a
+        # single sort of those groups everything, several times as fast as sorting one by the other. 2^41 grams leave
+        # room for 4 million names were all code points in use; with the 2^16 of a large knowledge base there is room
+        # for 2^31.
         used = np.zeros(_CODES, dtype=bool)
         used[codes] = True
         characters = np.flatnonzero(used)

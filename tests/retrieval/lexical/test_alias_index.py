@@ -207,10 +207,8 @@ def test_name_without_grams_in_a_crafted_file_is_like_nothing(tmp_path: Path) ->
     path = tmp_path / "names.safetensors"
     AliasIndex.build([("大", 0), ("鹏", 1)]).save(path)
     arrays = load_file(path)
-    keep = np.argsort(arrays["grams.vocabulary"])[:1]
-    arrays["grams.vocabulary"] = arrays["grams.vocabulary"][keep]
-    arrays["grams.starts"] = arrays["grams.starts"][:2]
-    arrays["grams.places"] = arrays["grams.places"][:1]
+    for field, length in (("vocabulary", 1), ("starts", 2), ("places", 1)):  # those of 大
+        arrays[f"grams.{field}"] = arrays[f"grams.{field}"][:length]
     save_file(arrays, path)
     found = AliasIndex.parse(path.read_bytes(), path, 2).search("大", 2)
     assert found.of(np.arange(2)).tolist() == [1, 0]
