@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.linking.detection.protocol import Detector, Span
 from modelscope_plugin.linking.detection.spans import check_results, read_spans
+from modelscope_plugin.linking.detection.windows import join_spans, window_starts
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 
 DetectorLike: TypeAlias = str | Detector | Callable[[str], Any]
@@ -16,6 +17,9 @@ DetectorLike: TypeAlias = str | Detector | Callable[[str], Any]
 
 DICTIONARY = "dictionary"
 """Name of the detector that finds the names of the index."""
+
+# Characters of the windows that a ModelScope pipeline gets, few enough for 512 tokens.
+_WINDOW, _OVERLAP = 384, 128
 
 
 def make_detector(detector: DetectorLike | None, entities: EntityIndex) -> Detector | None:
@@ -68,15 +72,20 @@ class _FunctionDetector:
 
 
 class _PipelineDetector:
-    """Calls a ModelScope pipeline with the list of texts."""
+    """Calls a ModelScope pipeline with the windows of all texts: it loses what stands behind some 510 characters."""
 
     def __init__(self, pipeline: Any) -> None:
         self._pipeline = pipeline
 
     def detect(self, texts: Sequence[str]) -> list[list[Span]]:
-        # Without batch_size: ModelScope's own pipelines cannot put texts of several lengths into one batch.
-        found = check_results(self._pipeline(list(texts)), texts)
-        return [read_spans(one, text) for one, text in zip(found, texts, strict=True)]
+        starts = [window_starts(len(text), _WINDOW, _OVERLAP) for text in texts]
+        windows = [text[one : one + _WINDOW] for text, begins in zip(texts, starts, strict=True) for one in begins]
+        # Without blank ones, on which ModelScope's pipelines fail; and without batch_size, because they cannot put
+        # texts of several lengths into one batch.
+        given = [window for window in windows if window.strip()]
+        answers = iter(check_results(self._pipeline(given), given) if given else ())
+        found = iter([read_spans(next(answers), window) if window.strip() else [] for window in windows])
+        return [join_spans([next(found) for _ in begins], begins, _OVERLAP) for begins in starts]
 
 
 class _IndexDetector:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,6 +55,29 @@ def test_modelscope_pipeline_that_returns_too_few_results_is_refused(index: Enti
 
     with pytest.raises(InputTypeError, match="for each of 2 texts, not"):
         detect(Single(), index, ["大鹏飞", "苹果好"])
+
+
+class LimitedRecogniser(Recogniser):
+    """Finds 苹果, in what stands before the 510th character, and fails on a blank text, as ModelScope's do."""
+
+    def __call__(self, input: Any, *args: Any, **kwargs: Any) -> Any:
+        assert all(text.strip() for text in input)
+        return [
+            {"output": [{"start": one.start(), "end": one.end()} for one in re.finditer("苹果", text[:510])]}
+            for text in input
+        ]
+
+
+@pytest.mark.parametrize("before", [0, 300, 383, 384, 400, 510, 3000])
+def test_modelscope_pipeline_reads_long_texts_to_their_end(index: EntityIndex, before: int) -> None:
+    text = "很" * before + "苹果" + "好" * 700
+    assert detect(LimitedRecogniser(), index, ["", text, "\n \t"]) == [[], [(before, before + 2)], []]
+
+
+def test_modelscope_pipeline_is_not_called_for_blank_texts(index: EntityIndex) -> None:
+    pipeline = Recogniser()
+    assert detect(pipeline, index, ["", " "]) == [[], []]
+    assert pipeline.inputs == []
 
 
 def test_object_with_a_method_detect_is_used_as_it_is(index: EntityIndex) -> None:
