@@ -12,8 +12,6 @@ from modelscope_plugin.linking.detection.windows import join_spans, window_start
 SIZES = st.integers(1, 40).flatmap(
     lambda overlap: st.tuples(st.integers(overlap + 1, 3 * overlap + 2), st.just(overlap))
 )
-    lambda overlap: st.tuples(st.integers(overlap + 1, 3 * overlap + 2), st.just(overlap))
-)
 
 
 @given(st.integers(0, 500), SIZES)
