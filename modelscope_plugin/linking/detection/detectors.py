@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from modelscope_plugin.errors import InputError, InputTypeError
@@ -12,7 +13,20 @@ from modelscope_plugin.linking.detection.spans import check_results, read_spans
 from modelscope_plugin.linking.detection.windows import join_spans, window_starts
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 
-DetectorLike: TypeAlias = str | Detector | Callable[[str], Any]
+
+@dataclass(frozen=True)
+class DictionaryOptions:
+    """The detector that finds the names of the index, with options; ``dictionary`` alone stands for the default ones.
+
+    Attributes:
+        max_bearers: The most entities that may bear a name for it to be found; by default what
+            ``pipeline.max_bearers`` in the shipped configuration.json says.
+    """
+
+    max_bearers: int | None = None
+
+
+DetectorLike: TypeAlias = str | DictionaryOptions | Detector | Callable[[str], Any]
 """What users may pass as ``detector=``; see `make_detector`."""
 
 DICTIONARY = "dictionary"
@@ -26,9 +40,9 @@ def make_detector(detector: DetectorLike | None, entities: EntityIndex) -> Detec
     """Make a detector of what a user passes as ``detector=``.
 
     Args:
-        detector: ``dictionary`` for the names of the index; an object with a method ``detect`` (see `Detector`); a
-            ModelScope pipeline for named-entity recognition; a function from one text to its spans; None for none.
-            Pipelines and functions may return any form that `read_spans` reads.
+        detector: ``dictionary`` or `DictionaryOptions` for the names of the index; an object with a method ``detect``
+            (see `Detector`); a ModelScope pipeline for named-entity recognition; a function from one text to its spans;
+            None for none. Pipelines and functions may return any form that `read_spans` reads.
         entities: The index.
 
     Returns:
@@ -41,7 +55,9 @@ def make_detector(detector: DetectorLike | None, entities: EntityIndex) -> Detec
     if detector is None:
         return None
     if isinstance(detector, str) and detector == DICTIONARY:
-        return _IndexDetector(entities)
+        detector = DictionaryOptions()
+    if isinstance(detector, DictionaryOptions):
+        return _IndexDetector(entities, detector)
     if isinstance(detector, Detector) and not isinstance(detector, type):
         return detector
     if _is_pipeline(detector):
@@ -91,15 +107,18 @@ class _PipelineDetector:
 class _IndexDetector:
     """Finds the names of an index; builds its dictionary again after the names of the index have changed."""
 
-    def __init__(self, entities: EntityIndex) -> None:
+    def __init__(self, entities: EntityIndex, options: DictionaryOptions) -> None:
         self._entities = entities
+        self._options = options
         self._make()
 
     def _make(self) -> None:
         from modelscope_plugin.linking.detection.dictionary import DictionaryDetector
 
         self._names = self._entities.lexicon.names
-        self._detector = DictionaryDetector(self._names, lambda row: self._entities[row].names)
+        self._detector = DictionaryDetector(
+            self._names, lambda row: self._entities[row].names, max_bearers=self._options.max_bearers
+        )
 
     def detect(self, texts: Sequence[str]) -> list[list[Span]]:
         if self._entities.lexicon.names is not self._names:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import Any
 
+from modelscope_plugin.config.model_settings import PipelineSettings
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.linking.detection.letters import Letters
 from modelscope_plugin.linking.detection.protocol import Span
 from modelscope_plugin.retrieval.lexical.alias_index import AliasIndex
 
 DEFAULT_MIN_LENGTH = 2
-DEFAULT_MAX_BEARERS = 100
 
 # Letters of a name at most; longer ones hardly occur in a text.
 _LONGEST = 256
@@ -35,7 +35,8 @@ class DictionaryDetector:
         written: Gives the names of the entity of a row as they are written; without it, only the punctuation that
             joins (hyphen, apostrophe, middle dot) may stand inside names.
         min_length: The fewest characters of a name, normalised.
-        max_bearers: The most entities with the same name.
+        max_bearers: The most entities with the same name; by default what ``pipeline.max_bearers`` in the shipped
+            configuration.json says.
 
     Raises:
         InputError: If the package that finds names in a text is missing, or a bound is not positive.
@@ -47,8 +48,9 @@ class DictionaryDetector:
         written: Callable[[int], Iterable[str]] | None = None,
         *,
         min_length: int = DEFAULT_MIN_LENGTH,
-        max_bearers: int = DEFAULT_MAX_BEARERS,
+        max_bearers: int | None = None,
     ) -> None:
+        max_bearers = PipelineSettings().max_bearers if max_bearers is None else max_bearers
         if min_length < 1 or max_bearers < 1:
             raise InputError(f"min_length={min_length} and max_bearers={max_bearers} must be at least 1")
         try:

@@ -10,7 +10,7 @@ from modelscope.pipelines.base import Pipeline
 
 from modelscope_plugin.data import Entity
 from modelscope_plugin.errors import InputError, InputTypeError
-from modelscope_plugin.linking.detection.detectors import make_detector
+from modelscope_plugin.linking.detection.detectors import DictionaryOptions, make_detector
 from modelscope_plugin.linking.detection.protocol import Detector, Span
 from modelscope_plugin.retrieval import EntityIndex
 
@@ -112,3 +112,10 @@ def test_dictionary_knows_names_as_the_index_has_them_written(index: EntityIndex
     text = "用node.js写，不在node。js有"
     (spans,) = detect("dictionary", index, [text])
     assert [text[start:end] for start, end in spans] == ["node.js", "node"]
+
+
+def test_dictionary_finds_names_of_as_many_bearers_as_it_is_told(index: EntityIndex) -> None:
+    assert detect(DictionaryOptions(max_bearers=3), index, ["苹果"]) == [[(0, 2)]]
+    assert detect(DictionaryOptions(max_bearers=2), index, ["苹果"]) == [[]]
+    with pytest.raises(InputError, match="max_bearers=0"):
+        make_detector(DictionaryOptions(max_bearers=0), index)
