@@ -105,7 +105,7 @@ class _PipelineDetector:
 
 
 class _IndexDetector:
-    """Finds the names of an index; builds its dictionary again after the names of the index have changed."""
+    """Finds the names of an index; builds its dictionary again after what it knows of names has changed."""
 
     def __init__(self, entities: EntityIndex, options: DictionaryOptions) -> None:
         self._entities = entities
@@ -115,12 +115,22 @@ class _IndexDetector:
     def _make(self) -> None:
         from modelscope_plugin.linking.detection.dictionary import DictionaryDetector
 
-        self._names = self._entities.lexicon.names
+        lexicon, threshold = self._entities.lexicon, self._entities.fitted.detection_threshold
+        self._names, self._counts, self._threshold = lexicon.names, lexicon.link_counts, threshold
         self._detector = DictionaryDetector(
-            self._names, lambda row: self._entities[row].names, max_bearers=self._options.max_bearers
+            self._names,
+            lambda row: self._entities[row].names,
+            max_bearers=self._options.max_bearers,
+            link_counts=self._counts,
+            threshold=threshold,
         )
 
+    def _is_current(self) -> bool:
+        lexicon = self._entities.lexicon
+        same = lexicon.names is self._names and lexicon.link_counts is self._counts
+        return same and self._entities.fitted.detection_threshold == self._threshold
+
     def detect(self, texts: Sequence[str]) -> list[list[Span]]:
-        if self._entities.lexicon.names is not self._names:
+        if not self._is_current():
             self._make()
         return self._detector.detect(texts)
