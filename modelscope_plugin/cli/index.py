@@ -114,10 +114,8 @@ def run(args: argparse.Namespace) -> None:
     has_change = args.file is not None or is_removing or args.learn_names or args.count_mentions
     if not has_change and not args.verify:
         raise UsageError(
-        raise UsageError(
             "nothing to do: name a knowledge base, texts to --learn-names from or to --count-mentions in, or ids to "
             "--remove"
-        )
         )
     if is_removing and (args.file is not None or args.add):
         raise UsageError("--remove takes ids alone; run the command twice to add and to remove")
