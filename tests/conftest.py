@@ -28,6 +28,12 @@ if TYPE_CHECKING:  # many tests need neither torch nor a model, and run where th
 settings.register_profile("package", deadline=None, max_examples=60)
 settings.load_profile("package")
 
+
+def fuzz_examples(short: int) -> int:
+    """Examples of a fuzz test: a few in the suite, as many as ENTITY_FUZZ_EXAMPLES says by hand."""
+    return int(os.environ.get("ENTITY_FUZZ_EXAMPLES", short))
+
+
 ENTITIES = [
     Entity("apple-inc", "苹果", ("苹果公司",), ("Organization",), "美国科技公司，生产手机和电脑。"),
     Entity("apple-fruit", "苹果", (), ("Food",), "蔷薇科植物的果实，脆甜多汁。"),

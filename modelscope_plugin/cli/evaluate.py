@@ -56,7 +56,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--nil-precision", type=float, metavar="X",
         help="with --fit-nil: the wanted precision of NIL decisions (default: the one with the best F1)")
     defaults = {"retrieval": "dense, which measures the model", "nil_threshold": "what was fitted for the index"}
-    arguments.add_setting_options(parser, PipelineSettings, defaults=defaults)
+    arguments.add_setting_options(parser, PipelineSettings, defaults, defaults)
     parser.add_argument("--approximate", action="store_true",
         help="search an approximate index the way `link` does; without it every index is searched exactly")
     # fmt: on

@@ -34,6 +34,7 @@ examples:
   modelscope entity index kb.jsonl --model DIR --out INDEX --views 8 --merge-views 2
   modelscope entity index new.jsonl --add --out INDEX
   modelscope entity index --learn-names train.jsonl --out INDEX
+  modelscope entity index --count-mentions texts.jsonl --out INDEX
   modelscope entity index --remove Q1 Q2 --out INDEX
   modelscope entity index --sync kb.jsonl --out INDEX
   modelscope entity index kb.jsonl --model DIR --out INDEX --queries mentions.jsonl --precision int8
@@ -73,6 +74,9 @@ def register(commands: Any) -> None:
         help="remove the entities of a file: an id on each line, or JSON objects with an id")
     parser.add_argument("--learn-names", metavar="FILE",
         help="labelled texts; their mentions become additional names of the entities, for retrieval by names")
+    parser.add_argument("--count-mentions", metavar="FILE",
+        help="texts in which all mentions are marked; how often each name is a mention where it stands decides what "
+        "link --detect finds (extra: detect)")
     defaults = {"max_views": "as in training", "merge_rounds": "that of the model's configuration.json, else 0"}
     arguments.add_setting_options(parser, ViewSettings, defaults=defaults)
     parser.add_argument("--search", metavar="KIND",
@@ -107,9 +111,12 @@ def register(commands: Any) -> None:
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
     is_removing = args.remove or args.remove_from
-    has_change = args.file is not None or is_removing or args.learn_names
+    has_change = args.file is not None or is_removing or args.learn_names or args.count_mentions
     if not has_change and not args.verify:
-        raise UsageError("nothing to do: name a knowledge base, texts to --learn-names from, or ids to --remove")
+        raise UsageError(
+            "nothing to do: name a knowledge base, texts to --learn-names from or to --count-mentions in, or ids to "
+            "--remove"
+        )
     if is_removing and (args.file is not None or args.add):
         raise UsageError("--remove takes ids alone; run the command twice to add and to remove")
     if args.sync and args.file is None:
@@ -155,6 +162,8 @@ def run(args: argparse.Namespace) -> None:
             if index.fitted.names:
                 fitted = ", ".join(index.fitted.names)
                 logger.warning("what was fitted before these names were learnt (%s) is to be fitted again", fitted)
+        if args.count_mentions:
+            learnt = "; ".join(filter(None, (learnt, _count_mentions(index, files, args.count_mentions))))
         renewed = index.renew()
         index.save(args.out)
         if bulk_encoder is not None:
@@ -188,6 +197,7 @@ def _check_overwrite(args: argparse.Namespace) -> EntityIndex | None:
 def _keep_fitted(earlier: EntityIndex, index: EntityIndex) -> None:
     """Give an index what still holds of an earlier one."""
     index.lexicon.learn_pairs(earlier.lexicon.learned_pairs())
+    index.lexicon.link_counts = earlier.lexicon.link_counts
     kept, was = index.tuning, earlier.tuning
     if (index.fingerprint, kept.precision, kept.truncate_dim) == (earlier.fingerprint, was.precision, was.truncate_dim):
         index.fitted = earlier.fitted
@@ -221,6 +231,15 @@ def _learn_names(index: EntityIndex, mentions: list[Mention]) -> str:
         f"learnt {count(learnt, 'new name')}; passed over: {count(unlabelled, 'mention')} without a gold entity, "
         f"{count(unknown, 'mention')} of entities that are not in the index"
     )
+
+
+def _count_mentions(index: EntityIndex, files: InputFiles, path: str) -> str:
+    """Count how often names are mentions, and say what was counted."""
+    from modelscope_plugin.linking.detection.counting import count_mentions
+
+    counts = count_mentions(index, files.read_documents(path, unmarked=True))
+    stands, mentions = (sum(pair[part] for pair in counts.values()) for part in (0, 1))
+    return f"{count(len(counts), 'name')} stand {stands:,} times in these texts, {mentions:,} times as mentions"
 
 
 def _read_ids(args: argparse.Namespace) -> Iterator[str]:

@@ -42,6 +42,7 @@ def register(commands: Any) -> None:
     defaults = {
         "retrieval": "that of the model's configuration.json, else hybrid",
         "nil_threshold": "that of the model's configuration.json, else what was fitted for the index",
+        "max_bearers": "that of the model's configuration.json, else 100",
     }
     arguments.add_setting_options(parser, PipelineSettings, defaults=defaults)
     parser.add_argument("--detect", action="store_true",
@@ -74,6 +75,7 @@ def run(args: argparse.Namespace) -> None:
         retrieval=args.retrieval,
         nil_threshold=args.nil_threshold,
         detector="dictionary" if args.detect else None,
+        max_bearers=args.max_bearers,
         **arguments.get_loading_options(args),
     )
     results = _link(linker, documents, args)

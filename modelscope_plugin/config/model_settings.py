@@ -46,6 +46,8 @@ class PipelineSettings(Settings):
         help="confidence, 0 to 1, below which a mention has no entity")
     detector: str | None = setting("pipeline.detector", option=None,
         help="what finds the mentions of texts that have none: dictionary, or null for nothing")
+    max_bearers: int = setting("pipeline.max_bearers", least=1, metavar="N",
+        help="the most entities that may bear a name for the dictionary detector to find it in texts")
 # fmt: on
 
 

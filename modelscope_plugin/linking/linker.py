@@ -12,7 +12,7 @@ from modelscope_plugin.config.settings import read_settings
 from modelscope_plugin.data.records import Document, Mention
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, MissingFileError
-from modelscope_plugin.linking.detection.detectors import DetectorLike, make_detector
+from modelscope_plugin.linking.detection.detectors import DICTIONARY, DetectorLike, DictionaryOptions, make_detector
 from modelscope_plugin.linking.detection.spans import add_mentions
 from modelscope_plugin.linking.nil import NO_CANDIDATE, NilRule
 from modelscope_plugin.modeling.location import resolve_model
@@ -93,6 +93,7 @@ class EntityLinker:
         retrieval: str | None = None,
         nil_threshold: float | None = None,
         detector: DetectorLike | None = None,
+        max_bearers: int | None = None,
         **loading: Any,
     ) -> EntityLinker:
         """Make a linker of an index and the model it was built with.
@@ -103,6 +104,8 @@ class EntityLinker:
             retrieval: As for the class; by default what the model's configuration.json says.
             nil_threshold: As for the class; same default.
             detector: As for the class; same default.
+            max_bearers: The most entities that may bear a name for the detector ``dictionary`` to find it; same
+                default.
             **loading: How to load the model: ``device``, ``max_length``, ``backend`` and the other keywords of
                 `EntityEncoder.from_pretrained`.
 
@@ -116,7 +119,7 @@ class EntityLinker:
         """
         encoder, entity_index = load_model_and_index(model, index, **loading)
         folder = resolve_model(encoder.name, loading.get("revision"))
-        options = read_linking_options(folder, retrieval, nil_threshold, detector)
+        options = read_linking_options(folder, retrieval, nil_threshold, detector, max_bearers)
         return cls(encoder, entity_index, **options)
 
     def link(
@@ -242,22 +245,32 @@ def find_index_folder(model: str | Path | None, revision: str | None = None) -> 
 
 
 def read_linking_options(
-    model: str | Path, retrieval: str | None, nil_threshold: float | None, detector: DetectorLike | None
+    model: str | Path,
+    retrieval: str | None,
+    nil_threshold: float | None,
+    detector: DetectorLike | None,
+    max_bearers: int | None = None,
 ) -> dict[str, Any]:
     """Read how to link from the ``pipeline`` section of a model's configuration.json.
 
     Args:
         model: The model folder.
-        retrieval: Overrides the configuration, like the next two; None where it decides.
+        retrieval: Overrides the configuration, like the others; None where it decides.
         nil_threshold: As for `EntityLinker`.
         detector: As for `EntityLinker`.
+        max_bearers: The most entities that may bear a name for the detector ``dictionary`` to find it.
 
     Returns:
-        The three as keywords of `EntityLinker`.
+        Keywords of `EntityLinker`.
 
     Raises:
         ModelFolderError: If the configuration holds a value that cannot be used.
-        InputError: If the retrieval is unknown or the threshold is out of its range.
+        InputError: If the retrieval is unknown, or a number is out of its range.
     """
-    settings = read_settings(PipelineSettings, model, retrieval=retrieval, nil_threshold=nil_threshold)
-    return asdict(settings) | ({} if detector is None else {"detector": detector})
+    settings = read_settings(
+        PipelineSettings, model, retrieval=retrieval, nil_threshold=nil_threshold, max_bearers=max_bearers
+    )
+    options = asdict(settings)
+    names = DictionaryOptions(options.pop("max_bearers"))
+    chosen = settings.detector if detector is None else detector
+    return options | {"detector": names if isinstance(chosen, str) and chosen == DICTIONARY else chosen}

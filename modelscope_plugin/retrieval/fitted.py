@@ -61,15 +61,19 @@ class Fitted:
     Attributes:
         fusion: How hybrid retrieval fuses its lists; None where nothing was fitted.
         nil: Rules that say NIL, by retrieval.
+        detection_threshold: The least link probability, 0 to 1, of a name that is taken for a mention in a text; None
+            where nothing was fitted.
     """
 
     fusion: Fusion | Damage | None = None
     nil: Mapping[str, NilWeights | Damage] = field(default_factory=dict)
+    detection_threshold: float | None = None
 
     @property
     def names(self) -> list[str]:
-        """The names of what was fitted: ``fusion``, ``nil``."""
-        return [name for name, value in (("fusion", self.fusion), ("nil", self.nil)) if value]
+        """The names of what was fitted: ``fusion``, ``nil``, ``detection``."""
+        parts = {"fusion": self.fusion, "nil": self.nil, "detection": self.detection_threshold}
+        return [name for name, value in parts.items() if value not in (None, {})]
 
     def get_fusion(self) -> Fusion | None:
         """The fusion; None where none was fitted.
@@ -107,7 +111,7 @@ class Fitted:
 
         The NIL rule of hybrid retrieval is left out: other candidates come first now than those it was fitted on.
         """
-        return Fitted(fusion, {name: rule for name, rule in self.nil.items() if name != "hybrid"})
+        return replace(self, fusion=fusion, nil={name: rule for name, rule in self.nil.items() if name != "hybrid"})
 
     def to_record(self) -> dict[str, Any]:
         """As a JSON object, without what was not fitted."""
@@ -118,6 +122,8 @@ class Fitted:
             record["nil"] = {
                 name: rule.record if isinstance(rule, Damage) else asdict(rule) for name, rule in self.nil.items()
             }
+        if self.detection_threshold is not None:
+            record["detection_threshold"] = self.detection_threshold
         return record
 
     @classmethod
@@ -132,7 +138,12 @@ class Fitted:
         rules = record.get("nil", {})
         if not isinstance(rules, Mapping):
             rules = dict.fromkeys(RETRIEVALS, rules)
-        return cls(fusion, {name: _nil_weights(name, rule) for name, rule in rules.items()})
+        threshold = record.get("detection_threshold")
+        try:
+            threshold = threshold if threshold is None else check_number("threshold", threshold, least=0, most=1)
+        except InputError:
+            threshold = None  # the default serves until it is fitted again
+        return cls(fusion, {name: _nil_weights(name, rule) for name, rule in rules.items()}, threshold)
 
 
 def fit_nil_command(retrieval: str) -> str:

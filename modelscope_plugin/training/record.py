@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from modelscope_plugin.checks import check_number
+from modelscope_plugin.checks import check_integer, check_number
 from modelscope_plugin.config.configuration import read_configuration_file
 from modelscope_plugin.config.records import make_record
 from modelscope_plugin.errors import InputError, MissingFileError, ModelFolderError, TrainingError
@@ -19,6 +19,9 @@ from modelscope_plugin.storage.digests import digest_of
 
 RECORD_FILE = "training.json"
 """File of the model folder that records how it was trained."""
+
+# It is part of the name of a folder.
+_MOST_STAGES = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class StageResult:
     def from_record(cls, record: Any, name: str = "") -> StageResult:
         """Read the JSON object of a stage; InputError, which calls it ``name``, if a field cannot be used."""
         stage = make_record(cls, record, name)
+        check_integer(f"{name}.stage", stage.stage, least=1, most=_MOST_STAGES)
         for key, value in (stage.evaluation or {}).items():
             if key.startswith("recall@"):
                 if not re.fullmatch(r"recall@[1-9][0-9]{0,8}", key):

@@ -438,3 +438,12 @@ def test_onnx_index_is_searched_with_torch(
     names = [[each["id"] for each in one["mentions"][0]["candidates"]] for one in linked]
     assert len(names[0]) == 5
     assert names[0] == names[1]
+
+
+@pytest.mark.parametrize(("most", "found"), [("2", ["大鹏"]), ("3", ["大鹏", "苹果"])])
+def test_link_detects_names_of_as_many_bearers_as_it_is_told(
+    most: str, found: list[str], model_folder: Path, index_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--index", index_folder, "--detect", "--max-bearers", most, "--text", "大鹏吃苹果"]
+    linked = _json(capsys, "link", "--model", model_folder, *options, "--json")
+    assert [mention["mention"] for mention in linked["mentions"]] == found

@@ -29,6 +29,7 @@ BAD_VALUES: list[tuple[type[Settings], Any, str]] = [
     (PipelineSettings, {"pipeline": {"retrieval": "fast"}}, "unknown pipeline.retrieval 'fast'; choose from dense"),
     (PipelineSettings, {"pipeline": {"nil_threshold": 2}}, "pipeline.nil_threshold=2 must be a finite number between"),
     (PipelineSettings, {"pipeline": {"detector": []}}, "pipeline.detector=[] must be a string"),
+    (PipelineSettings, {"pipeline": {"max_bearers": 0}}, "pipeline.max_bearers=0 must be an integer of at least 1"),
 ]
 
 

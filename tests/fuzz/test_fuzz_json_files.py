@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import fuzz_examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -100,7 +101,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("fuzz")
 
 
-@settings(max_examples=300)
+@settings(max_examples=fuzz_examples(300))
 @given(value=changed(default_configuration()))
 def test_configuration(value: Any, folder: Path) -> None:
     file = folder / "configuration.json"
@@ -116,7 +117,7 @@ def test_configuration(value: Any, folder: Path) -> None:
     read(use, file)
 
 
-@settings(max_examples=300)
+@settings(max_examples=fuzz_examples(300))
 @given(value=changed(TRAINING))
 def test_training_record(value: Any, folder: Path) -> None:
     file = folder / "training.json"
@@ -129,7 +130,7 @@ def test_training_record(value: Any, folder: Path) -> None:
     read(use, file)
 
 
-@settings(max_examples=300)
+@settings(max_examples=fuzz_examples(300))
 @given(data=st.data())
 def test_export_record(data: st.DataObject, tmp_path_factory: pytest.TempPathFactory) -> None:
     folder = tmp_path_factory.mktemp("export")
@@ -142,7 +143,7 @@ def test_export_record(data: st.DataObject, tmp_path_factory: pytest.TempPathFac
     read(lambda: read_export_record(folder), folder)
 
 
-@settings(max_examples=300)
+@settings(max_examples=fuzz_examples(300))
 @given(value=changed({"format": 2, "identity": IDENTITY, "stages": [STAGE]}))
 def test_run_record(value: Any, tmp_path_factory: pytest.TempPathFactory) -> None:
     run = RunFolder(tmp_path_factory.mktemp("run") / "out")
@@ -163,13 +164,14 @@ def checkpoint(folder: Path) -> Path:
     return folder / "checkpoint"
 
 
+@settings(max_examples=fuzz_examples(60))
 @given(value=changed(asdict(Progress(1, [1.0], [0.5], [2.0], 0.5))))
 def test_progress(value: Any, checkpoint: Path) -> None:
     (checkpoint / "progress.json").write_text(json.dumps(value), encoding="utf-8")
     read(lambda: load_checkpoint(checkpoint, torch.nn.Linear(2, 2))[1].end_epoch(), checkpoint)
 
 
-@settings(max_examples=200)
+@settings(max_examples=fuzz_examples(200))
 @given(value=changed({"report": {"mentions": 1, "negatives": 2}, "negatives": [[0, ["a", "b"]]]}))
 def test_negatives(value: Any, folder: Path) -> None:
     file = folder / "negatives-2.json"

@@ -1,6 +1,7 @@
 """Whatever is in a file, it is read or refused with one error of this package, and every line is accounted for.
 
-ENTITY_FUZZ_EXAMPLES=100000 python -m pytest tests/fuzz tries more than the few examples of the test suite.
+``ENTITY_FUZZ_EXAMPLES=100000 python -m pytest tests/fuzz tests/retrieval/test_damaged_folder.py`` tries that many
+examples for each test instead of the few of the test suite.
 """
 
 from __future__ import annotations
@@ -8,12 +9,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from conftest import fuzz_examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -23,7 +24,7 @@ from modelscope_plugin.errors import PluginError
 
 FUZZ = settings(
     deadline=None,
-    max_examples=int(os.environ.get("ENTITY_FUZZ_EXAMPLES", "60")),
+    max_examples=fuzz_examples(60),
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 READERS: list[Callable[..., Iterator[Any]]] = [

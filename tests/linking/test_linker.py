@@ -29,6 +29,22 @@ def test_linking_needs_no_spans_with_a_detector(model_folder: Path, index_folder
     assert [mention["mention"] for mention in own["mentions"]] == ["小品"]
 
 
+def test_names_of_many_bearers_are_found_where_configuration_or_keyword_allows_them(
+    model_folder: Path, index_folder: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(model_folder, tmp_path / "model")
+    configuration = json.loads((folder / "configuration.json").read_text(encoding="utf-8"))
+    configuration["pipeline"] |= {"detector": "dictionary", "max_bearers": 2}
+    (folder / "configuration.json").write_text(json.dumps(configuration), encoding="utf-8")
+    found = []
+    for most in (None, 3):  # three entities are called 苹果
+        linker = EntityLinker.from_pretrained(folder, index_folder, max_bearers=most, device="cpu")
+        found.append([mention["mention"] for mention in linker.link_documents([Document(TEXT, ())])[0]["mentions"]])
+    assert found == [["大鹏"], ["大鹏", "苹果"]]
+    options = {"model": str(folder), "index": str(index_folder), "device": "cpu"}
+    assert len(pipeline("entity-linking", max_bearers=3, **options)(TEXT)["mentions"]) == 2
+
+
 def test_configuration_of_the_model_says_how_to_link(model_folder: Path, index_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(model_folder, tmp_path / "model")
     path = tmp_path / "model" / "configuration.json"

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import fuzz_examples
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
@@ -126,7 +127,7 @@ def damage_bytes(draw: Any, path: Path) -> None:
     path.write_bytes(data)
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=fuzz_examples(120), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 @given(data=st.data(), kind=st.sampled_from(["int8", "views", "approximate"]), is_array=st.booleans())
 def test_crafted_folder_gives_a_result_or_an_error_of_ours(
     sound: dict[str, Path], data: st.DataObject, kind: str, is_array: bool
@@ -148,7 +149,9 @@ def test_crafted_folder_gives_a_result_or_an_error_of_ours(
 
 
 @pytest.mark.parametrize("kind", ["int8", "views", "approximate"])
-@settings(max_examples=40, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=fuzz_examples(40), suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
 @given(data=st.data())
 def test_flipped_bit_of_any_file_is_named(sound: dict[str, Path], kind: str, data: st.DataObject) -> None:
     with tempfile.TemporaryDirectory() as scratch:

@@ -4,27 +4,45 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.linking.detection.protocol import Detector, Span
 from modelscope_plugin.linking.detection.spans import check_results, read_spans
+from modelscope_plugin.linking.detection.windows import join_spans, window_starts
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 
-DetectorLike: TypeAlias = str | Detector | Callable[[str], Any]
+
+@dataclass(frozen=True)
+class DictionaryOptions:
+    """The detector that finds the names of the index, with options; ``dictionary`` alone stands for the default ones.
+
+    Attributes:
+        max_bearers: The most entities that may bear a name for it to be found; by default what
+            ``pipeline.max_bearers`` in the shipped configuration.json says.
+    """
+
+    max_bearers: int | None = None
+
+
+DetectorLike: TypeAlias = str | DictionaryOptions | Detector | Callable[[str], Any]
 """What users may pass as ``detector=``; see `make_detector`."""
 
 DICTIONARY = "dictionary"
 """Name of the detector that finds the names of the index."""
+
+# Characters of the windows that a ModelScope pipeline gets, few enough for 512 tokens.
+_WINDOW, _OVERLAP = 384, 128
 
 
 def make_detector(detector: DetectorLike | None, entities: EntityIndex) -> Detector | None:
     """Make a detector of what a user passes as ``detector=``.
 
     Args:
-        detector: ``dictionary`` for the names of the index; an object with a method ``detect`` (see `Detector`); a
-            ModelScope pipeline for named-entity recognition; a function from one text to its spans; None for none.
-            Pipelines and functions may return any form that `read_spans` reads.
+        detector: ``dictionary`` or `DictionaryOptions` for the names of the index; an object with a method ``detect``
+            (see `Detector`); a ModelScope pipeline for named-entity recognition; a function from one text to its spans;
+            None for none. Pipelines and functions may return any form that `read_spans` reads.
         entities: The index.
 
     Returns:
@@ -37,7 +55,9 @@ def make_detector(detector: DetectorLike | None, entities: EntityIndex) -> Detec
     if detector is None:
         return None
     if isinstance(detector, str) and detector == DICTIONARY:
-        return _IndexDetector(entities)
+        detector = DictionaryOptions()
+    if isinstance(detector, DictionaryOptions):
+        return _IndexDetector(entities, detector)
     if isinstance(detector, Detector) and not isinstance(detector, type):
         return detector
     if _is_pipeline(detector):
@@ -68,31 +88,49 @@ class _FunctionDetector:
 
 
 class _PipelineDetector:
-    """Calls a ModelScope pipeline with the list of texts."""
+    """Calls a ModelScope pipeline with the windows of all texts: it loses what stands behind some 510 characters."""
 
     def __init__(self, pipeline: Any) -> None:
         self._pipeline = pipeline
 
     def detect(self, texts: Sequence[str]) -> list[list[Span]]:
-        # Without batch_size: ModelScope's own pipelines cannot put texts of several lengths into one batch.
-        found = check_results(self._pipeline(list(texts)), texts)
-        return [read_spans(one, text) for one, text in zip(found, texts, strict=True)]
+        starts = [window_starts(len(text), _WINDOW, _OVERLAP) for text in texts]
+        windows = [text[one : one + _WINDOW] for text, begins in zip(texts, starts, strict=True) for one in begins]
+        # Without blank ones, on which ModelScope's pipelines fail; and without batch_size, because they cannot put
+        # texts of several lengths into one batch.
+        given = [window for window in windows if window.strip()]
+        answers = iter(check_results(self._pipeline(given), given) if given else ())
+        found = iter([read_spans(next(answers), window) if window.strip() else [] for window in windows])
+        return [join_spans([next(found) for _ in begins], begins, _OVERLAP) for begins in starts]
 
 
 class _IndexDetector:
-    """Finds the names of an index; builds its dictionary again after the names of the index have changed."""
+    """Finds the names of an index; builds its dictionary again after what it knows of names has changed."""
 
-    def __init__(self, entities: EntityIndex) -> None:
+    def __init__(self, entities: EntityIndex, options: DictionaryOptions) -> None:
         self._entities = entities
+        self._options = options
         self._make()
 
     def _make(self) -> None:
         from modelscope_plugin.linking.detection.dictionary import DictionaryDetector
 
-        self._names = self._entities.lexicon.names
-        self._detector = DictionaryDetector(self._names, lambda row: self._entities[row].names)
+        lexicon, threshold = self._entities.lexicon, self._entities.fitted.detection_threshold
+        self._names, self._counts, self._threshold = lexicon.names, lexicon.link_counts, threshold
+        self._detector = DictionaryDetector(
+            self._names,
+            lambda row: self._entities[row].names,
+            max_bearers=self._options.max_bearers,
+            link_counts=self._counts,
+            threshold=threshold,
+        )
+
+    def _is_current(self) -> bool:
+        lexicon = self._entities.lexicon
+        same = lexicon.names is self._names and lexicon.link_counts is self._counts
+        return same and self._entities.fitted.detection_threshold == self._threshold
 
     def detect(self, texts: Sequence[str]) -> list[list[Span]]:
-        if self._entities.lexicon.names is not self._names:
+        if not self._is_current():
             self._make()
         return self._detector.detect(texts)

@@ -46,6 +46,8 @@ class EntityLinkingPipeline(EntityPipeline):
         detector: Finds the mentions of texts that have none: ``dictionary`` (the names of the index), a function from
             a text to (start, end) spans, a ModelScope pipeline for named-entity recognition, or an object with a
             method ``detect``. In a text with an empty list of ``mentions`` none are looked for.
+        max_bearers: The most entities that may bear a name for the detector ``dictionary`` to find it; by default what
+            the model's configuration.json says, else 100.
         **kwargs: As for `EntityPipeline`.
 
     Raises:
@@ -63,6 +65,7 @@ class EntityLinkingPipeline(EntityPipeline):
         retrieval: str | None = None,
         nil_threshold: float | None = None,
         detector: DetectorLike | None = None,
+        max_bearers: int | None = None,
         **kwargs: Any,
     ) -> None:
         self.top_k = DEFAULT_TOP_K if top_k is None else check_integer("top_k", top_k, least=1)
@@ -73,7 +76,7 @@ class EntityLinkingPipeline(EntityPipeline):
         if model is None and not entity_index.model:
             raise InputError("the index does not name its model; give model=FOLDER")
         super().__init__(model=model or entity_index.model, **kwargs)
-        options = read_linking_options(self.encoder.name, retrieval, nil_threshold, detector)
+        options = read_linking_options(self.encoder.name, retrieval, nil_threshold, detector, max_bearers)
         self.linker = EntityLinker(self.encoder, entity_index, **options)
 
     def reload(self) -> bool:

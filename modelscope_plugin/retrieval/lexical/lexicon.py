@@ -1,22 +1,25 @@
-"""The names of an index: those of its knowledge base, and those learnt from labelled mentions."""
+"""The names of an index: those of its knowledge base, those learnt, and how often names are mentions in texts."""
 
 from __future__ import annotations
 
+import json
 import mmap
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
 from modelscope_plugin.data.names import normalized_name
 from modelscope_plugin.data.records import Mention
+from modelscope_plugin.errors import IndexFolderError
 from modelscope_plugin.retrieval.knowledge_base import KnowledgeBase
 from modelscope_plugin.retrieval.lexical.alias_index import AliasIndex
 
-_NAMES, _LEARNED = "names.safetensors", "learned.safetensors"
+_NAMES, _LEARNED, _LINKS = "names.safetensors", "learned.safetensors", "link_counts.json"
 
-LEXICON_FILES = (_NAMES, _LEARNED)
-"""The files that a lexicon keeps in its folder; the second one only where names were learnt."""
+LEXICON_FILES = (_NAMES, _LEARNED, _LINKS)
+"""The files that a lexicon keeps in its folder; the second one only where names were learnt, the third where mentions
+were counted."""
 
 
 class Lexicon:
@@ -37,6 +40,7 @@ class Lexicon:
         self._names: AliasIndex | None = None
         self._learned: AliasIndex | None = None
         self._pairs: set[tuple[str, str]] | None = None
+        self._link_counts: Mapping[str, tuple[int, int]] | None = None
 
     @property
     def names(self) -> AliasIndex:
@@ -83,6 +87,17 @@ class Lexicon:
         self._learned = None
         return len(self._pairs)
 
+    @property
+    def link_counts(self) -> Mapping[str, tuple[int, int]]:
+        """For normalised names how often each stands in labelled texts, and how often it is a mention there."""
+        if self._link_counts is None:
+            self._link_counts = _parse_counts(*self._files[_LINKS]) if _LINKS in self._files else {}
+        return self._link_counts
+
+    @link_counts.setter
+    def link_counts(self, counts: Mapping[str, tuple[int, int]]) -> None:
+        self._link_counts = counts
+
     def release(self, removed: Collection[str] = ()) -> None:
         """Let go of what is bound to the rows, which are about to change; names learnt are kept by id.
 
@@ -92,6 +107,7 @@ class Lexicon:
         """
         gone = set(removed)
         self._pairs = {(name, one) for name, one in self.learned_pairs() if one not in gone}
+        self._link_counts = self.link_counts
         self._names = self._learned = None
         self._files = {}
 
@@ -110,10 +126,27 @@ class Lexicon:
     def save(self, folder: Path) -> tuple[str, ...]:
         """Write both into a folder; the names of the files written."""
         self.names.save(folder / _NAMES)
-        if not len(self.learned):
-            return (_NAMES,)
-        self.learned.save(folder / _LEARNED)
-        return LEXICON_FILES
+        written = [_NAMES]
+        if len(self.learned):
+            self.learned.save(folder / _LEARNED)
+            written.append(_LEARNED)
+        if self.link_counts:
+            (folder / _LINKS).write_text(json.dumps(dict(sorted(self.link_counts.items()))), encoding="utf-8")
+            written.append(_LINKS)
+        return tuple(written)
+
+
+def _parse_counts(path: Path, content: mmap.mmap) -> dict[str, tuple[int, int]]:
+    try:
+        record = json.loads(content[:])
+        counts = {name: (stands, mentions) for name, (stands, mentions) in record.items()}
+        if not all(type(one) is int for pair in counts.values() for one in pair):
+            raise ValueError("a count is no integer")
+        if not all(0 <= mentions <= stands for stands, mentions in counts.values()):
+            raise ValueError("a count is out of its range")
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise IndexFolderError(f"{path} is damaged ({error}); count the mentions or build the index again") from None
+    return counts
 
 
 def _map_file(path: Path) -> mmap.mmap:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from modelscope.pipelines.base import Pipeline
 
 from modelscope_plugin.data import Entity
 from modelscope_plugin.errors import InputError, InputTypeError
-from modelscope_plugin.linking.detection.detectors import make_detector
+from modelscope_plugin.linking.detection.detectors import DictionaryOptions, make_detector
 from modelscope_plugin.linking.detection.protocol import Detector, Span
 from modelscope_plugin.retrieval import EntityIndex
 
@@ -56,6 +57,29 @@ def test_modelscope_pipeline_that_returns_too_few_results_is_refused(index: Enti
         detect(Single(), index, ["大鹏飞", "苹果好"])
 
 
+class LimitedRecogniser(Recogniser):
+    """Finds 苹果, in what stands before the 510th character, and fails on a blank text, as ModelScope's do."""
+
+    def __call__(self, input: Any, *args: Any, **kwargs: Any) -> Any:
+        assert all(text.strip() for text in input)
+        return [
+            {"output": [{"start": one.start(), "end": one.end()} for one in re.finditer("苹果", text[:510])]}
+            for text in input
+        ]
+
+
+@pytest.mark.parametrize("before", [0, 300, 383, 384, 400, 510, 3000])
+def test_modelscope_pipeline_reads_long_texts_to_their_end(index: EntityIndex, before: int) -> None:
+    text = "很" * before + "苹果" + "好" * 700
+    assert detect(LimitedRecogniser(), index, ["", text, "\n \t"]) == [[], [(before, before + 2)], []]
+
+
+def test_modelscope_pipeline_is_not_called_for_blank_texts(index: EntityIndex) -> None:
+    pipeline = Recogniser()
+    assert detect(pipeline, index, ["", " "]) == [[], []]
+    assert pipeline.inputs == []
+
+
 def test_object_with_a_method_detect_is_used_as_it_is(index: EntityIndex) -> None:
     class Own:
         def detect(self, texts: Sequence[str]) -> list[list[Span]]:
@@ -88,3 +112,10 @@ def test_dictionary_knows_names_as_the_index_has_them_written(index: EntityIndex
     text = "用node.js写，不在node。js有"
     (spans,) = detect("dictionary", index, [text])
     assert [text[start:end] for start, end in spans] == ["node.js", "node"]
+
+
+def test_dictionary_finds_names_of_as_many_bearers_as_it_is_told(index: EntityIndex) -> None:
+    assert detect(DictionaryOptions(max_bearers=3), index, ["苹果"]) == [[(0, 2)]]
+    assert detect(DictionaryOptions(max_bearers=2), index, ["苹果"]) == [[]]
+    with pytest.raises(InputError, match="max_bearers=0"):
+        make_detector(DictionaryOptions(max_bearers=0), index)
