@@ -37,3 +37,6 @@ StoragePrecision: TypeAlias = Literal["float32", "float16", "int8"]
 
 Retrieval: TypeAlias = Literal["dense", "lexical", "hybrid"]
 """By vectors, by names, or by both."""
+
+ViewScores: TypeAlias = Literal["max", "sum"]
+"""How the scores of the views of an entity become its score: the largest, or their softmax summed."""

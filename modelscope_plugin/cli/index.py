@@ -46,6 +46,7 @@ examples:
 _BUILDING = {
     "max_views": "--views",
     "merge_rounds": "--merge-views",
+    "view_scores": "--view-scores",
     "search": "--search",
     "precision": "--precision",
     "truncate_dim": "--truncate-dim",
@@ -73,7 +74,11 @@ def register(commands: Any) -> None:
         help="remove the entities of a file: an id on each line, or JSON objects with an id")
     parser.add_argument("--learn-names", metavar="FILE",
         help="labelled texts; their mentions become additional names of the entities, for retrieval by names")
-    defaults = {"max_views": "as in training", "merge_rounds": "that of the model's configuration.json, else 0"}
+    defaults = {
+        "max_views": "as in training",
+        "merge_rounds": "that of the model's configuration.json, else 0",
+        "view_scores": "that of the model's configuration.json, else max",
+    }
     arguments.add_setting_options(parser, ViewSettings, defaults=defaults)
     parser.add_argument("--search", metavar="KIND",
         help="how link searches the index: exact, approximate, auto (the default: the faster of the two at its size), "
