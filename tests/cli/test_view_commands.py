@@ -76,6 +76,21 @@ def test_model_says_as_how_many_views_it_is_indexed(
     assert _json(capsys, "evaluate", mentions_file, "--kb", *source, "--json") == by_index
 
 
+def test_views_are_summed_at_the_temperature_of_the_model(
+    model_folder: Path, kb_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(model_folder, tmp_path / "model")
+    configuration = json.loads((tmp_path / "model" / "configuration.json").read_text(encoding="utf-8"))
+    configuration["train"]["temperature"] = 0.1
+    (tmp_path / "model" / "configuration.json").write_text(json.dumps(configuration), encoding="utf-8")
+    options = ["--model", tmp_path / "model", "--views", 4, "--view-scores", "sum"]
+    _json(capsys, "index", kb_file, "--out", tmp_path / "index", *options, "--json")
+    index = EntityIndex.load(tmp_path / "index", verify=True)
+    assert index.view_settings == ViewSettings(4, view_scores="sum", temperature=0.1)
+    assert main(["index", str(kb_file), "--add", "--out", str(tmp_path / "index"), "--view-scores", "max"]) == 2
+    assert "--view-scores" in capsys.readouterr().err
+
+
 def test_merging_without_neighbours_is_refused(
     model_folder: Path, kb_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

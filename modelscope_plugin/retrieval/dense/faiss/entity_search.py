@@ -73,16 +73,15 @@ class EntitySearch:
         while k and len(open_queries):
             uncertain = []
             for query, found_scores, found in self._search_vectors(queries, open_queries, wide):
-                entities = self.owners.entities_of(found)
-                distinct = self.owners.has_one_each
-                if wide < count and not _is_certain(found_scores, entities, k, lead, distinct=distinct):
-                    uncertain.append(query)
-                    continue
+                entities, limit = self.owners.entities_of(found), float(found_scores[-1]) + lead
                 # Only the scores of an approximate search are those of `scores`, equal for equal vectors.
                 if self.approximate is None or not self.owners.has_one_each:
                     entities = np.unique(entities)
                     found_scores = self.scores(queries[query], entities)
-                scores[query], rows[query] = self._first(found_scores, entities, k)
+                if wide == count or _is_certain(found_scores, k, limit):
+                    scores[query], rows[query] = self._first(found_scores, entities, k)
+                else:
+                    uncertain.append(query)
             open_queries, wide = np.array(uncertain, dtype=np.int64), min(4 * wide, count)
         return scores, rows
 
@@ -125,14 +124,9 @@ class EntitySearch:
         return scores[order[:k]], entities[order[:k]]
 
 
-def _is_certain(scores: Vectors, entities: RowIds, k: int, lead: float, *, distinct: bool) -> bool:
-    """True if no entity without a vector among those found, best first, can enter the first ``k`` entities.
-
-    The score of an entity is at least that of its best vector, and at most ``lead`` above it.
-    """
-    first = np.arange(len(entities)) if distinct else np.sort(np.unique(entities, return_index=True)[1])
-    if len(first) < k:
+def _is_certain(scores: Vectors, k: int, limit: float) -> bool:
+    """True if no entity whose score is at most ``limit`` can enter the first ``k`` of those found."""
+    if len(scores) < k:
         return False
-    kth, last = scores[first[k - 1]], scores[-1]
-    # Written so that overflowing scores, whose difference is NaN, count as uncertain.
-    return bool(kth - last > lead + _TIE * max(1.0, abs(float(kth))))
+    kth = float(np.partition(scores, -k)[-k])
+    return kth - limit > _TIE * max(1.0, abs(kth))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
@@ -45,7 +47,7 @@ def test_one_view_alone_stays() -> None:
 
 def _merge_plainly(views: list[list[int]], vectors: np.ndarray, share: float) -> list[list[int]]:
     """The published rule on lists of sentence numbers."""
-    distances = [float(((one - other) ** 2).sum()) for one, other in zip(vectors[:-1], vectors[1:], strict=True)]
+    distances = [float(((one - other) ** 2).sum()) for one, other in pairwise(vectors)]
     farthest = sorted(range(len(distances)), key=lambda pair: -distances[pair])[: int(len(vectors) * share)]
     following = []
     for position, view in enumerate(views):
@@ -56,7 +58,8 @@ def _merge_plainly(views: list[list[int]], vectors: np.ndarray, share: float) ->
 
 @given(st.integers(2, 9), st.floats(0.05, 1.0), st.integers(1, 6), st.integers(0, 9))
 def test_rounds_merge_as_the_published_rule_does(count: int, share: float, rounds: int, seed: int) -> None:
-    random, spans, plain, seen = np.random.default_rng(seed), _spans(count), [[one] for one in range(count)], set[Span]()
+    random, spans, seen = np.random.default_rng(seed), _spans(count), set[Span]()
+    plain = [[sentence] for sentence in range(count)]
     for _ in range(rounds):
         # Whole numbers, so that some distances are equal.
         vectors = random.integers(0, 4, (count, 2)).astype(np.float32)
