@@ -44,8 +44,8 @@ def test_index_is_added_to_with_its_own_views(
     options = ["--views", "4", "--merge-views", "1", "--device", "cpu"]
     assert main(["index", str(kb_file), "--model", str(model_folder), "--out", str(index), *options]) == 0
     assert "12 views, each 268 bytes, " in capsys.readouterr().out
-    more = write_entities(tmp_path / "more.jsonl", [Entity("new", "新", (), (), "苹果。大鹏。")])
-    assert _json(capsys, "index", more, "--add", "--out", index, "--json")["views"] == 12 + 4
+    more = write_entities(tmp_path / "more.jsonl", [Entity("new", "新", (), (), "苹果。大鹏。手机。")])
+    assert _json(capsys, "index", more, "--add", "--out", index, "--json")["views"] == 12 + 4 + 1
     assert main(["index", str(more), "--add", "--out", str(index), "--views", "2"]) == 2
     assert "added entities are stored like those of the index" in capsys.readouterr().err
     removed = _json(capsys, "index", "--remove", "new", "roc", "--out", index, "--json")
