@@ -193,12 +193,14 @@ def _check_overwrite(args: argparse.Namespace) -> EntityIndex | None:
 def _keep_fitted(earlier: EntityIndex, index: EntityIndex) -> None:
     """Give an index what still holds of an earlier one."""
     index.lexicon.learn_pairs(earlier.lexicon.learned_pairs())
-    kept, was = index.tuning, earlier.tuning
-    if (index.fingerprint, kept.precision, kept.truncate_dim) == (earlier.fingerprint, was.precision, was.truncate_dim):
+    kept, was = (
+        (one.fingerprint, one.view_settings, one.tuning.precision, one.tuning.truncate_dim) for one in (index, earlier)
+    )
+    if kept == was:
         index.fitted = earlier.fitted
     elif earlier.fitted.names:
         fitted = ", ".join(earlier.fitted.names)
-        logger.warning("what was fitted (%s) is not kept: the vectors are others now; fit it again", fitted)
+        logger.warning("what was fitted (%s) is not kept: vectors or scores are others now; fit it again", fitted)
 
 
 def _report(args: argparse.Namespace, index: EntityIndex, changes: Counter[str], *, renewed: bool) -> None:

@@ -38,7 +38,8 @@ class ViewSettings(Settings):
         merge_rounds: How often neighbouring views are merged into longer ones, which come on top.
         merge_share: Share of the views of an entity that a round merges with the next one, those farthest from it.
         view_scores: ``max`` takes the score of the nearest view; ``sum`` orders entities by the softmax over all views
-            of the knowledge base, summed over the views of an entity.
+            of the knowledge base, summed over all views of an entity, found or not. MuVER's code adds up only what it
+            meets before it has seen 200 entities.
         temperature: What scores are divided by before that softmax, as in training; ``max`` does not use it.
 
     Raises:
