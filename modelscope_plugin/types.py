@@ -40,3 +40,6 @@ Retrieval: TypeAlias = Literal["dense", "lexical", "hybrid"]
 
 ModelSize: TypeAlias = Literal["tiny", "small", "base"]
 """Shapes of models with random weights: 2 layers of 128, 4 of 256, 12 of 768."""
+
+ViewScores: TypeAlias = Literal["max", "sum"]
+"""How the scores of the views of an entity become its score: the largest, or their softmax summed."""

@@ -47,6 +47,7 @@ examples:
 _BUILDING = {
     "max_views": "--views",
     "merge_rounds": "--merge-views",
+    "view_scores": "--view-scores",
     "search": "--search",
     "precision": "--precision",
     "truncate_dim": "--truncate-dim",
@@ -77,7 +78,11 @@ def register(commands: Any) -> None:
     parser.add_argument("--count-mentions", metavar="FILE",
         help="texts in which all mentions are marked; how often each name is a mention where it stands decides what "
         "link --detect finds (extra: detect)")
-    defaults = {"max_views": "as in training", "merge_rounds": "that of the model's configuration.json, else 0"}
+    defaults = {
+        "max_views": "as in training",
+        "merge_rounds": "that of the model's configuration.json, else 0",
+        "view_scores": "that of the model's configuration.json, else max",
+    }
     arguments.add_setting_options(parser, ViewSettings, defaults=defaults)
     parser.add_argument("--search", metavar="KIND",
         help="how link searches the index: exact, approximate, auto (the default: the faster of the two at its size), "
@@ -198,12 +203,14 @@ def _keep_fitted(earlier: EntityIndex, index: EntityIndex) -> None:
     """Give an index what still holds of an earlier one."""
     index.lexicon.learn_pairs(earlier.lexicon.learned_pairs())
     index.lexicon.link_counts = earlier.lexicon.link_counts
-    kept, was = index.tuning, earlier.tuning
-    if (index.fingerprint, kept.precision, kept.truncate_dim) == (earlier.fingerprint, was.precision, was.truncate_dim):
+    kept, was = (
+        (one.fingerprint, one.view_settings, one.tuning.precision, one.tuning.truncate_dim) for one in (index, earlier)
+    )
+    if kept == was:
         index.fitted = earlier.fitted
     elif earlier.fitted.names:
         fitted = ", ".join(earlier.fitted.names)
-        logger.warning("what was fitted (%s) is not kept: the vectors are others now; fit it again", fitted)
+        logger.warning("what was fitted (%s) is not kept: vectors or scores are others now; fit it again", fitted)
 
 
 def _report(args: argparse.Namespace, index: EntityIndex, changes: Counter[str], *, renewed: bool) -> None:

@@ -11,6 +11,7 @@ from modelscope_plugin.config.training_settings import TrainingSettings
 from modelscope_plugin.data.entity_text import MAX_CHARACTERS, entity_text
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.errors import InputError
+from modelscope_plugin.types import ViewScores
 
 WHOLE = (0, 0)
 """The span of the view that is the whole entity; all others hold at least one part."""
@@ -29,13 +30,17 @@ _LONG_NAME = 64
 
 @dataclass(frozen=True)
 class ViewSettings(Settings):
-    """The number of texts that an entity is written as; read from a configuration, as many as in training.
+    """How an entity is written as several texts, and how the scores of these become one.
 
     Attributes:
         max_views: Views of an entity at most, the whole among them, before merging; 1 for the whole alone. An
             entity with more parts than fit has neighbouring ones in one view, so that all of its text is seen.
         merge_rounds: How often neighbouring views are merged into longer ones, which come on top.
-        merge_share: Share of the pairs of neighbours that a round merges, those farthest apart.
+        merge_share: Share of the views of an entity that a round merges with the next one, those farthest from it.
+        view_scores: ``max`` takes the score of the nearest view; ``sum`` orders entities by the softmax over all views
+            of the knowledge base, summed over all views of an entity, found or not. MuVER's code adds up only what it
+            meets before it has seen 200 entities.
+        temperature: What scores are divided by before that softmax, as in training; ``max`` does not use it.
 
     Raises:
         InputError: If a value is out of its range, or there is nothing to merge.
@@ -50,12 +55,26 @@ class ViewSettings(Settings):
         help="merge neighbouring views that are far apart into longer ones, on top, for so many rounds",
     )
     merge_share: float = setting("index.merge_share", above=0, most=1, option=None)
+    view_scores: ViewScores = setting(
+        "index.view_scores",
+        option="--view-scores",
+        help="score an entity by its nearest view (max), or by the softmax over all views, summed over its own (sum)",
+    )
+    temperature: float = setting_of(TrainingSettings, "temperature", option=None)
 
     def _check_combination(self) -> None:
         if self.merge_rounds and self.max_views < 3:
             raise InputError(
                 f"merge_rounds={self.merge_rounds} needs max_views of at least 3: the whole and two neighbours"
             )
+        if self.view_scores == "max":
+            # What is not used must not tell equal settings apart.
+            object.__setattr__(self, "temperature", self.declarations()["temperature"].get_default())
+
+    @property
+    def sum_temperature(self) -> float:
+        """The temperature of the softmax that is summed; 0 where the score is that of the nearest view."""
+        return self.temperature if self.view_scores == "sum" else 0.0
 
 
 @dataclass(frozen=True, slots=True)

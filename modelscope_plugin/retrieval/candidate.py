@@ -11,9 +11,10 @@ class Candidate(NamedTuple):
     Attributes:
         id: Id of the entity.
         name: Its name.
-        score: What it is ranked by: the dot product of the two vectors, or a score that names are part of.
+        score: What it is ranked by: the dot product of the two vectors (of an entity with several, the largest or the
+            sum over all; see `ViewSettings`), or a score that names are part of.
         rank: Its rank among the candidates, from 1.
-        dense_score: Where names were looked at too: the dot product.
+        dense_score: Where names were looked at too: the score by vectors alone.
         dense_rank: Its rank in the dense list; None where that list ends before it.
         name_score: How much its best name is like the mention, 0 to 1.
         match: How the name is met: ``exact`` (a name is the mention as it is written), ``normalized`` (it is but for

@@ -39,7 +39,7 @@ class EntityIndex:
         fingerprint: Fingerprint of the model that makes the vectors (`EntityEncoder.fingerprint`).
         model: Folder or hub id of that model; ``link`` loads it from there.
         max_length: Tokens of the window that the entity texts were cut to; 0 where it is not known.
-        views: How many vectors an entity has; the score of an entity is that of its best one.
+        views: How many vectors an entity has, and how their scores become its score.
 
     Attributes:
         guard: Keeps changes and searches of several threads apart.
@@ -61,8 +61,9 @@ class EntityIndex:
         self.folder: Path | None = None
         self._state: FolderState | None = None
         knowledge_base = KnowledgeBase()
-        store = FaissStore(dimension, knowledge_base.id_table)
-        self._parts = IndexParts(knowledge_base, Lexicon(knowledge_base), store, ViewTable(views))
+        table = ViewTable(views)
+        store = FaissStore(dimension, knowledge_base.id_table, table.settings.sum_temperature)
+        self._parts = IndexParts(knowledge_base, Lexicon(knowledge_base), store, table)
 
     def __len__(self) -> int:
         return len(self.knowledge_base)
@@ -202,7 +203,7 @@ class EntityIndex:
             rows: Rows of the entities.
 
         Returns:
-            Float32 (n,), of each entity that of its best view.
+            Float32 (n,), of an entity with several views that of the best one, or of all (``view_scores``).
         """
         return self._parts.store.scores(query, self.knowledge_base.id_table.ids_at(np.asarray(rows).tolist()))
 

@@ -128,7 +128,12 @@ def _open_parts(folder: Path, verify: bool | None) -> tuple[Manifest, IndexParts
             raise ValueError(f"its entities do not match {MANIFEST_FILE}")
         views = ViewTable.open(folder, entities) if VIEW_FILES[0] in manifest.files else ViewTable()
         store = FaissStore.open(
-            folder, manifest.search, manifest.dimension, knowledge_base.id_table, views.counts(entities)
+            folder,
+            manifest.search,
+            manifest.dimension,
+            knowledge_base.id_table,
+            views.counts(entities),
+            views.settings.sum_temperature,
         )
         lexicon = Lexicon(knowledge_base, [folder / name for name in LEXICON_FILES if name in manifest.files])
     except Exception as error:  # whatever numpy and json say of damaged bytes, a syntax error among it

@@ -60,6 +60,18 @@ def test_fits_of_another_model_are_not_kept(
     assert (EntityIndex.load(own).fitted, len(EntityIndex.load(own).lexicon.learned)) == (Fitted(), 3)
 
 
+def test_fits_of_other_view_scores_are_not_kept(own: Path, kb_file: Path, model_folder: Path) -> None:
+    command = ["index", kb_file, "--model", model_folder, "--out", own, "--overwrite", "--views", 3]
+    assert run(*command) == 0
+    index = EntityIndex.load(own)
+    index.fitted = Fitted(Fusion(names=0.3))
+    index.save(own)
+    assert run(*command, "--keep-fitted") == 0
+    assert EntityIndex.load(own).fitted == Fitted(Fusion(names=0.3))
+    assert run(*command, "--keep-fitted", "--view-scores", "sum") == 0
+    assert EntityIndex.load(own).fitted == Fitted()
+
+
 def test_damaged_index_can_be_overwritten(
     own: Path, kb_file: Path, model_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

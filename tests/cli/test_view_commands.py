@@ -44,8 +44,8 @@ def test_index_is_added_to_with_its_own_views(
     options = ["--views", "4", "--merge-views", "1", "--device", "cpu"]
     assert main(["index", str(kb_file), "--model", str(model_folder), "--out", str(index), *options]) == 0
     assert "12 views, each 268 bytes, " in capsys.readouterr().out
-    more = write_entities(tmp_path / "more.jsonl", [Entity("new", "新", (), (), "苹果。大鹏。")])
-    assert _json(capsys, "index", more, "--add", "--out", index, "--json")["views"] == 12 + 4
+    more = write_entities(tmp_path / "more.jsonl", [Entity("new", "新", (), (), "苹果。大鹏。手机。")])
+    assert _json(capsys, "index", more, "--add", "--out", index, "--json")["views"] == 12 + 4 + 1
     assert main(["index", str(more), "--add", "--out", str(index), "--views", "2"]) == 2
     assert "added entities are stored like those of the index" in capsys.readouterr().err
     removed = _json(capsys, "index", "--remove", "new", "roc", "--out", index, "--json")
@@ -74,6 +74,21 @@ def test_model_says_as_how_many_views_it_is_indexed(
     assert "views" not in _json(capsys, "index", *source, "--out", tmp_path / "one", "--views", 1, "--json")
     by_index = _json(capsys, "evaluate", mentions_file, "--index", tmp_path / "index", "--json")
     assert _json(capsys, "evaluate", mentions_file, "--kb", *source, "--json") == by_index
+
+
+def test_views_are_summed_at_the_temperature_of_the_model(
+    model_folder: Path, kb_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(model_folder, tmp_path / "model")
+    configuration = json.loads((tmp_path / "model" / "configuration.json").read_text(encoding="utf-8"))
+    configuration["train"]["temperature"] = 0.1
+    (tmp_path / "model" / "configuration.json").write_text(json.dumps(configuration), encoding="utf-8")
+    options = ["--model", tmp_path / "model", "--views", 4, "--view-scores", "sum"]
+    _json(capsys, "index", kb_file, "--out", tmp_path / "index", *options, "--json")
+    index = EntityIndex.load(tmp_path / "index", verify=True)
+    assert index.view_settings == ViewSettings(4, view_scores="sum", temperature=0.1)
+    assert main(["index", str(kb_file), "--add", "--out", str(tmp_path / "index"), "--view-scores", "max"]) == 2
+    assert "--view-scores" in capsys.readouterr().err
 
 
 def test_merging_without_neighbours_is_refused(

@@ -119,6 +119,8 @@ def test_a_million_aliases_leave_the_views_bounded() -> None:
         ({"merge_share": "half"}, "merge_share='half' must be a number"),
         ({"merge_share": float("nan")}, "merge_share=nan must be a finite number above 0"),
         ({"merge_share": -0.5}, "merge_share=-0.5 must be a finite number above 0"),
+        ({"view_scores": "mean"}, "unknown view_scores 'mean'; choose from max, sum"),
+        ({"view_scores": "sum", "temperature": 0}, "temperature=0 must be a finite number above 0"),
         ({"max_views": float("nan")}, "max_views=nan must be an integer"),
         ({"max_views": 4, "merge_rounds": float("nan")}, "merge_rounds=nan must be an integer"),
     ],

@@ -13,8 +13,9 @@ from modelscope_plugin.types import Vectors
 class VectorStore(Protocol):
     """The vectors of entities, by id, searchable by dot product.
 
-    An entity has one vector or several (its views); its score is that of its best vector. A new kind of store is a
-    folder beside ``faiss`` with a class that has these members.
+    An entity has one vector or several (its views); its score is that of its best vector, or is summed over all of its
+    vectors (``view_scores`` of `ViewSettings`). A new kind of store is a folder beside ``faiss`` with a class that has
+    these members.
     """
 
     @property
@@ -53,7 +54,7 @@ class VectorStore(Protocol):
         ...
 
     def search(self, queries: Vectors, k: int, *, exact: bool = False) -> tuple[Vectors, list[list[str]]]:
-        """Find the ``k`` entities whose best vectors are nearest.
+        """Find the ``k`` entities of the largest scores.
 
         Args:
             queries: float32 (n, dim).

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +21,9 @@ _MARGIN = 8
 _TIE = 1e-5
 # Queries searched at once by `search_in_parts`.
 _QUERIES = 256
+# Vectors that are found at once, for all queries together: where scores are summed over many views at a high
+# temperature, nearly all vectors can have a say.
+_FOUND = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -30,19 +35,25 @@ class EntitySearch:
         owners: Maps each vector to the entity it represents.
         ids: Ids of the entities; equal scores are ordered by id.
         approximate: An approximate index of the vectors; None for exact search.
+        temperature: The score of an entity is ``temperature * log(sum(exp(score / temperature)))`` over all its
+            vectors; 0 for the limit, which is the largest score. That orders entities as a softmax over all vectors of
+            the index, summed over those of an entity, does: the denominator is the same for all entities and left out.
     """
 
     vectors: VectorMatrix
     owners: VectorOwners
     ids: IdTable
     approximate: ApproximateIndex | None = None
+    temperature: float = 0.0
 
     def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowIds]:
-        """Find the ``k`` entities whose best vectors are nearest.
+        """Find the ``k`` entities of the largest scores.
 
-        More and more vectors are searched for until the k-th entity is certain: k different ones are found, and every
-        vector that the search did not bring is clearly below the best one of the last of them. All entities found are
-        then scored anew by all their vectors, since an approximate search may have passed over the best one.
+        More and more vectors are searched for until the k-th entity is certain: k different ones are found, and no
+        entity that the search did not bring can come to the score of the last of them, even if all its vectors stand
+        right behind the last one found. All entities found are then scored anew by all their vectors, since a search
+        may have passed over some of them. So a score never depends on ``k`` or on what else is found, and with exact
+        search the ranking is that of comparing all vectors; an approximate search can miss an entity, no more.
 
         Args:
             queries: float32 (n, stored dimensions).
@@ -57,19 +68,20 @@ class EntitySearch:
         # The vectors of one entity are alike and found together.
         vectors_per_entity = -(-count // max(1, len(self.owners)))
         wide = min((k + _MARGIN) * vectors_per_entity, count)
+        # How far the score of an entity can be above that of its best vector.
+        lead = self.temperature * math.log(self.owners.most)
         while k and len(open_queries):
-            all_scores, all_rows = self._search_vectors(queries[open_queries], wide)
             uncertain = []
-            for query, found_scores, found in zip(open_queries, all_scores, all_rows, strict=True):
-                entities = self.owners.entities_of(found)
-                if wide < count and not _is_certain(found_scores, entities, k, distinct=self.owners.has_one_each):
-                    uncertain.append(query)
-                    continue
+            for query, found_scores, found in self._search_vectors(queries, open_queries, wide):
+                entities, limit = self.owners.entities_of(found), float(found_scores[-1]) + lead
                 # Only the scores of an approximate search are those of `scores`, equal for equal vectors.
                 if self.approximate is None or not self.owners.has_one_each:
                     entities = np.unique(entities)
                     found_scores = self.scores(queries[query], entities)
-                scores[query], rows[query] = self._first(found_scores, entities, k)
+                if wide == count or _is_certain(found_scores, k, limit):
+                    scores[query], rows[query] = self._first(found_scores, entities, k)
+                else:
+                    uncertain.append(query)
             open_queries, wide = np.array(uncertain, dtype=np.int64), min(4 * wide, count)
         return scores, rows
 
@@ -82,12 +94,24 @@ class EntitySearch:
         """The exact scores of some entities for a query (stored dimensions,), float32 (n,)."""
         vectors, begins = self.owners.vectors_of(entities)
         scores = self.vectors.scores(query, vectors)
-        return scores if self.owners.has_one_each or not len(scores) else np.maximum.reduceat(scores, begins)
+        if self.owners.has_one_each or not len(scores):
+            return scores
+        best: Vectors = np.maximum.reduceat(scores, begins)
+        if not self.temperature:
+            return best
+        behind = scores.astype(np.float64) - np.repeat(best, np.diff(begins, append=len(scores)))
+        shares = np.add.reduceat(np.exp(behind / self.temperature), begins)
+        return (best + self.temperature * np.log(shares)).astype(np.float32)
 
-    def _search_vectors(self, queries: Vectors, k: int) -> tuple[Vectors, RowIds]:
-        if self.approximate is None:
-            return search_exact(queries, self.vectors, k)
-        return self.approximate.search(queries, k)
+    def _search_vectors(self, queries: Vectors, numbers: RowIds, k: int) -> Iterator[tuple[int, Vectors, RowIds]]:
+        """For the queries of these numbers: the number, and the scores and rows of the ``k`` nearest vectors, (k,)."""
+        at_once = max(1, _FOUND // k)
+        for part in (numbers[at : at + at_once] for at in range(0, len(numbers), at_once)):
+            if self.approximate is None:
+                scores, rows = search_exact(queries[part], self.vectors, k)
+            else:
+                scores, rows = self.approximate.search(queries[part], k)
+            yield from zip(part.tolist(), scores, rows, strict=True)
 
     def _first(self, scores: Vectors, entities: RowIds, k: int) -> tuple[Vectors, RowIds]:
         """The best ``k`` of the entities found, with their scores."""
@@ -100,11 +124,9 @@ class EntitySearch:
         return scores[order[:k]], entities[order[:k]]
 
 
-def _is_certain(scores: Vectors, entities: RowIds, k: int, *, distinct: bool) -> bool:
-    """True if no vector below those found, best first, can enter the first ``k`` entities."""
-    first = np.arange(len(entities)) if distinct else np.sort(np.unique(entities, return_index=True)[1])
-    if len(first) < k:
+def _is_certain(scores: Vectors, k: int, limit: float) -> bool:
+    """True if no entity whose score is at most ``limit`` can enter the first ``k`` of those found."""
+    if len(scores) < k:
         return False
-    kth, last = scores[first[k - 1]], scores[-1]
-    # Written so that overflowing scores, whose difference is NaN, count as uncertain.
-    return bool(kth - last > _TIE * max(1.0, abs(float(kth))))
+    kth = float(np.partition(scores, -k)[-k])
+    return kth - limit > _TIE * max(1.0, abs(kth))

@@ -14,11 +14,16 @@ class VectorOwners:
 
     Args:
         counts: How many vectors each entity has, at least 1; int64 (entities,).
+
+    Attributes:
+        most: How many the entity with the most vectors has.
+        has_one_each: Whether each entity has one.
     """
 
     def __init__(self, counts: RowIds) -> None:
         self._entities = len(counts)
-        self.has_one_each = bool((counts == 1).all())
+        self.most = int(counts.max(initial=1))
+        self.has_one_each = self.most == 1
         # Where each entity has one vector, vector rows are entity rows and nothing has to be kept.
         kept = counts[:0] if self.has_one_each else counts
         self._starts: RowIds = np.append(0, np.cumsum(kept)).astype(np.int64)

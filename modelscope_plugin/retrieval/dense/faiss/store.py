@@ -33,15 +33,18 @@ class FaissStore:
     Args:
         dimension: Size of the vectors.
         id_table: An empty table to share with a knowledge base.
+        temperature: Of the softmax that is summed over the vectors of an entity; 0 for its best vector alone
+            (`EntitySearch`).
     """
 
-    def __init__(self, dimension: int, id_table: IdTable | None = None) -> None:
+    def __init__(self, dimension: int, id_table: IdTable | None = None, temperature: float = 0.0) -> None:
         self._dimension = dimension
         self.tuning = Tuning()
         # Of the mentions that recall was measured on, whole.
         self._queries: Vectors = np.empty((0, dimension), dtype=np.float32)
         none = VectorOwners(np.empty(0, dtype=np.int64))
-        self._search = EntitySearch(VectorMatrix(dimension), none, IdTable() if id_table is None else id_table)
+        ids = IdTable() if id_table is None else id_table
+        self._search = EntitySearch(VectorMatrix(dimension), none, ids, temperature=temperature)
 
     def __len__(self) -> int:
         return len(self._search.ids)
@@ -140,7 +143,13 @@ class FaissStore:
 
     @classmethod
     def open(
-        cls, folder: Path, search: dict[str, Any], dimension: int, id_table: IdTable, counts: RowIds
+        cls,
+        folder: Path,
+        search: dict[str, Any],
+        dimension: int,
+        id_table: IdTable,
+        counts: RowIds,
+        temperature: float = 0.0,
     ) -> FaissStore:
         """Open the files that `save` wrote, memory-mapped.
 
@@ -150,6 +159,7 @@ class FaissStore:
             dimension: Size of the vectors of the model.
             id_table: The ids of the entities.
             counts: How many vectors each of them has, int64 (entities,).
+            temperature: As for a new store.
 
         Raises:
             ValueError: If a file is damaged or holds something else.
@@ -162,5 +172,5 @@ class FaissStore:
         if store.tuning.kind != "exact":
             approximate = ApproximateIndex.load(folder, vectors)
             store._queries = np.array(map_array(folder / _QUERIES_FILE, "float32", (None, dimension)))
-        store._search = EntitySearch(vectors, VectorOwners(counts), id_table, approximate)
+        store._search = EntitySearch(vectors, VectorOwners(counts), id_table, approximate, temperature)
         return store

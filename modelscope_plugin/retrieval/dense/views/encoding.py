@@ -67,7 +67,7 @@ def _encode_chunk(
                     own = np.stack([vectors[position][span] for span in spans])
                     current[position], merged = merge_spans(spans, own, settings.merge_share)
                     new[position] = [current[position][one] for one in merged]
-            if not any(new):  # all are one view by now, however many rounds there are
+            if not any(new):  # nothing is left to merge, however many rounds there are
                 break
         texts = [
             view_text(entity, each.texts, span)

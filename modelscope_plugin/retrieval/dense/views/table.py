@@ -32,7 +32,7 @@ class ViewTable:
     Where an entity has one vector, that of its whole text, nothing is kept and nothing is written.
 
     Args:
-        settings: How many views an entity has, and how they are made.
+        settings: How many views an entity has, how they are made, and how their scores become one.
     """
 
     def __init__(self, settings: ViewSettings | None = None) -> None:
@@ -111,7 +111,11 @@ class ViewTable:
         if not self.has_several:
             return ()
         save_array(folder / _TABLE, self._views)
-        (folder / _SETTINGS).write_text(json.dumps(asdict(self.settings)) + "\n", encoding="utf-8")
+        settings = asdict(self.settings)
+        if self.settings.view_scores == "max":
+            # As it was before there was a choice, so that older versions open the index.
+            del settings["view_scores"], settings["temperature"]
+        (folder / _SETTINGS).write_text(json.dumps(settings) + "\n", encoding="utf-8")
         return VIEW_FILES
 
     @classmethod

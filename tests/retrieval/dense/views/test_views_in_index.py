@@ -25,8 +25,10 @@ NUMBERS = st.lists(st.integers(-2, 2), min_size=3, max_size=3)
 KNOWLEDGE_BASES = st.lists(st.lists(NUMBERS, min_size=1, max_size=6), max_size=25)
 
 
-def _index(entities: list[list[list[int]]], ids: list[str] | None = None) -> EntityIndex:
-    index = EntityIndex(3, "指纹", views=VIEWS)
+def _index(
+    entities: list[list[list[int]]], ids: list[str] | None = None, settings: ViewSettings = VIEWS
+) -> EntityIndex:
+    index = EntityIndex(3, "指纹", views=settings)
     ids = ids or [f"{(7 * number) % 101:03}" for number in range(len(entities))]
     index.add([Entity(one, one) for one in ids], *_rows(entities))
     return index
@@ -125,21 +127,23 @@ def test_merged_views_come_on_top_and_explain_the_link(encoder: EntityEncoder) -
     entity = Entity("Q1", "名", (), (), "今天苹果。上演生死。大鹏很好。一飞九万里。")
     plain = build_index(encoder, [entity], views=ViewSettings(8))
     merged = build_index(encoder, [entity], views=ViewSettings(8, merge_rounds=3, merge_share=1.0))
-    assert (len(plain.vectors), len(merged.vectors)) == (5, 8)
+    # Of the four sentences 1-2, 2-3 and 3-4, then 1-3 and 2-4, then all.
+    assert (len(plain.vectors), len(merged.vectors)) == (5, 5 + 3 + 2 + 1)
     np.testing.assert_allclose(merged.vectors[:5], plain.vectors, atol=1e-6)
-    texts = [merged._parts.views.text(entity, 0, row) for row in range(8)]
+    texts = [merged._parts.views.text(entity, 0, row) for row in range(11)]
     assert texts[0] == entity_text(entity)
-    assert texts[7] == "名; 今天苹果。 上演生死。 大鹏很好。 一飞九万里。"
+    assert texts[5:8] == ["名; 今天苹果。 上演生死。", "名; 上演生死。 大鹏很好。", "名; 大鹏很好。 一飞九万里。"]
+    assert texts[10] == "名; 今天苹果。 上演生死。 大鹏很好。 一飞九万里。"
     np.testing.assert_allclose(merged.vectors, encoder.encode_document(texts), atol=1e-6)
 
 
-def test_rounds_without_end_merge_until_one_is_left(encoder: EntityEncoder) -> None:
+def test_rounds_without_end_merge_until_nothing_is_left_to_merge(encoder: EntityEncoder) -> None:
     entities = [Entity("a", "名", (), (), "今天苹果。上演生死。大鹏很好。"), Entity("b", "名")]
-    endless = build_index(encoder, entities, views=ViewSettings(8, merge_rounds=10**18))
-    assert endless.search(endless.vectors, 2) == build_index(encoder, entities, views=ViewSettings(8, 9)).search(
+    endless = build_index(encoder, entities, views=ViewSettings(8, 10**18, 1.0))
+    assert endless.search(endless.vectors, 2) == build_index(encoder, entities, views=ViewSettings(8, 9, 1.0)).search(
         endless.vectors, 2
     )
-    assert len(endless.vectors) == 6 + 1
+    assert len(endless.vectors) == 4 + 3 + 1
 
 
 def test_entities_without_text_have_one_view(encoder: EntityEncoder, caplog: pytest.LogCaptureFixture) -> None:
@@ -151,7 +155,7 @@ def test_entities_without_text_have_one_view(encoder: EntityEncoder, caplog: pyt
 
 def test_endless_description_is_bounded_and_said(encoder: EntityEncoder, caplog: pytest.LogCaptureFixture) -> None:
     endless = Entity("a", "名", (), (), "今天苹果。" * 200_000)
-    assert len(build_index(encoder, [endless], views=ViewSettings(4, 9, 1.0)).vectors) == 4 + 2
+    assert len(build_index(encoder, [endless], views=ViewSettings(4, 9, 1.0)).vectors) == 4 + 3
     assert "1 of 1 entities have more text than 4 views hold" in caplog.text
 
 
