@@ -9,6 +9,7 @@ import numpy as np
 from modelscope_plugin.retrieval.dense.faiss.approximate_index import ApproximateIndex
 from modelscope_plugin.retrieval.dense.faiss.exact_search import search_exact
 from modelscope_plugin.retrieval.dense.faiss.owners import VectorOwners
+from modelscope_plugin.retrieval.dense.faiss.threads import map_shares
 from modelscope_plugin.retrieval.dense.faiss.vector_matrix import VectorMatrix
 from modelscope_plugin.retrieval.knowledge_base import IdTable
 from modelscope_plugin.types import RowIds, Vectors
@@ -17,6 +18,8 @@ from modelscope_plugin.types import RowIds, Vectors
 _MARGIN = 8
 # Scores closer than this (relatively) count as possibly equal: float32 sums differ in their last digits.
 _TIE = 1e-5
+# Queries whose ranking is worth a thread.
+_SHARE = 8
 # Queries searched at once by `search_in_parts`.
 _QUERIES = 256
 
@@ -53,24 +56,34 @@ class EntitySearch:
         """
         scores = np.empty((len(queries), k), dtype=np.float32)
         rows = np.empty((len(queries), k), dtype=np.int64)
-        open_queries, count = np.arange(len(queries)), len(self.vectors)
+        count = len(self.vectors)
+
+        def search_some(some: RowIds, wide: int) -> RowIds:
+            """Search for some of the queries; those whose k-th entity is uncertain."""
+            all_scores, all_rows = self._search_vectors(queries[some], wide)
+
+            def rank_share(share: slice) -> RowIds:
+                certain = np.ones(share.stop - share.start, dtype=bool)
+                for at in range(share.start, share.stop):
+                    found_scores, entities = all_scores[at], self.owners.entities_of(all_rows[at])
+                    if wide < count and not _is_certain(found_scores, entities, k, distinct=self.owners.has_one_each):
+                        certain[at - share.start] = False
+                        continue
+                    if not self.owners.has_one_each:
+                        entities = np.unique(entities)
+                    # Only the scores of an approximate search are those of `scores`, equal for equal vectors.
+                    if self.approximate is None or not self.owners.has_one_each:
+                        found_scores = self.scores(queries[some[at]], entities)
+                    scores[some[at]], rows[some[at]] = self._first(found_scores, entities, k)
+                return some[share][~certain]
+
+            return np.concatenate(map_shares(rank_share, len(some), _SHARE))
+
+        open_queries = np.arange(len(queries))
         # The vectors of one entity are alike and found together.
-        vectors_per_entity = -(-count // max(1, len(self.owners)))
-        wide = min((k + _MARGIN) * vectors_per_entity, count)
+        wide = min((k + _MARGIN) * -(-count // max(1, len(self.owners))), count)
         while k and len(open_queries):
-            all_scores, all_rows = self._search_vectors(queries[open_queries], wide)
-            uncertain = []
-            for query, found_scores, found in zip(open_queries, all_scores, all_rows, strict=True):
-                entities = self.owners.entities_of(found)
-                if wide < count and not _is_certain(found_scores, entities, k, distinct=self.owners.has_one_each):
-                    uncertain.append(query)
-                    continue
-                # Only the scores of an approximate search are those of `scores`, equal for equal vectors.
-                if self.approximate is None or not self.owners.has_one_each:
-                    entities = np.unique(entities)
-                    found_scores = self.scores(queries[query], entities)
-                scores[query], rows[query] = self._first(found_scores, entities, k)
-            open_queries, wide = np.array(uncertain, dtype=np.int64), min(4 * wide, count)
+            open_queries, wide = search_some(open_queries, wide), min(4 * wide, count)
         return scores, rows
 
     def search_in_parts(self, queries: Vectors, k: int) -> RowIds:
