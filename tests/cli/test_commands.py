@@ -48,7 +48,8 @@ try:
     main(['--help'])
 except SystemExit as exit:
     assert exit.code == 0
-print([name for name in ('torch', 'transformers', 'modelscope', 'numpy', 'faiss') if name in sys.modules])
+heavy = {'torch', 'transformers', 'modelscope', 'numpy', 'faiss', 'tqdm', 'filelock'}
+print(sorted(heavy & sys.modules.keys()))
 """
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
     assert result.stdout.strip().endswith("[]")
