@@ -35,10 +35,11 @@ def search_exact(queries: Vectors, vectors: VectorMatrix, k: int) -> tuple[Vecto
     product = _product_of(queries) if len(queries) > _FEW else None
 
     def search_share(share: slice) -> tuple[Vectors, RowIds]:
-        best = np.empty((len(queries), k), dtype=np.float32)
-        rows = np.empty((len(queries), k), dtype=np.int64)
+        kept = min(k, share.stop - share.start)
+        best = np.empty((len(queries), kept), dtype=np.float32)
+        rows = np.empty((len(queries), kept), dtype=np.int64)
         heaps: Any = faiss.float_minheap_array_t()
-        heaps.nh, heaps.k, heaps.val, heaps.ids = len(queries), k, faiss.swig_ptr(best), faiss.swig_ptr(rows)
+        heaps.nh, heaps.k, heaps.val, heaps.ids = len(queries), kept, faiss.swig_ptr(best), faiss.swig_ptr(rows)
         heaps.heapify()
         for start in range(share.start, share.stop, _BLOCK):
             part = slice(start, min(start + _BLOCK, share.stop))
@@ -54,7 +55,8 @@ def search_exact(queries: Vectors, vectors: VectorMatrix, k: int) -> tuple[Vecto
 
     if not k or not len(queries):
         return np.empty((len(queries), k), dtype=np.float32), np.empty((len(queries), k), dtype=np.int64)
-    found = map_shares(search_share, len(vectors), _BLOCK)
+    # The rows are put together here where they are not, and not by each thread.
+    found = map_shares(search_share, len(vectors.numbers), _BLOCK)
     scores, rows = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
     best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
     return np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)

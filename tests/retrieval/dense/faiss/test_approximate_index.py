@@ -118,7 +118,7 @@ def test_scores_are_those_of_single_rows_however_many_are_wanted(k: int) -> None
         np.testing.assert_array_equal(found_scores, index.vectors.scores(query, found))
 
 
-@pytest.mark.parametrize("kind", ["IVF64,PQ8x4fs", "IVF64,Flat", "PCA8,IVF64,SQ8", "HNSW16,SQ8", "OPQ4,HNSW16,PQ4"])
+@pytest.mark.parametrize("kind", ["IVF64,PQ8x4fs", "IVF64,Flat", "PCA8,IVF64,SQ8", "HNSW16,SQ8", "PCA8,HNSW16,PQ4x4"])
 def test_kinds_with_lists_or_a_graph_are_searched_saved_and_changed(kind: str, tmp_path: Path) -> None:
     made = ApproximateIndex.train(stored_of(clustered(ROWS)), kind)
     made.effort = 48
