@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tqdm import tqdm
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 
 def progress_bar(total: int | None, description: str, unit: str, show: bool | None = None, **options: Any) -> tqdm[Any]:
@@ -21,5 +22,8 @@ def progress_bar(total: int | None, description: str, unit: str, show: bool | No
     Returns:
         The bar, to be used as a context manager.
     """
+    # Here, because the help of the command line would wait for it.
+    from tqdm import tqdm
+
     disable = not (sys.stderr.isatty() if show is None else show)
     return tqdm(total=total, desc=description, unit=f" {unit}", disable=disable, file=sys.stderr, **options)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import json
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -34,6 +33,8 @@ class ArgumentParser(argparse.ArgumentParser):
         parsed, unknown = super().parse_known_args(args, namespace)
         options = [one.partition("=")[0] for one in unknown if one.startswith("-")]
         if options:
+            import difflib
+
             known = [option for action in self._actions for option in action.option_strings]
             meant = difflib.get_close_matches(options[0], known, n=1)
             self.error(f"unknown option {options[0]}{f'; did you mean {meant[0]}?' if meant else ''}")

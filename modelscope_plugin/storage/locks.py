@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-from filelock import FileLock, Timeout
+from typing import TYPE_CHECKING
 
 from modelscope_plugin.errors import InputError, MissingFileError
 from modelscope_plugin.storage.atomic_write import lock_file_of
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 
 def acquire_lock(file: Path, wait: float = 0) -> FileLock | None:
@@ -26,6 +28,9 @@ def acquire_lock(file: Path, wait: float = 0) -> FileLock | None:
         Timeout: If another process still holds it then.
         PermissionError: If the file may not be written.
     """
+    # Here, because the help of the command line would wait for it.
+    from filelock import FileLock, Timeout
+
     lock = FileLock(file, timeout=wait, thread_local=False, fallback_to_soft=False)
     try:
         lock.acquire()
@@ -51,6 +56,8 @@ def lock_folder(folder: Path, wait: float = 0) -> Iterator[None]:
         InputError: If another process still changes the folder then.
         MissingFileError: If the folder above is missing.
     """
+    from filelock import Timeout
+
     folder = folder.resolve()
     if not folder.parent.is_dir():  # the lock would make it
         raise MissingFileError(f"there is no folder {folder.parent}")

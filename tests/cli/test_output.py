@@ -63,9 +63,14 @@ def test_json_has_null_in_place_of_nan() -> None:
 
 @pytest.mark.process
 @pytest.mark.parametrize(
-    "variables", [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "gbk"}, {"LC_ALL": "C", "PYTHONUTF8": "0"}]
+    ("variables", "to_file"),
+    [
+        ({"PYTHONIOENCODING": "ascii"}, False),
+        ({"PYTHONIOENCODING": "gbk"}, False),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0"}, False),
+        ({"LC_ALL": "C", "PYTHONUTF8": "0"}, True),
+    ],
 )
-@pytest.mark.parametrize("to_file", [False, True])
 def test_link_gives_valid_json_whatever_the_terminal(
     variables: dict[str, str], to_file: bool, index_folder: Path, tmp_path: Path
 ) -> None:

@@ -122,6 +122,7 @@ def test_signal_during_an_import_in_the_middle_of_the_work_closes_what_is_open(t
     assert (result.returncode, result.stdout, result.stderr) == (143, "closed\n", "terminated\n")
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("module", ["modelscope_plugin", "modelscope_plugin.cli.main", "modelscope_plugin.cli.plugin"])
 def test_importing_the_package_installs_no_handler(module: str) -> None:
     code = (

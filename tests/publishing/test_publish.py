@@ -14,7 +14,12 @@ from pathlib import Path
 import pytest
 from hub_stand_in import PRIVATE, PUBLIC, Hub, serve_hub
 
+from modelscope_plugin.cli.main import main
 from modelscope_plugin.errors import FolderCheckError, HubError, MissingFileError, ModelFolderError, UsageError
+from modelscope_plugin.modeling.checkpoint_files import load_tokenizer
+from modelscope_plugin.modeling.dual_encoder import DualEncoder
+from modelscope_plugin.modeling.model_folder import write_model_folder
+from modelscope_plugin.modeling.tokenization import EntityTokenizer
 from modelscope_plugin.publishing import publish
 from modelscope_plugin.publishing.check import check_folder
 from modelscope_plugin.publishing.export.export_model import export_model
@@ -40,6 +45,16 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         yield hub
 
 
+@pytest.fixture(scope="module")
+def prefix_folder(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that its prefix keeps from sentence-transformers, so that one process checks its export."""
+    folder = tmp_path_factory.mktemp("prefix") / "m"
+    write_model_folder(
+        folder, DualEncoder.from_pretrained(base_folder), EntityTokenizer(load_tokenizer(base_folder), 48, "query")
+    )
+    return folder
+
+
 def _command(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "modelscope_plugin", *map(str, arguments)]
     return subprocess.run(
@@ -48,7 +63,12 @@ def _command(*arguments: object, **environment: str) -> subprocess.CompletedProc
 
 
 def test_published_model_links_when_it_is_downloaded_by_its_id(
-    hub: Hub, model_folder: Path, index_folder: Path, tmp_path: Path
+    hub: Hub,
+    model_folder: Path,
+    index_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     work = tmp_path / "work"
     work.mkdir()
@@ -67,10 +87,10 @@ def test_published_model_links_when_it_is_downloaded_by_its_id(
     model.visibility = PUBLIC
     linked = _command("link", "--model", REPO, "--text", TEXT, "--json")
     assert linked.returncode == 0, linked.stderr[-3000:]
-    assert _candidates(linked.stdout) == _candidates(
-        _command("link", "--index", index_folder, "--text", TEXT, "--json").stdout
-    )
+    assert main(["link", "--index", str(index_folder), "--text", TEXT, "--json"]) == 0
+    assert _candidates(linked.stdout) == _candidates(capsys.readouterr().out)
     # A plain model without an index takes its place: the code and the index go.
+    monkeypatch.setattr(publish, "check_folder", lambda *_: {})
     result = publish_model(model_folder, REPO, token=TOKEN, license="mit", standalone=False)
     assert model.files.keys() == result.files.keys()
     assert {name.split("/")[0] for name in result.deleted} == {"entity_embedding", "index"}
@@ -80,10 +100,9 @@ def _candidates(output: str) -> list[str]:
     return [one["id"] for one in json.loads(output)["mentions"][0]["candidates"]]
 
 
-def test_dry_run_asks_the_hub_for_nothing(hub: Hub, model_folder: Path) -> None:
-    done = _command("publish", model_folder, REPO, "--dry-run", "--no-standalone", "--license", "mit")
-    assert done.returncode == 0, done.stderr[-3000:]
-    lines = done.stdout.splitlines()
+def test_dry_run_asks_the_hub_for_nothing(hub: Hub, model_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["publish", str(model_folder), REPO, "--dry-run", "--no-standalone", "--license", "mit"]) == 0
+    lines = capsys.readouterr().out.splitlines()
     assert any(line.endswith("  model.safetensors") for line in lines)
     assert not any("entity_embedding/" in line for line in lines)
     assert lines[-1].startswith("would go up to owner/name: ")
@@ -93,8 +112,8 @@ def test_dry_run_asks_the_hub_for_nothing(hub: Hub, model_folder: Path) -> None:
     assert hub.requests == []
 
 
-def test_exported_folder_goes_up_as_it_stands(hub: Hub, model_folder: Path, tmp_path: Path) -> None:
-    folder = export_model(model_folder, tmp_path / "m", name=REPO, license="mit").folder
+def test_exported_folder_goes_up_as_it_stands(hub: Hub, prefix_folder: Path, tmp_path: Path) -> None:
+    folder = export_model(prefix_folder, tmp_path / "m", name=REPO, license="mit").folder
     card = (folder / "README.md").read_text(encoding="utf-8") + "\nWritten by hand.\n"
     (folder / "README.md").write_text(card, encoding="utf-8")
     result = publish_model(folder, REPO, token=TOKEN)
@@ -107,17 +126,17 @@ def test_exported_folder_goes_up_as_it_stands(hub: Hub, model_folder: Path, tmp_
 
 
 def test_folder_that_fails_the_check_does_not_go_up(
-    hub: Hub, model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    hub: Hub, prefix_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = export_model(model_folder, tmp_path / "m", name=REPO, license="mit").folder
+    folder = export_model(prefix_folder, tmp_path / "m", name=REPO, license="mit").folder
     monkeypatch.setattr(check_folder, "render_snippets", lambda facts: {"pipeline": "raise KeyError('x')"})
     with pytest.raises(FolderCheckError, match="plugin: the pipeline snippet of the card failed"):
         publish_model(folder, REPO, token=TOKEN)
     assert not any(request.action for request in hub.requests)
 
 
-def test_nothing_that_is_written_into_a_card_runs(hub: Hub, model_folder: Path, tmp_path: Path) -> None:
-    folder = export_model(model_folder, tmp_path / "m", name=REPO, license="mit").folder
+def test_nothing_that_is_written_into_a_card_runs(hub: Hub, prefix_folder: Path, tmp_path: Path) -> None:
+    folder = export_model(prefix_folder, tmp_path / "m", name=REPO, license="mit").folder
     card = (folder / "README.md").read_text(encoding="utf-8")
     code = f"open({str(tmp_path / 'ran')!r}, 'w')"
     card = card.replace("import modelscope_plugin\n", f"import modelscope_plugin\n{code}\n")
@@ -185,9 +204,9 @@ def test_name_of_a_wrong_form_is_refused(repo_id: str, model_folder: Path) -> No
         publish_model(model_folder, repo_id, token=TOKEN)
 
 
-def test_code_in_the_files_of_a_model_does_not_run(model_folder: Path, tmp_path: Path) -> None:
+def test_code_in_the_files_of_a_model_does_not_run(prefix_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "m"
-    shutil.copytree(model_folder, folder)
+    shutil.copytree(prefix_folder, folder)
     evil = "x|`\n\n```py\nexit(1)\n```\n"
     configuration = json.loads((folder / "configuration.json").read_text(encoding="utf-8"))
     configuration["preprocessor"] |= {"boq": evil, "bod": evil}

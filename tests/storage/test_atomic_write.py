@@ -197,6 +197,7 @@ def test_replace_folder_keeps_the_earlier_folder_when_a_rename_fails(
     assert (os.listdir(folder), os.listdir(folder.parent)) == (["old.txt"], ["result"])
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("name", ["result", "result.txt"])
 def test_a_kill_at_any_step_leaves_the_old_or_the_new(tmp_path: Path, name: str) -> None:
     command = [sys.executable, "-c", KILLED, str(tmp_path / name)]

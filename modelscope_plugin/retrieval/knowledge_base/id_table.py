@@ -33,7 +33,7 @@ class IdTable:
 
     def ids_at(self, rows: Sequence[int]) -> list[str]:
         """The ids of some rows."""
-        found = [self.ids[row] for row in rows]
+        found = list(map(self.ids.__getitem__, rows))
         if not self._has_all_rows:
             self._rows.update(zip(found, rows, strict=True))
         return found
@@ -46,11 +46,9 @@ class IdTable:
     def rows(self, ids: Collection[str]) -> RowIds:
         """The rows of some ids, int64 (n,)."""
         try:
-            rows = [self._rows[one] for one in ids]
+            return np.fromiter(map(self._rows.__getitem__, ids), np.int64, len(ids))
         except KeyError:
-            known = self._all_rows()
-            rows = [known[one] for one in ids]
-        return np.array(rows, dtype=np.int64)
+            return np.fromiter(map(self._all_rows().__getitem__, ids), np.int64, len(ids))
 
     def replace(self, removed: Sequence[str], added: Sequence[str]) -> IdTable:
         """The table without some ids and with others behind the rest.

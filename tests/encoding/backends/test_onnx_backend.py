@@ -56,14 +56,20 @@ def folder(model_folder: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(model_folder, tmp_path / "model"))
 
 
+@pytest.fixture
+def exported_copy(exported: Path, tmp_path: Path) -> Path:
+    """A model folder of the test's own, with ONNX files."""
+    return Path(shutil.copytree(exported, tmp_path / "exported"))
+
+
 def _cosines(one: np.ndarray, other: np.ndarray) -> np.ndarray:
     return (one * other).sum(1) / np.linalg.norm(one, axis=1) / np.linalg.norm(other, axis=1)
 
 
 @pytest.mark.parametrize("pooler", ["cls", "avg", "avg_top2"])
-def test_onnx_gives_the_vectors_of_torch_with_each_pooler(folder: Path, pooler: str) -> None:
-    expected = EntityEncoder.from_pretrained(folder, device="cpu", emb_pooler_type=pooler)
-    encoder = EntityEncoder.from_pretrained(folder, backend="onnx", emb_pooler_type=pooler)
+def test_onnx_gives_the_vectors_of_torch_with_each_pooler(exported_copy: Path, pooler: str) -> None:
+    expected = EntityEncoder.from_pretrained(exported_copy, device="cpu", emb_pooler_type=pooler)
+    encoder = EntityEncoder.from_pretrained(exported_copy, backend="onnx", emb_pooler_type=pooler)
     found = encoder.encode_document(ENTITIES, batch_size=4)
     np.testing.assert_allclose(found, expected.encode_document(ENTITIES), atol=1e-5)
     assert (found.dtype, found.flags.c_contiguous) == (np.float32, True)
@@ -97,9 +103,9 @@ def test_file_is_made_once(exported: Path) -> None:
     assert {file: file.stat().st_mtime_ns for file in (exported / "onnx").iterdir()} == files
 
 
-def test_stale_and_damaged_files_are_made_again(folder: Path) -> None:
+def test_stale_and_damaged_files_are_made_again(exported_copy: Path) -> None:
+    folder, file = exported_copy, exported_copy / "onnx" / "model.onnx"
     model = EntityEncoder.from_pretrained(folder, device="cpu").model
-    file = export_onnx(model, folder)[0]
     with torch.no_grad():
         next(model.parameters()).mul_(1.5)
     encoder = EntityEncoder.from_pretrained(folder, device="cpu")
@@ -199,7 +205,7 @@ def test_model_that_onnx_runtime_computes_for_one_text_only_is_refused(folder: P
         assert not list(folder.rglob("*.onnx*"))
 
 
-def test_encoder_with_onnx_cannot_be_pickled(folder: Path) -> None:
-    encoder = EntityEncoder.from_pretrained(folder, device="cpu", backend="onnx")
+def test_encoder_with_onnx_cannot_be_pickled(exported: Path) -> None:
+    encoder = EntityEncoder.from_pretrained(exported, device="cpu", backend="onnx")
     with pytest.raises(InputTypeError, match="load it again in each process"):
         pickle.dumps(encoder)

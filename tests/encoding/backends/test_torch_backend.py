@@ -72,6 +72,7 @@ def test_16_bit_arithmetic_gives_float32_vectors_close_by(model_folder: Path, en
     assert half.fingerprint == encoder.fingerprint
 
 
+@pytest.mark.process
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
 def test_compiled_model_gives_the_plain_vectors(tmp_path: Path) -> None:
     texts = ["苹果", "苹果发布了新手机", "发布"]

@@ -36,7 +36,7 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("small_shards")
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.process)])
 def test_shards_are_the_vectors_in_input_order(
     model_folder: Path, encoder: EntityEncoder, tmp_path: Path, processes: int
 ) -> None:
@@ -74,6 +74,7 @@ def test_shards_of_another_side_or_window_are_not_taken(model_folder: Path, tmp_
         assert [shard.is_reused for shard in bulk_encoder.encode_shards("entity", texts)] == [False]
 
 
+@pytest.mark.process
 def test_killed_run_goes_on_without_encoding_a_shard_twice(
     model_folder: Path, encoder: EntityEncoder, tmp_path: Path
 ) -> None:
@@ -157,8 +158,13 @@ def put_nan(file: Path) -> None:
 
 
 @pytest.mark.usefixtures("small_shards")
-@pytest.mark.parametrize("damage", [truncate, empty, change_shape, change_dtype, put_nan])
-@pytest.mark.parametrize("processes", [1, 2])
+@pytest.mark.parametrize(
+    ("processes", "damage"),
+    [
+        *((1, damage) for damage in (truncate, empty, change_shape, change_dtype, put_nan)),
+        pytest.param(2, truncate, marks=pytest.mark.process),
+    ],
+)
 def test_a_damaged_shard_is_encoded_again(
     model_folder: Path,
     tmp_path: Path,

@@ -140,6 +140,7 @@ def test_prefix_that_grows_together_leaves_sentence_transformers_out(base_folder
     assert "would give other vectors" in (tmp_path / "out" / "README.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.process
 def test_model_of_the_hub_that_was_never_trained_here(builtin_folder: Path, tmp_path: Path) -> None:
     with serve_model(builtin_folder, "owner/old-model") as address:
         places = {
@@ -177,6 +178,7 @@ def test_card_has_the_figures_of_the_run(exported: ExportResult, trained_folder:
     assert (exported.trained, exported.evaluated) == (True, True)
 
 
+@pytest.mark.process
 def test_python_of_the_card_runs(exported: ExportResult) -> None:
     card = (exported.folder / "README.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```python\n(.*?)```", card, re.DOTALL)

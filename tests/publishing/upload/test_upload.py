@@ -355,6 +355,7 @@ def test_link_inside_the_folder_goes_up_as_the_file(folder: Path, hub: Hub) -> N
     assert hub.models[REPO].files == {"link.txt": b"README.md"}
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("show", [True, False])
 @pytest.mark.parametrize("token", [TOKEN, "ms-wrong-token"])
 def test_output_keeps_off_standard_output_and_holds_no_secret(folder: Path, hub: Hub, show: bool, token: str) -> None:
@@ -383,6 +384,7 @@ print('ended')
     assert not any(secret in result.stdout + result.stderr for secret in (token, SIGNATURE, "Traceback"))
 
 
+@pytest.mark.process
 def test_uploaded_model_comes_back_through_pipeline_and_command_line(
     model_folder: Path, encoder: EntityEncoder, index_folder: Path, hub: Hub, tmp_path: Path
 ) -> None:

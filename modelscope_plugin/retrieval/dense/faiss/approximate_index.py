@@ -12,7 +12,7 @@ from modelscope_plugin.errors import InputError
 from modelscope_plugin.retrieval.arrays import map_array, save_array
 from modelscope_plugin.retrieval.dense.faiss.exact_search import search_exact
 from modelscope_plugin.retrieval.dense.faiss.kinds import effort_setting, faiss_message, make_faiss_index
-from modelscope_plugin.retrieval.dense.faiss.threads import for_each
+from modelscope_plugin.retrieval.dense.faiss.threads import map_shares
 from modelscope_plugin.retrieval.dense.faiss.vector_matrix import VectorMatrix
 from modelscope_plugin.types import RowIds, Vectors
 
@@ -141,45 +141,40 @@ class ApproximateIndex:
         self.vectors.remove(rows)
 
     def search(self, queries: Vectors, k: int) -> tuple[Vectors, RowIds]:
-        """The ``k`` rows that seem nearest for each query, best first; ``k`` at most the number of rows."""
+        """The ``k`` rows that seem nearest for each query, best first; ``k`` at most the number of rows.
+
+        The scores are those of `VectorMatrix.scores`.
+        """
         wide = max(_LEAST, _PER_K * k)
-        if 2 * wide >= len(self):
-            return search_exact(queries, self.vectors, k)
-        proposals = self._propose(queries, wide)
         scores = np.empty((len(queries), k), dtype=np.float32)
         rows = np.empty((len(queries), k), dtype=np.int64)
-        short = []
 
-        def rank(number: int) -> None:
-            found = self._rows[proposals[number][proposals[number] >= 0]]
-            found = found[found >= 0]
-            if len(found) < k:
-                short.append(number)
-                return
-            nearest = found[np.argpartition(-self.vectors.rough_scores(queries[number], found), k - 1)[:k]]
-            found_scores = self.vectors.scores(queries[number], nearest)
+        def rank(number: int, found: RowIds) -> None:
+            if len(found) > k:
+                found = found[np.argpartition(-self.vectors.rough_scores(queries[number], found), k - 1)[:k]]
+            found_scores = self.vectors.scores(queries[number], found)
             best = np.argsort(-found_scores, kind="stable")
-            scores[number], rows[number] = found_scores[best], nearest[best]
+            scores[number], rows[number] = found_scores[best], found[best]
 
-        for_each(rank, len(queries))
-        if short:
-            scores[short], rows[short] = search_exact(queries[short], self.vectors, k)
+        def search_share(share: slice) -> list[int]:
+            """Rank what FAISS proposes; the queries for which that is too little."""
+            short = []
+            for number, proposed in enumerate(self._codes.search(queries[share], wide)[1], share.start):
+                found = self._rows[proposed[proposed >= 0]]
+                found = found[found >= 0]
+                if len(found) < k:
+                    short.append(number)
+                else:
+                    rank(number, found)
+            return short
+
+        if 2 * wide >= len(self):
+            short = list(range(len(queries)))
+        else:
+            short = [number for part in map_shares(search_share, len(queries)) for number in part]
+        for number, found in zip(short, search_exact(queries[short], self.vectors, k)[1], strict=True):
+            rank(number, found)
         return scores, rows
-
-    def _propose(self, queries: Vectors, count: int) -> RowIds:
-        """Up to ``count`` vectors for each query by their positions in the index of FAISS, -1 behind the last."""
-        import faiss
-
-        centers = faiss.downcast_index(self._codes.quantizer) if isinstance(self._codes, faiss.IndexIVF) else None
-        if not isinstance(centers, faiss.IndexFlat):
-            return np.asarray(self._codes.search(queries, count)[1])
-        # FAISS compares the queries with the centres of the lists in blocks whose size is a setting of the process.
-        matrix = faiss.rev_swig_ptr(centers.get_xb(), centers.ntotal * centers.d).reshape(-1, centers.d)
-        scores = queries @ matrix.T
-        effort = min(self.effort, centers.ntotal)
-        lists = np.argpartition(-scores, effort - 1, axis=1)[:, :effort]
-        nearest = np.take_along_axis(scores, lists, axis=1)
-        return np.asarray(self._codes.search_preassigned(queries, count, lists, nearest)[1])
 
     def save(self, folder: Path) -> list[str]:
         """Write the files of the search, without the vectors, into a folder and give their names."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from modelscope_plugin.retrieval.dense.faiss.approximate_index import ApproximateIndex
 from modelscope_plugin.retrieval.dense.faiss.exact_search import search_exact
 from modelscope_plugin.retrieval.dense.faiss.owners import VectorOwners
+from modelscope_plugin.retrieval.dense.faiss.threads import map_shares
 from modelscope_plugin.retrieval.dense.faiss.vector_matrix import VectorMatrix
 from modelscope_plugin.retrieval.knowledge_base import IdTable
 from modelscope_plugin.types import RowIds, Vectors
@@ -19,6 +19,8 @@ from modelscope_plugin.types import RowIds, Vectors
 _MARGIN = 8
 # Scores closer than this (relatively) count as possibly equal: float32 sums differ in their last digits.
 _TIE = 1e-5
+# Queries whose ranking is worth a thread.
+_SHARE = 8
 # Queries searched at once by `search_in_parts`.
 _QUERIES = 256
 # Vectors that are found at once, for all queries together: where scores are summed over many views at a high
@@ -64,25 +66,40 @@ class EntitySearch:
         """
         scores = np.empty((len(queries), k), dtype=np.float32)
         rows = np.empty((len(queries), k), dtype=np.int64)
-        open_queries, count = np.arange(len(queries)), len(self.vectors)
-        # The vectors of one entity are alike and found together.
-        vectors_per_entity = -(-count // max(1, len(self.owners)))
-        wide = min((k + _MARGIN) * vectors_per_entity, count)
+        count = len(self.vectors)
         # How far the score of an entity can be above that of its best vector.
         lead = self.temperature * math.log(self.owners.most)
+
+        def search_some(some: RowIds, wide: int) -> RowIds:
+            """Search for some of the queries; those whose k-th entity is uncertain."""
+            all_scores, all_rows = self._search_vectors(queries[some], wide)
+
+            def rank_share(share: slice) -> RowIds:
+                certain = np.ones(share.stop - share.start, dtype=bool)
+                for at in range(share.start, share.stop):
+                    found_scores, entities = all_scores[at], self.owners.entities_of(all_rows[at])
+                    limit = float(found_scores[-1]) + lead
+                    if not self.owners.has_one_each:
+                        entities = np.unique(entities)
+                    # Only the scores of an approximate search are those of `scores`, equal for equal vectors.
+                    if self.approximate is None or not self.owners.has_one_each:
+                        found_scores = self.scores(queries[some[at]], entities)
+                    if wide == count or _is_certain(found_scores, k, limit):
+                        scores[some[at]], rows[some[at]] = self._first(found_scores, entities, k)
+                    else:
+                        certain[at - share.start] = False
+                return some[share][~certain]
+
+            return np.concatenate(map_shares(rank_share, len(some), _SHARE))
+
+        open_queries = np.arange(len(queries))
+        # The vectors of one entity are alike and found together.
+        wide = min((k + _MARGIN) * -(-count // max(1, len(self.owners))), count)
         while k and len(open_queries):
-            uncertain = []
-            for query, found_scores, found in self._search_vectors(queries, open_queries, wide):
-                entities, limit = self.owners.entities_of(found), float(found_scores[-1]) + lead
-                # Only the scores of an approximate search are those of `scores`, equal for equal vectors.
-                if self.approximate is None or not self.owners.has_one_each:
-                    entities = np.unique(entities)
-                    found_scores = self.scores(queries[query], entities)
-                if wide == count or _is_certain(found_scores, k, limit):
-                    scores[query], rows[query] = self._first(found_scores, entities, k)
-                else:
-                    uncertain.append(query)
-            open_queries, wide = np.array(uncertain, dtype=np.int64), min(4 * wide, count)
+            at_once = max(1, _FOUND // wide)
+            parts = [open_queries[at : at + at_once] for at in range(0, len(open_queries), at_once)]
+            open_queries = np.concatenate([search_some(part, wide) for part in parts])
+            wide = min(4 * wide, count)
         return scores, rows
 
     def search_in_parts(self, queries: Vectors, k: int) -> RowIds:
@@ -103,15 +120,10 @@ class EntitySearch:
         shares = np.add.reduceat(np.exp(behind / self.temperature), begins)
         return (best + self.temperature * np.log(shares)).astype(np.float32)
 
-    def _search_vectors(self, queries: Vectors, numbers: RowIds, k: int) -> Iterator[tuple[int, Vectors, RowIds]]:
-        """For the queries of these numbers: the number, and the scores and rows of the ``k`` nearest vectors, (k,)."""
-        at_once = max(1, _FOUND // k)
-        for part in (numbers[at : at + at_once] for at in range(0, len(numbers), at_once)):
-            if self.approximate is None:
-                scores, rows = search_exact(queries[part], self.vectors, k)
-            else:
-                scores, rows = self.approximate.search(queries[part], k)
-            yield from zip(part.tolist(), scores, rows, strict=True)
+    def _search_vectors(self, queries: Vectors, k: int) -> tuple[Vectors, RowIds]:
+        if self.approximate is None:
+            return search_exact(queries, self.vectors, k)
+        return self.approximate.search(queries, k)
 
     def _first(self, scores: Vectors, entities: RowIds, k: int) -> tuple[Vectors, RowIds]:
         """The best ``k`` of the entities found, with their scores."""

@@ -6,22 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from modelscope_plugin.retrieval.dense.faiss.threads import for_each
+from modelscope_plugin.retrieval.dense.faiss.threads import map_shares
 from modelscope_plugin.retrieval.dense.faiss.vector_matrix import LARGEST_SCORE, VectorMatrix
 from modelscope_plugin.types import RowIds, Vectors
 
-# Scores that are held at once, and the fewest and most rows that they may be of.
-_SCORES, _LEAST_ROWS, _MOST_ROWS = 1 << 22, 16384, 65536
-# Up to so many queries are compared one by one with so many rows at a time, which the processor's cache holds; more are
-# faster as a matrix product.
-_FEW, _SHARE = 16, 512
+# Rows that are compared at once: what stays in the processor's cache.
+_BLOCK = 1024
+# Up to so many queries are compared one by one; more are faster as a matrix product.
+_FEW = 8
 
 
 def search_exact(queries: Vectors, vectors: VectorMatrix, k: int) -> tuple[Vectors, RowIds]:
     """Find the rows of largest dot product.
 
-    FAISS could do it all, but how large its blocks are is a setting of the whole process. So products are made here, in
-    blocks that stay in memory, and FAISS's heaps keep the best.
+    FAISS could do it all, but how large its blocks are is a setting of the whole process. So blocks are made here, and
+    FAISS multiplies them and keeps the best.
 
     Args:
         queries: float32 (n, dim).
@@ -33,48 +32,53 @@ def search_exact(queries: Vectors, vectors: VectorMatrix, k: int) -> tuple[Vecto
     """
     import faiss
 
-    best = np.empty((len(queries), k), dtype=np.float32)
-    rows = np.empty((len(queries), k), dtype=np.int64)
-    if not best.size:
+    product = _product_of(queries) if len(queries) > _FEW else None
+
+    def search_share(share: slice) -> tuple[Vectors, RowIds]:
+        kept = min(k, share.stop - share.start)
+        best = np.empty((len(queries), kept), dtype=np.float32)
+        rows = np.empty((len(queries), kept), dtype=np.int64)
+        heaps: Any = faiss.float_minheap_array_t()
+        heaps.nh, heaps.k, heaps.val, heaps.ids = len(queries), kept, faiss.swig_ptr(best), faiss.swig_ptr(rows)
+        heaps.heapify()
+        for start in range(share.start, share.stop, _BLOCK):
+            part = slice(start, min(start + _BLOCK, share.stop))
+            block = vectors[part]
+            scores = _compare_few(queries, block) if product is None else np.ascontiguousarray(product.apply(block).T)
+            if not np.isfinite(scores).all():
+                vectors.check_finite(part)
+                exact = queries.astype(np.float64) @ block.T.astype(np.float64)
+                scores = exact.clip(-LARGEST_SCORE, LARGEST_SCORE).astype(np.float32)
+            heaps.addn(len(block), faiss.swig_ptr(scores), start, 0, len(queries))
+        heaps.reorder()
         return best, rows
-    heaps: Any = faiss.float_minheap_array_t()
-    heaps.nh, heaps.k, heaps.val, heaps.ids = len(queries), k, faiss.swig_ptr(best), faiss.swig_ptr(rows)
-    heaps.heapify()
-    width = min(_MOST_ROWS, max(_LEAST_ROWS, _SCORES // len(queries)))
-    for start in range(0, len(vectors), width):
-        scores = multiply(queries, vectors, slice(start, start + width))
-        heaps.addn(scores.shape[1], faiss.swig_ptr(scores), start, 0, len(queries))
-    heaps.reorder()
-    return best, rows
+
+    if not k or not len(queries):
+        return np.empty((len(queries), k), dtype=np.float32), np.empty((len(queries), k), dtype=np.int64)
+    # The rows are put together here where they are not, and not by each thread.
+    found = map_shares(search_share, len(vectors.numbers), _BLOCK)
+    scores, rows = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return np.take_along_axis(scores, best, axis=1), np.take_along_axis(rows, best, axis=1)
 
 
-def multiply(queries: Vectors, vectors: VectorMatrix, part: slice) -> Vectors:
-    """The dot products of queries with some rows, float32 (n, rows); those that overflow are cut off."""
-    block = vectors[part]
-    if len(queries) <= _FEW:
-        scores = _multiply_few(queries, block)
-    else:
-        with np.errstate(over="ignore", invalid="ignore"):
-            scores = queries @ block.T
-    if not np.isfinite(scores).all():
-        vectors.check_finite(part)
-        exact = queries.astype(np.float64) @ block.T.astype(np.float64)
-        scores = exact.clip(-LARGEST_SCORE, LARGEST_SCORE).astype(np.float32)
-    return scores
+def _product_of(queries: Vectors) -> Any:
+    """A product with the queries as FAISS makes it: its ``apply`` gives (rows, n) for vectors (rows, dim)."""
+    import faiss
+
+    product: Any = faiss.LinearTransform(queries.shape[1], len(queries), False)
+    faiss.copy_array_to_vector(queries.ravel(), product.A)
+    product.is_trained = True
+    return product
 
 
-def _multiply_few(queries: Vectors, block: Vectors) -> Vectors:
+def _compare_few(queries: Vectors, block: Vectors) -> Vectors:
+    """The dot products of queries with some rows, one query after another, (n, rows)."""
     import faiss
 
     scores = np.empty((len(queries), len(block)), dtype=np.float32)
-
-    def multiply_share(number: int) -> None:
-        rows = block[number * _SHARE : (number + 1) * _SHARE]
-        for query, own in zip(queries, scores, strict=True):
-            found = own[number * _SHARE : number * _SHARE + len(rows)]
-            faiss.fvec_inner_products_ny(  # type: ignore[attr-defined]
-                faiss.swig_ptr(found), faiss.swig_ptr(query), faiss.swig_ptr(rows), rows.shape[1], len(rows)
-            )
-
-    for_each(multiply_share, -(-len(block) // _SHARE))
+    for query, own in zip(queries, scores, strict=True):
+        faiss.fvec_inner_products_ny(  # type: ignore[attr-defined]
+            faiss.swig_ptr(own), faiss.swig_ptr(query), faiss.swig_ptr(block), block.shape[1], len(block)
+        )
     return scores

@@ -149,13 +149,13 @@ class VectorMatrix:
         return scores.clip(-LARGEST_SCORE, LARGEST_SCORE).astype(np.float32)
 
     def rough_scores(self, query: Vectors, rows: RowIds) -> Vectors:
-        """As `scores`, but as one matrix product in float32: twice as fast, for choosing among candidates."""
+        """As `scores`, but in float32: twice as fast, for choosing among candidates."""
         rough: Vectors = _to_float(self.numbers[rows])
         with np.errstate(over="ignore", invalid="ignore"):
             if self.precision == "int8":
-                rough = (rough @ (query * self.spread)) * self._scales[rows] + query @ self.center
+                rough = np.vecdot(rough, query * self.spread) * self._scales[rows] + np.vecdot(query, self.center)
             else:
-                rough = rough @ query
+                rough = np.vecdot(rough, query)
         if not np.isfinite(rough).all():
             self.check_finite(rows)
         return rough
@@ -178,7 +178,7 @@ class VectorMatrix:
         stored = cls(dimension, precision)
         stored._source = folder / VECTORS_FILE
         # Reading all vectors would take as long as a search, which notices what is not finite.
-        stored._blocks = [map_array(stored._source, precision, (rows, dimension), are_read=False)]
+        stored._blocks = [np.asarray(map_array(stored._source, precision, (rows, dimension), are_read=False))]
         if precision == "int8":
             try:
                 with np.load(folder / SCALES_FILE) as file:

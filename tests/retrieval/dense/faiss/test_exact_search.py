@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import faiss
@@ -26,9 +27,17 @@ def reference(queries: Vectors, rows: Vectors, k: int) -> tuple[npt.NDArray[np.f
     return np.take_along_axis(scores, order, axis=1), order
 
 
-@pytest.mark.parametrize("queries", [1, 15, 16, 64, 65])
+@pytest.fixture(params=[1, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = faiss.omp_get_max_threads()
+    faiss.omp_set_num_threads(request.param)
+    yield request.param
+    faiss.omp_set_num_threads(before)
+
+
+@pytest.mark.parametrize("queries", [1, 8, 9, 64, 65])
 @pytest.mark.parametrize(("rows", "k"), [(100, 1), (100, 100), (5000, 30)])
-def test_rows_and_scores_are_those_of_numpy(queries: int, rows: int, k: int) -> None:
+def test_rows_and_scores_are_those_of_numpy(threads: int, queries: int, rows: int, k: int) -> None:
     known, asked = vectors(rows), vectors(queries, seed=1)
     scores, found = search_exact(asked, matrix(known), k)
     expected_scores, expected = reference(asked, known, k)
@@ -37,8 +46,16 @@ def test_rows_and_scores_are_those_of_numpy(queries: int, rows: int, k: int) -> 
     np.testing.assert_allclose(scores, expected_scores, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("queries", [1, 9])
+def test_more_rows_than_a_thread_compares_are_found(threads: int, queries: int) -> None:
+    known, asked = vectors(5000), vectors(queries, seed=1)
+    scores, found = search_exact(asked, matrix(known), 4000)
+    np.testing.assert_allclose(scores, reference(asked, known, 4000)[0], rtol=1e-4, atol=1e-5)
+    assert [len(set(rows)) for rows in found.tolist()] == [4000] * queries
+
+
 def test_rows_of_many_blocks_are_those_of_numpy() -> None:
-    known, asked = vectors(140_000, 2), vectors(70, 2, seed=1)
+    known, asked = vectors(10_000, 2), vectors(70, 2, seed=1)
     np.testing.assert_allclose(
         search_exact(asked, matrix(known), 20)[0], reference(asked, known, 20)[0], rtol=1e-5, atol=1e-6
     )

@@ -84,7 +84,7 @@ def test_saved_vectors_open_memory_mapped_and_equal(tmp_path: Path, precision: s
     files = made.save(tmp_path)
     opened = VectorMatrix.load(tmp_path, precision, 30, 16)
     assert sorted(files) == sorted(path.name for path in tmp_path.iterdir())
-    assert isinstance(opened.numbers, np.memmap)
+    assert isinstance(opened.numbers.base, np.memmap)
     np.testing.assert_array_equal(opened[:], made[:])
 
 
