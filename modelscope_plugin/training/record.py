@@ -31,7 +31,7 @@ class StageResult:
     Attributes:
         stage: Which stage, from 1.
         losses: Mean loss of every epoch that was trained.
-        collapsed: Whether the last loss was still that of guessing.
+        collapsed: Whether the last loss was still that of guessing; false where no mention had a negative.
         steps: Steps of the optimiser.
         best_step: The step whose weights were kept, where recall was measured during training; else the last.
         seconds: Time of training, without mining and evaluation afterwards.
