@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from modelscope_plugin.config.sentence_transformers_sections import MODULES_FILE
 from modelscope_plugin.encoding.backends.onnx_export import onnx_file
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import FolderCheckError
@@ -25,7 +26,7 @@ from modelscope_plugin.publishing.card.records import read_training_record, read
 from modelscope_plugin.publishing.card.render import CANDIDATES, SOURCE, SnippetName, render_snippets
 from modelscope_plugin.publishing.check import open_folder
 from modelscope_plugin.publishing.export.export_record import CARD_FILE, ExportRecord
-from modelscope_plugin.publishing.export.sentence_transformers_files import MODULES_FILE, check_module_types
+from modelscope_plugin.publishing.export.sentence_transformers_files import check_module_types
 from modelscope_plugin.text import printable
 from modelscope_plugin.types import BackendName, OnnxPrecision, Vectors
 

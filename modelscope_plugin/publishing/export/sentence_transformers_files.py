@@ -15,13 +15,12 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from modelscope_plugin.config.sentence_transformers_sections import MODULES_FILE
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import ModelFolderError
 from modelscope_plugin.modeling.dual_encoder import ENTITY_TOWER_FOLDER, DualEncoder
 from modelscope_plugin.modeling.pooling import needs_all_states
 from modelscope_plugin.storage.atomic_write import write_json
-
-MODULES_FILE = "modules.json"
 
 _MODULES = "sentence_transformers.models"
 _ROUTER_FILE = "router_config.json"
