@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from modelscope_plugin.cli import arguments
 from modelscope_plugin.cli.inputs import InputFiles
 from modelscope_plugin.cli.output import print_json, print_line
-from modelscope_plugin.data.lines import read_lines
 from modelscope_plugin.data.records import Mention
 from modelscope_plugin.data.report import count
 from modelscope_plugin.data.views import ViewSettings
-from modelscope_plugin.errors import DataFileError, IndexFolderError, InputError, UsageError
+from modelscope_plugin.errors import IndexFolderError, InputError, UsageError
 from modelscope_plugin.storage.atomic_write import check_output_folder, recover_folder
 from modelscope_plugin.storage.locks import lock_folder
 from modelscope_plugin.types import StoragePrecision
@@ -72,7 +69,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--remove", nargs="+", default=[], metavar="ID",
         help="remove these entities from an existing index")
     parser.add_argument("--remove-from", metavar="FILE",
-        help="remove the entities of a file: an id on each line, or JSON objects with an id")
+        help="remove the entities of a file: an id on each line, or a knowledge base, of which only the ids are read")
     parser.add_argument("--learn-names", metavar="FILE",
         help="labelled texts; their mentions become additional names of the entities, for retrieval by names")
     parser.add_argument("--count-mentions", metavar="FILE",
@@ -155,7 +152,8 @@ def run(args: argparse.Namespace) -> None:
             earlier = _check_overwrite(args)
         changes: Counter[str] = Counter()
         if index is not None and is_removing:
-            ids = list(dict.fromkeys([*args.remove, *_read_ids(args)]))
+            listed = files.read_entity_ids(args.remove_from) if args.remove_from else ()
+            ids = list(dict.fromkeys([*args.remove, *listed]))
             index.remove(ids)
             changes["removed"] = len(ids)
         if index is None or args.file is not None:
@@ -247,24 +245,6 @@ def _count_mentions(index: EntityIndex, files: InputFiles, path: str) -> str:
     counts = count_mentions(index, files.read_documents(path, unmarked=True))
     stands, mentions = (sum(pair[part] for pair in counts.values()) for part in (0, 1))
     return f"{count(len(counts), 'name')} stand {stands:,} times in these texts, {mentions:,} times as mentions"
-
-
-def _read_ids(args: argparse.Namespace) -> Iterator[str]:
-    """The ids in the file of ``--remove-from``."""
-    for number, line in read_lines(args.remove_from, args.encoding) if args.remove_from else ():
-        found: Any = line.strip()
-        if found.startswith("{"):
-            try:
-                record = json.loads(found)
-                found = next((record[key] for key in ("id", "subject_id", "entity_id") if key in record), None)
-            except (ValueError, RecursionError):
-                found = None
-            if not isinstance(found, str) or not found:
-                raise DataFileError(
-                    f"{args.remove_from}, line {number}: no id; write one id a line, or objects with id"
-                )
-        if found:
-            yield found
 
 
 def _build_or_extend(

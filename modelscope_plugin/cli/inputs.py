@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from modelscope_plugin.cli.output import print_line
-from modelscope_plugin.data.readers import read_documents, read_entities, read_mentions
+from modelscope_plugin.data.readers import read_documents, read_entities, read_entity_ids, read_mentions
 from modelscope_plugin.data.records import Document, Entity, Mention
 from modelscope_plugin.data.report import ReadReport
 
@@ -48,6 +48,10 @@ class InputFiles:
         return read_entities(
             path, alias_separator=self._alias_separator, report=self._get_report(path), **self._options
         )
+
+    def read_entity_ids(self, path: str) -> Iterator[str]:
+        """Stream the ids of a file."""
+        return read_entity_ids(path, report=self._get_report(path), **self._options)
 
     def read_mentions(self, path: str) -> Iterator[Mention]:
         """Stream the mentions of a file."""

@@ -57,6 +57,8 @@ def run(args: argparse.Namespace) -> None:
     print_files(result.files)
     for way, difference in result.checked.items():
         print_line(f"checked: {way}, vectors differ by {difference:.1g} at most")
+    versions = ", ".join(f"{name} {version}" for name, version in result.versions.items())
+    print_line(f"versions: {versions}; the folder was checked with these alone")
     for path in result.deleted:
         print_line(f"deleted: {path}, of an earlier export")
     total = f"{len(result.files)} files, {sum(result.files.values()):,} bytes"

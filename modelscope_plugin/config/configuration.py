@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from modelscope_plugin.config.sentence_transformers_sections import read_sentence_transformers_sections
 from modelscope_plugin.errors import InputError, MissingFileError, ModelFolderError
 
 CONFIGURATION_FILE = "configuration.json"
@@ -76,6 +77,8 @@ def find_value(configuration: Mapping[str, Any], path: str) -> Any:
 def read_configuration(folder: str | Path) -> dict[str, Any]:
     """Read the configuration.json of a model folder.
 
+    Where it does not say how to pool, the files of sentence-transformers do, if there are any.
+
     Args:
         folder: The model folder.
 
@@ -83,10 +86,14 @@ def read_configuration(folder: str | Path) -> dict[str, Any]:
         The configuration; empty where the folder has none (a plain transformers checkpoint).
 
     Raises:
-        ModelFolderError: If the file does not hold a JSON object.
+        ModelFolderError: If the file does not hold a JSON object, or it is needed to say how to pool.
     """
     path = Path(folder) / CONFIGURATION_FILE
-    return read_configuration_file(path) if path.is_file() else {}
+    configuration = read_configuration_file(path) if path.is_file() else {}
+    model = configuration.get("model")
+    if model is not None and (not isinstance(model, Mapping) or model.get("emb_pooler_type") is not None):
+        return configuration
+    return merge_configurations(read_sentence_transformers_sections(Path(folder)), configuration)
 
 
 def read_configuration_file(path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ _DECODER = json.JSONDecoder()
 
 
 def read_json_records(
-    path: str | Path, encoding: str, report: ReadReport, *, plain_text: bool = False, unmarked: bool = False
+    path: str | Path, encoding: str, report: ReadReport, *, plain_text: str = "", unmarked: bool = False
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Stream the objects of a file of JSON lines, or of one JSON array.
 
@@ -28,7 +28,7 @@ def read_json_records(
         path: The file; ``-`` is standard input.
         encoding: Encoding of the file.
         report: Counts what is read and is told what cannot be used.
-        plain_text: Whether a line may be a text in place of an object.
+        plain_text: The field that a line holds which is a text in place of an object; empty where none may be.
         unmarked: Whether such a text may have no mention.
 
     Yields:
@@ -54,7 +54,7 @@ def read_json_records(
             continue
         if plain_text and not line.startswith("{"):
             if "[ENT_" in line or unmarked:
-                yield number, {"text": line}
+                yield number, {plain_text: line}
                 continue
             report.reject(
                 number,

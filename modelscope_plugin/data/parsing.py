@@ -60,6 +60,18 @@ def parse_entity(
     )
 
 
+def parse_entity_id(record: Mapping[str, Any]) -> str:
+    """Read the id of an entity record, of which nothing else is needed.
+
+    Raises:
+        InputError: If it is missing or neither a text nor an integer.
+    """
+    keys = ENTITY_FIELDS.find(tuple(record)).keys
+    if "id" not in keys:
+        raise InputError(_explain_missing_id(record))
+    return _identity(record, _choose(record, keys["id"], None))
+
+
 def parse_document(record: Mapping[str, Any], *, report: ReadReport | None = None) -> Document:
     """Read one text record.
 

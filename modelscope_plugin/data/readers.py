@@ -21,7 +21,7 @@ from typing import Any, TypeVar
 
 from modelscope_plugin.data.fields import ENTITY_FIELDS, TEXT_FIELDS, Fields
 from modelscope_plugin.data.json_records import read_json_records
-from modelscope_plugin.data.parsing import parse_document, parse_entity
+from modelscope_plugin.data.parsing import parse_document, parse_entity, parse_entity_id
 from modelscope_plugin.data.records import Document, Entity, Mention
 from modelscope_plugin.data.report import ReadReport
 from modelscope_plugin.data.tables import read_table
@@ -95,7 +95,7 @@ def read_documents(
         MissingFileError: If there is no such file.
     """
     report = _begin(report, path, skip_broken)
-    records = _read_records(path, encoding, report, TEXT_FIELDS, plain_text=True, unmarked=unmarked)
+    records = _read_records(path, encoding, report, TEXT_FIELDS, plain_text="text", unmarked=unmarked)
     for _, document in _parse_records(records, partial(parse_document, report=report), report):
         report.records += 1
         report.mentions += len(document.mentions)
@@ -123,6 +123,33 @@ def read_mentions(
         )
 
 
+def read_entity_ids(
+    path: str | Path, *, encoding: str = "utf-8", skip_broken: bool = False, report: ReadReport | None = None
+) -> Iterator[str]:
+    """Stream the ids of a file: one on each line, or those of the entities of a knowledge base.
+
+    Args:
+        path: The file; a line is an id unless it is a JSON object. It may also be a JSON array or a table with a column
+            of ids. ``-`` is standard input.
+        encoding: Encoding of the file.
+        skip_broken: Whether a record without an id is left out; by default it is an error.
+        report: Is filled with what was read and left out.
+
+    Yields:
+        The ids in file order.
+
+    Raises:
+        DataFileError: If a line is broken or has no id.
+        MissingFileError: If there is no such file.
+    """
+    report = _begin(report, path, skip_broken)
+    records = _read_records(path, encoding, report, ENTITY_FIELDS, plain_text="id", unmarked=True)
+    for _, one in _parse_records(records, parse_entity_id, report):
+        report.records += 1
+        yield one
+    report.log()
+
+
 def _begin(report: ReadReport | None, path: str | Path, skip_broken: bool) -> ReadReport:
     report = report or ReadReport()
     report.begin(path, skip_broken=skip_broken)
@@ -141,7 +168,7 @@ def _read_records(
     report: ReadReport,
     fields: Fields,
     *,
-    plain_text: bool = False,
+    plain_text: str = "",
     unmarked: bool = False,
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """Every record of a file with the number of its line."""

@@ -6,14 +6,24 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from transformers import AutoConfig, AutoTokenizer, BertTokenizerFast, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    BertTokenizerFast,
+    PretrainedConfig,
+    PreTrainedTokenizerBase,
+    PreTrainedTokenizerFast,
+)
+from transformers import __version__ as transformers_version
 from transformers.utils import logging as transformers_logging
 
 from modelscope_plugin.config.model_settings import WindowSettings
 from modelscope_plugin.config.settings import read_settings
 from modelscope_plugin.errors import ModelFolderError
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
+from modelscope_plugin.storage.atomic_write import write_json
 
 _WORD_PIECES = "vocab.txt"
 _VOCABULARIES = (
@@ -25,6 +35,10 @@ _VOCABULARIES = (
     "spm.model",
     "tokenizer.model",
 )
+_TOKENIZER_CONFIG = "tokenizer_config.json"
+# Version 5 of transformers calls a fast tokenizer of no particular class so, version 4 by the second name, which both
+# know; version 5 lists further special tokens under a name under which version 4 has a dictionary.
+_BACKEND, _GENERIC, _EXTRA = "TokenizersBackend", "PreTrainedTokenizerFast", "extra_special_tokens"
 _SPECIAL_TOKENS = ("cls_token", "sep_token", "pad_token", "unk_token")
 
 
@@ -84,9 +98,35 @@ def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Write the files of a tokenizer in the form that versions 4 and 5 of transformers both read."""
+    tokenizer.save_pretrained(folder)
+    path = folder / _TOKENIZER_CONFIG
+    settings = json.loads(path.read_text(encoding="utf-8"))
+    if settings.get("tokenizer_class") == _BACKEND:
+        settings["tokenizer_class"] = _GENERIC
+    if isinstance(settings.get(_EXTRA), list):
+        settings["additional_special_tokens"] = settings.pop(_EXTRA)
+    write_json(path, settings)
+
+
 def _load_auto(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerBase:
-    tokenizer: PreTrainedTokenizerBase = AutoTokenizer.from_pretrained(folder, config=config, local_files_only=True)
+    kind: Any = AutoTokenizer
+    options: dict[str, Any] = {"config": config}
+    path = folder / _TOKENIZER_CONFIG
+    if _is_version_four() and path.is_file():
+        # What version 5 has written under names that version 4 does not know.
+        settings = json.loads(path.read_text(encoding="utf-8-sig"))
+        if settings.get("tokenizer_class") == _BACKEND:
+            kind, options = PreTrainedTokenizerFast, {}
+        if isinstance(settings.get(_EXTRA), list):
+            options |= {_EXTRA: {}, "additional_special_tokens": settings[_EXTRA]}
+    tokenizer: PreTrainedTokenizerBase = kind.from_pretrained(folder, local_files_only=True, **options)
     return tokenizer
+
+
+def _is_version_four() -> bool:
+    return int(transformers_version.partition(".")[0]) < 5
 
 
 def _load_word_pieces(folder: Path, config: PretrainedConfig) -> PreTrainedTokenizerBase:
@@ -107,7 +147,7 @@ def _load_word_pieces(folder: Path, config: PretrainedConfig) -> PreTrainedToken
 
 def _check_special_tokens(tokenizer: PreTrainedTokenizerBase, folder: Path, files: list[str]) -> None:
     """Raise `ModelFolderError` if a special token is in no file: transformers gives it an id that has no embedding."""
-    path = folder / "tokenizer_config.json"
+    path = folder / _TOKENIZER_CONFIG
     settings = json.loads(path.read_text(encoding="utf-8-sig")) if path.is_file() else {}
     contents = {
         name: (folder / name).read_bytes() for name in (*files, "added_tokens.json") if (folder / name).exists()

@@ -75,13 +75,14 @@ def join_fingerprint(base: str, *rest: str) -> str:
 def config_digest(config: PretrainedConfig) -> str:
     """A digest of the settings of an architecture that decide its vectors.
 
-    Defaults are left out, so that settings which other versions of transformers add or drop make no difference.
+    Defaults, and settings that the architecture does not know, are left out: those which other versions of
+    transformers add or drop make no difference.
     """
     defaults = type(config)().to_dict()
     settings = {
         name: value
         for name, value in config.to_dict().items()
-        if name not in _WITHOUT_EFFECT and "drop" not in name and (name not in defaults or defaults[name] != value)
+        if name not in _WITHOUT_EFFECT and "drop" not in name and name in defaults and defaults[name] != value
     }
     return digest_of(json.dumps(settings | {"model_type": config.model_type}, sort_keys=True, default=str))
 

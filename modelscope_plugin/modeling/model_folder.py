@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from modelscope_plugin.config.configuration import CONFIGURATION_FILE, default_configuration, merge_configurations
+from modelscope_plugin.modeling.checkpoint_files import save_tokenizer
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
 from modelscope_plugin.storage.atomic_write import update_folder, write_json
@@ -41,5 +42,5 @@ def write_model_folder(
     base = default_configuration() if configuration is None else configuration
     with update_folder(folder) as draft:
         model.save_pretrained(draft)
-        tokenizer.tokenizer.save_pretrained(draft)
+        save_tokenizer(tokenizer.tokenizer, draft)
         write_json(draft / CONFIGURATION_FILE, merge_configurations(base, own))

@@ -11,7 +11,7 @@ from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import UsageError
 from modelscope_plugin.modeling.location import is_hub_id, resolve_model
 from modelscope_plugin.publishing.card.metadata import read_license
-from modelscope_plugin.publishing.check.check_folder import check_folder
+from modelscope_plugin.publishing.check.check_folder import check_folder, find_versions
 from modelscope_plugin.publishing.export.export_model import export_model
 from modelscope_plugin.publishing.export.export_record import CARD_FILE, EXPORT_FILE, read_export_record
 from modelscope_plugin.publishing.upload.file_states import read_file_states
@@ -28,6 +28,7 @@ class PublishResult:
         files: Size in bytes of every file, by its path in the model.
         deleted: Files of an earlier export that were deleted on the hub.
         checked: For each way of opening the folder, the largest difference to the vectors of the source model.
+        versions: Versions of the libraries that it was checked with; with other major versions it was not.
     """
 
     repo_id: str
@@ -35,6 +36,7 @@ class PublishResult:
     files: dict[str, int]
     deleted: list[str]
     checked: dict[str, float]
+    versions: dict[str, str]
 
     def to_record(self) -> dict[str, Any]:
         """The result as a JSON object."""
@@ -119,4 +121,6 @@ def publish_model(
             url, deleted = upload_folder(
                 exported, states, repo_id, private=private, license=record.license, revision=revision, token=token
             )
-    return PublishResult(repo_id, url, {name: state.size for name, state in states.items()}, deleted, checked)
+    return PublishResult(
+        repo_id, url, {name: state.size for name, state in states.items()}, deleted, checked, find_versions(checked)
+    )

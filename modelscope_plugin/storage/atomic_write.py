@@ -128,6 +128,12 @@ def lock_file_of(folder: Path) -> Path:
     return folder.with_name(f".{folder.name}.lock")
 
 
+def is_lock_file(path: Path) -> bool:
+    """True for a file that `lock_file_of` names, which is no part of the folder that it lies in."""
+    is_named_so = path.name.startswith(".") and path.name.endswith(".lock")
+    return is_named_so and path.is_file() and not path.is_symlink() and not path.stat().st_size
+
+
 def check_output_folder(path: Path, record: str) -> None:
     """Refuse to replace a folder that holds anything else than an earlier result of this package.
 
@@ -154,8 +160,7 @@ def check_output_folder(path: Path, record: str) -> None:
         known = set()
     for name in known:  # a process that was killed while it wrote a file leaves a draft beside it
         remove_stale_drafts(path / name)
-    known |= {lock_file_of(path / name).name for name in known}
-    foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in known)
+    foreign = sorted(entry.name for entry in path.iterdir() if entry.name not in known and not is_lock_file(entry))
     if foreign:
         raise InputError(f"{path} holds other files ({foreign[0]}, for one); name a new or empty folder")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from modelscope_plugin.errors import ModelFolderError
+from modelscope_plugin.storage.atomic_write import is_lock_file
 from modelscope_plugin.storage.digests import file_sha256
 
 
@@ -56,14 +57,19 @@ def read_file_state(path: Path) -> FileState:
 
 
 def list_files(folder: Path) -> dict[str, int]:
-    """Size in bytes of every file in a folder and below, by its path in it with ``/`` between the parts."""
+    """Size in bytes of every file in a folder and below, by its path in it with ``/`` between the parts.
+
+    Lock files of this package are left out.
+    """
     return {
-        path.relative_to(folder).as_posix(): path.stat().st_size for path in sorted(folder.rglob("*")) if path.is_file()
+        path.relative_to(folder).as_posix(): path.stat().st_size
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not is_lock_file(path)
     }
 
 
 def find_difference(folder: Path, digests: Mapping[str, str | None]) -> tuple[str, str] | None:
-    """Compare the files of a folder with recorded checksums.
+    """Compare the files of a folder, except for lock files of this package, with recorded checksums.
 
     Args:
         folder: The folder.
@@ -73,7 +79,9 @@ def find_difference(folder: Path, digests: Mapping[str, str | None]) -> tuple[st
         The first file that differs and how: ``missing``, ``unexpected``, ``link`` or ``changed``; None where
         the folder holds exactly the recorded files.
     """
-    entries = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*"))}
+    entries = {
+        path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if not is_lock_file(path)
+    }
     files = {name for name, path in entries.items() if path.is_symlink() or not path.is_dir()}
     if link := next((name for name, path in entries.items() if path.is_symlink()), None):
         return link, "link"

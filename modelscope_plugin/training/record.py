@@ -16,6 +16,7 @@ from modelscope_plugin.config.records import make_record
 from modelscope_plugin.errors import InputError, MissingFileError, ModelFolderError, TrainingError
 from modelscope_plugin.storage.atomic_write import write_json
 from modelscope_plugin.storage.digests import digest_of
+from modelscope_plugin.storage.inventory import list_files
 
 RECORD_FILE = "training.json"
 """File of the model folder that records how it was trained."""
@@ -31,7 +32,7 @@ class StageResult:
     Attributes:
         stage: Which stage, from 1.
         losses: Mean loss of every epoch that was trained.
-        collapsed: Whether the last loss was still that of guessing.
+        collapsed: Whether the last loss was still that of guessing; false where no mention had a negative.
         steps: Steps of the optimiser.
         best_step: The step whose weights were kept, where recall was measured during training; else the last.
         seconds: Time of training, without mining and evaluation afterwards.
@@ -158,7 +159,7 @@ def check_replaceable(folder: Path) -> None:
         trained += f" from {base}"
     recall = figures.items() if isinstance(figures, dict) else ()
     shown = [f"{name} {value:.3f}" for name, value in recall if "recall@" in name and isinstance(value, float)]
-    count = len([one for one in folder.rglob("*") if one.is_file()])
+    count = len(list_files(folder))
     raise InputError(
         f"{folder} holds a model, {trained}, {', '.join(shown[:3]) or 'recall not measured'}; its {count} files would "
         "be lost; name another folder, or replace it (overwrite=True, --overwrite)"

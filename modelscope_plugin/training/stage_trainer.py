@@ -67,8 +67,11 @@ class StageTrainer:
     ) -> list[StageResult]:
         """Save the model of a stage, then measure it; the results of all stages so far."""
         if not progress.guessing_loss:
-            logger.warning("no batch held a negative; raise batch_size or random_negatives")
-        elif not progress.has_learned:
+            logger.warning(
+                "stage %d has nothing to learn from: no batch held a negative; raise batch_size or random_negatives",
+                stage,
+            )
+        elif progress.has_collapsed:
             logger.warning(
                 "the model has not learned: its loss %.3f is that of guessing. From random weights try dropout=0, "
                 "a higher learning rate or more epochs",
@@ -82,7 +85,7 @@ class StageTrainer:
         result = StageResult(
             stage=stage,
             losses=progress.losses,
-            collapsed=not progress.has_learned,
+            collapsed=progress.has_collapsed,
             steps=progress.step,
             best_step=progress.best_step or progress.step,
             seconds=round(progress.seconds, 1),

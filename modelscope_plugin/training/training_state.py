@@ -53,9 +53,9 @@ class Progress:
         return sum(self.guessing_losses) / max(1, len(self.guessing_losses))
 
     @property
-    def has_learned(self) -> bool:
-        """Whether the loss of the last epoch is clearly below that of guessing."""
-        return self.losses[-1] < 0.95 * self.guessing_loss
+    def has_collapsed(self) -> bool:
+        """Whether the loss of the last epoch is still that of guessing; without negatives there is nothing to guess."""
+        return self.guessing_loss > 0 and self.losses[-1] >= 0.95 * self.guessing_loss
 
     def end_epoch(self) -> None:
         """Note the mean loss of an epoch that is over, or was stopped early."""

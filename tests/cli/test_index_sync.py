@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import ENTITIES, write_entities
 
@@ -95,4 +96,31 @@ def test_ids_to_remove_are_read_from_a_file(
 def test_line_without_an_id_to_remove_is_named(own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "ids").write_text('roc\n{"name": "x"}\n', encoding="utf-8")
     assert main(["index", "--remove-from", str(tmp_path / "ids"), "--out", str(own)]) == 1
-    assert "line 2: no id" in capsys.readouterr().err
+    assert "ids:2: no entity id" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("ids", "10001\n10002\n"),
+        ("ids.jsonl", '{"id": 10001}\n{"编号": 10002.0}\n'),
+        ("ids.json", '[{"kb_id": 10001.0, "name": 1}, {"id": "10002"}]'),
+        ("ids.csv", "编号,名称\n10001,甲\n10002,乙\n"),
+    ],
+)
+def test_ids_to_remove_are_read_like_those_of_a_knowledge_base(
+    name: str, text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = EntityIndex(4, "model")
+    index.add([Entity(f"{one}", "名") for one in (10001, 10002, 10003)], np.ones((3, 4), np.float32))
+    index.save(tmp_path / "index")
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    facts = run(capsys, "--remove-from", tmp_path / name, "--out", tmp_path / "index")
+    assert (facts["removed"], EntityIndex.load(tmp_path / "index").ids) == (2, ["10003"])
+
+
+def test_record_without_an_id_to_remove_can_be_left_out(
+    own: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "ids").write_text('roc\n{"name": "x"}\n', encoding="utf-8")
+    assert run(capsys, "--remove-from", tmp_path / "ids", "--skip-broken", "--out", own)["removed"] == 1

@@ -25,9 +25,9 @@ HEAVY = ("numpy", "torch", "transformers", "faiss")
 
 
 def _start(*arguments: object) -> subprocess.Popen[str]:
-    """Start a process as a terminal does, where SIGINT is not ignored."""
+    """Start a process as a terminal does, in a group of its own, where SIGINT is not ignored."""
     return subprocess.Popen(
-        [*map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        [*map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
 
@@ -123,6 +123,28 @@ def test_signal_during_an_import_in_the_middle_of_the_work_closes_what_is_open(t
 
 
 @pytest.mark.process
+@pytest.mark.parametrize("delay", [0, 4])  # seconds after the start of the processes, which import, load and encode
+def test_interrupt_from_a_terminal_ends_all_processes_with_one_line(
+    delay: float, model_folder: Path, tmp_path: Path
+) -> None:
+    texts = tmp_path / "texts.txt"
+    texts.write_text("".join(f"第{number}个 [ENT_S] 大鹏 [ENT_E] 很好笑\n" for number in range(200_000)))
+    out = tmp_path / "vectors.npy"
+    command = ["encode", texts, "--model", model_folder, "--out", out, "--processes", "2", "--device", "cpu"]
+    process = _start(*MODULE, *command)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    _wait(process, lambda: len(children.read_text().split()) >= 3)  # with that of multiprocessing itself
+    time.sleep(delay)
+    pids = children.read_text().split()
+    os.killpg(process.pid, signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors.splitlines()[-1:]) == (130, ["interrupted"]), errors
+    assert "Traceback" not in errors
+    assert errors.count("\n") == 1, errors
+    _wait(process, lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids))
+    assert not out.exists()
+
+
 @pytest.mark.parametrize("module", ["modelscope_plugin", "modelscope_plugin.cli.main", "modelscope_plugin.cli.plugin"])
 def test_importing_the_package_installs_no_handler(module: str) -> None:
     code = (

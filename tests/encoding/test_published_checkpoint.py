@@ -18,9 +18,9 @@ TEXTS = ["Dapeng is an actor", "the longest river of Asia", "", "long text " * 4
 
 @pytest.fixture(scope="module")
 def encoder() -> EntityEncoder:
-    """The checkpoint with the pooling that its modules.json names."""
+    """The checkpoint; its modules.json says how to pool, its sentence_bert_config.json how long texts may be."""
     folder = Path(str(_SPEC.origin if _SPEC else "")).parent / "model"
-    return EntityEncoder.from_pretrained(folder, device="cpu", emb_pooler_type="avg", normalize=True, max_length=256)
+    return EntityEncoder.from_pretrained(folder, device="cpu")
 
 
 def test_vectors_are_those_of_sentence_transformers(encoder: EntityEncoder) -> None:

@@ -160,8 +160,10 @@ def test_rows_of_the_csv_module_come_back(tmp_path: Path, rows: list[list[str]],
     path = tmp_path / "a.csv"
     path.write_bytes(_table(table, delimiter))
     report = ReadReport()
-    entities = list(read_entities(path, skip_broken=True, report=report)) if _is_utf8(path) else []
-    assert len(entities) == len(rows) or report.skipped or not entities
+    entities: list[Any] = []
+    with suppress(PluginError):  # the module writes a lone carriage return without quotes, so that all may be rejected
+        entities.extend(read_entities(path, skip_broken=True, report=report))
+    assert len(entities) + report.skipped == len(rows) or not _is_utf8(path)
     for entity in entities:
         wanted = table[int(entity.id[1:]) + 1][2]
         assert _join_breaks(entity.description) == _join_breaks("" if wanted == "\\N" else wanted)

@@ -105,6 +105,16 @@ def test_a_damaged_byte_changes_the_fingerprint_or_no_vector(
         _check(tmp_path, known)
 
 
+def test_settings_of_other_versions_of_transformers_make_no_difference(folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    # The first is in every BERT that version 4 saved, and version 5 does not know it.
+    more = {"position_embedding_type": "absolute", "chunk_size_feed_forward": 0, "of_version_6": "x"}
+    (tmp_path / "config.json").write_text(json.dumps(config | more), encoding="utf-8")
+    fingerprints = [EntityEncoder.from_pretrained(one, device="cpu").fingerprint for one in (folder, tmp_path)]
+    assert fingerprints[0] == fingerprints[1]
+
+
 def _set(name: str, **values: Any) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         content = json.loads((folder / name).read_text(encoding="utf-8")) | values

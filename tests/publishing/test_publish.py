@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,8 @@ def test_published_model_links_when_it_is_downloaded_by_its_id(
     result = json.loads(done.stdout)
     assert result["url"] == f"{hub.address}/models/{REPO}"
     assert list(result["checked"]) == ["plugin", "standalone", "sentence-transformers"]
+    names = ("modelscope", "sentence-transformers", "torch", "transformers")
+    assert result["versions"] == {name: version(name) for name in names}
     model = hub.models[REPO]
     assert (model.visibility, model.license) == (PRIVATE, "mit")
     assert {name: len(content) for name, content in model.files.items()} == result["files"]
@@ -109,6 +112,7 @@ def test_dry_run_asks_the_hub_for_nothing(hub: Hub, model_folder: Path, capsys: 
     assert [line.split(",")[0] for line in lines if line.startswith("checked")] == [
         "checked: plugin", "checked: sentence-transformers",
     ]  # fmt: skip
+    assert f"transformers {version('transformers')}" in next(line for line in lines if line.startswith("versions: "))
     assert hub.requests == []
 
 

@@ -5,6 +5,7 @@ import pytest
 
 from modelscope_plugin.errors import MissingFileError
 from modelscope_plugin.storage.atomic_write import check_output_folder
+from modelscope_plugin.storage.inventory import find_difference, list_files
 from modelscope_plugin.storage.locks import lock_folder
 
 
@@ -26,3 +27,12 @@ def test_lock_file_inside_a_result_does_not_keep_it_from_being_replaced(tmp_path
     with lock_folder(tmp_path / "model" / "index"):
         pass
     check_output_folder(tmp_path / "model", "record.json")
+
+
+def test_lock_file_is_no_part_of_the_folder_that_it_lies_in(tmp_path: Path) -> None:
+    with lock_folder(tmp_path / "index"):
+        assert list_files(tmp_path) == {}
+    (tmp_path / ".index.lock").touch()
+    assert (list_files(tmp_path), find_difference(tmp_path, {})) == ({}, None)
+    (tmp_path / ".other.lock").write_text("not empty, so not of this package")
+    assert find_difference(tmp_path, {}) == (".other.lock", "unexpected")

@@ -44,8 +44,12 @@ def test_collapse_is_said(base_folder: Path, tmp_path: Path, caplog: pytest.LogC
 
 
 def test_batch_without_a_negative_is_said(base_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    train_small(base_folder, tmp_path / "out", MENTIONS[:1], max_epochs=1, random_negatives=0)
-    assert "no batch held a negative; raise batch_size or random_negatives" in caplog.text
+    result = train_small(base_folder, tmp_path / "out", MENTIONS[:1], max_epochs=1, random_negatives=0)
+    assert not result.best.collapsed
+    assert (
+        "stage 1 has nothing to learn from: no batch held a negative; raise batch_size or random_negatives"
+        in caplog.text
+    )
 
 
 def test_model_is_kept_when_the_evaluation_fails(

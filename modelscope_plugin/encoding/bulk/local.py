@@ -6,13 +6,15 @@ import json
 import logging
 import multiprocessing
 import re
+import signal
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from itertools import islice
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -76,6 +78,7 @@ class LocalBulkEncoder:
         arithmetic = [loading.get("backend", "torch"), loading.get("dtype", "float32")]
         self._settings = [self.encoder.fingerprint, self.encoder.max_length, *arithmetic]
         self._workers: list[ProcessPoolExecutor] = []
+        self._processes: set[BaseProcess] = set()
         self._stack = ExitStack()
         if processes > 1:
             self._start_workers(model, processes, loading)
@@ -104,6 +107,9 @@ class LocalBulkEncoder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        if error is not None and not isinstance(error, Exception):  # a signal: shards under way are not waited for
+            for process in self._processes:
+                process.terminate()
         self._stack.close()
 
     def encode_shards(self, side: Side, items: Iterable[Item], *, batch_size: int | None = None) -> Iterator[Shard]:
@@ -138,7 +144,11 @@ class LocalBulkEncoder:
         if not self._workers:
             return partial(Shard, chunk, _write_shard(self.encoder, side, chunk, file, batch_size), False)
         worker = self._workers[number % len(self._workers)]
-        return partial(_wait_for_shard, worker.submit(_encode_shard, side, chunk, file, batch_size), chunk, file)
+        others = set(multiprocessing.active_children())
+        with _block_interrupts():
+            future = worker.submit(_encode_shard, side, chunk, file, batch_size)
+        self._processes |= set(multiprocessing.active_children()) - others
+        return partial(_wait_for_shard, future, chunk, file)
 
     def _digest(self, side: Side, chunk: Sequence[Item]) -> str:
         return digest_of(json.dumps([side, *self._settings]), *(repr(_key(item)) for item in chunk))
@@ -154,6 +164,19 @@ class LocalBulkEncoder:
 
     def _entries(self) -> list[Path]:
         return list(self.folder.iterdir()) if self.folder.is_dir() else []
+
+
+@contextmanager
+def _block_interrupts() -> Iterator[None]:
+    """Block SIGINT in processes that are started inside: a terminal sends it to all, and this process ends them."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    earlier = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
 
 
 def _is_shard(path: Path) -> bool:

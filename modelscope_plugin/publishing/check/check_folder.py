@@ -8,12 +8,15 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterable
 from contextlib import ExitStack
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from modelscope_plugin.config.sentence_transformers_sections import MODULES_FILE
 from modelscope_plugin.encoding.backends.onnx_export import onnx_file
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import FolderCheckError
@@ -25,7 +28,7 @@ from modelscope_plugin.publishing.card.records import read_training_record, read
 from modelscope_plugin.publishing.card.render import CANDIDATES, SOURCE, SnippetName, render_snippets
 from modelscope_plugin.publishing.check import open_folder
 from modelscope_plugin.publishing.export.export_record import CARD_FILE, ExportRecord
-from modelscope_plugin.publishing.export.sentence_transformers_files import MODULES_FILE, check_module_types
+from modelscope_plugin.publishing.export.sentence_transformers_files import check_module_types
 from modelscope_plugin.text import printable
 from modelscope_plugin.types import BackendName, OnnxPrecision, Vectors
 
@@ -39,6 +42,9 @@ _MENTIONS = (SOURCE, "小品里 [ENT_S] 大鹏 [ENT_E] 很好笑", "[ENT_S] 大 
 _ENTITIES = (*CANDIDATES, "大鹏;")
 _SECONDS = 1800
 _ONNX: dict[BackendName, OnnxPrecision] = {"onnx": "float32", "onnx-int8": "int8"}
+_WAY_LIBRARIES = {
+    "sentence-transformers": {"sentence-transformers"},
+}
 _SNIPPET_WAYS: dict[SnippetName, tuple[str, ...]] = {
     "pipeline": ("plugin", "standalone"),
     "link": ("plugin",),
@@ -89,6 +95,14 @@ def check_folder(folder: Path, record: ExportRecord, source: EntityEncoder) -> d
                 meant = {name: code for name, code in snippets.items() if way in _SNIPPET_WAYS[name]}
                 runs[way] = stack.enter_context(_OpeningProcess(way, job | {"snippets": meant}, Path(work), names))
             return {way: _compare(way, run.read_vectors(), expected) for way, run in runs.items()}
+
+
+def find_versions(ways: Iterable[str]) -> dict[str, str]:
+    """The versions of the libraries that `check_folder` opened a folder with in some ways, by name."""
+    names = {"transformers", "torch", "modelscope"}
+    for way in ways:
+        names |= _WAY_LIBRARIES.get(way, set())
+    return {name: version(name) for name in sorted(names)}
 
 
 def _read_snippet_facts(folder: Path, record: ExportRecord, source: EntityEncoder) -> SnippetFacts:

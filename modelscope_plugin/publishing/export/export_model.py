@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+import logging
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from modelscope_plugin.checks import check_choice
-from modelscope_plugin.config.configuration import default_configuration, merge_configurations
+from modelscope_plugin.config.configuration import CONFIGURATION_FILE, default_configuration, merge_configurations
 from modelscope_plugin.config.evaluation_settings import find_ks
 from modelscope_plugin.config.metainfo import Metrics
+from modelscope_plugin.config.model_settings import PipelineSettings
+from modelscope_plugin.config.settings import read_settings
 from modelscope_plugin.config.training_settings import read_training_configuration, read_training_settings
+from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.encoding.backends.onnx_export import check_onnx, export_onnx
 from modelscope_plugin.encoding.encoder import EntityEncoder
-from modelscope_plugin.errors import InputError
+from modelscope_plugin.errors import InputError, ModelFolderError
+from modelscope_plugin.linking.detection.detectors import DICTIONARY
 from modelscope_plugin.modeling.location import is_hub_id, resolve_model
 from modelscope_plugin.modeling.model_folder import INDEX_FOLDER, write_model_folder
 from modelscope_plugin.publishing.card.facts import CardFacts
@@ -29,9 +34,11 @@ from modelscope_plugin.publishing.export.sentence_transformers_files import (
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 from modelscope_plugin.storage.atomic_write import replace_folder, write_json
 from modelscope_plugin.storage.inventory import list_files
-from modelscope_plugin.text import is_line
+from modelscope_plugin.text import is_line, show
 from modelscope_plugin.training.record import RECORD_FILE
 from modelscope_plugin.types import OnnxPrecision
+
+logger = logging.getLogger(__name__)
 
 EVALUATION_FILE = "evaluation.json"
 """File with the figures of the card if they were not measured in training."""
@@ -201,17 +208,28 @@ def _open_index(folder: Path, encoder: EntityEncoder, output: Path, name: str) -
 
 
 def _make_configuration(source: Path, standalone: bool) -> dict[str, Any]:
-    """Return the shipped configuration.json with the model's settings of training and evaluation.
+    """Return the shipped configuration.json with the model's settings of training, indexing, linking and evaluation.
 
     Other settings are left out: some name folders of this machine, such as ``train.work_dir``.
     """
-    configuration = read_training_configuration(source)
+    configuration = read_training_configuration(source, kinds=(ViewSettings,))
     settings, mining = read_training_settings(configuration)
+    try:
+        views = ViewSettings.from_configuration(configuration)
+    except InputError as error:
+        raise ModelFolderError(f"{source / CONFIGURATION_FILE}: {error}") from None
+    linking = read_settings(PipelineSettings, source)
+    if linking.detector not in (None, DICTIONARY):
+        logger.warning("pipeline.detector=%s is left out: it is of this machine only", show(linking.detector))
+        linking = replace(linking, detector=None)
+    sections: dict[str, Any] = {}
+    for one in (settings, mining, views, linking):
+        sections = merge_configurations(sections, one.to_sections())
+    carried = {name: sections[name] for name in ("train", "index", "pipeline")}
     metric = {"type": Metrics.entity_recall, "k": find_ks(configuration)}
-    train = merge_configurations(settings.to_sections(), mining.to_sections())["train"]
-    sections = {"train": train, "evaluation": {"metrics": [metric]}}
     # ModelScope's key for importing the Python files of the folder if the reader trusts them.
-    return merge_configurations(default_configuration(), sections | ({"allow_remote": True} if standalone else {}))
+    extra = {"evaluation": {"metrics": [metric]}} | ({"allow_remote": True} if standalone else {})
+    return merge_configurations(default_configuration(), carried | extra)
 
 
 def _is_inside(path: Path, folder: Path) -> bool:

@@ -15,13 +15,13 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from modelscope_plugin.config.sentence_transformers_sections import MODULES_FILE
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import ModelFolderError
+from modelscope_plugin.modeling.checkpoint_files import save_tokenizer
 from modelscope_plugin.modeling.dual_encoder import ENTITY_TOWER_FOLDER, DualEncoder
 from modelscope_plugin.modeling.pooling import needs_all_states
 from modelscope_plugin.storage.atomic_write import write_json
-
-MODULES_FILE = "modules.json"
 
 _MODULES = "sentence_transformers.models"
 _ROUTER_FILE = "router_config.json"
@@ -74,7 +74,7 @@ def write_sentence_transformers_files(folder: Path, encoder: EntityEncoder) -> N
     if model.towers == 2:
         modules = [("", "Router")]
         _write_transformer(folder / ENTITY_TOWER_FOLDER, model, tokenizer.max_length)
-        tokenizer.tokenizer.save_pretrained(folder / ENTITY_TOWER_FOLDER)
+        save_tokenizer(tokenizer.tokenizer, folder / ENTITY_TOWER_FOLDER)
         towers = {"query": ".", "document": ENTITY_TOWER_FOLDER}
         router = {
             "types": dict.fromkeys(towers.values(), f"{_MODULES}.Transformer"),

@@ -21,7 +21,7 @@ from modelscope.utils.constant import Tasks
 from sentence_transformers import SentenceTransformer
 
 from modelscope_plugin.cli.main import main
-from modelscope_plugin.config.configuration import default_configuration
+from modelscope_plugin.config.configuration import default_configuration, merge_configurations
 from modelscope_plugin.config.training_settings import read_training_settings
 from modelscope_plugin.data.markers import mark_mention
 from modelscope_plugin.encoding import EntityEncoder
@@ -113,14 +113,49 @@ def test_configuration_is_the_shipped_one_with_the_model_in_it(base_folder: Path
     own = _read(source, "configuration.json")
     own["train"] |= {"max_epochs": 9, "work_dir": "/home/me/runs", "secret": "/home/me"}
     own["evaluation"]["metrics"][0]["k"] = [1, 7]
+    own["train"]["views"] = 4
+    own["index"] = {"merge_rounds": 2, "folder": "/home/me/index"}
+    own["pipeline"] |= {"retrieval": "dense", "nil_threshold": 0.25, "detector": "dictionary", "max_bearers": 7}
     (source / "configuration.json").write_text(json.dumps(own), encoding="utf-8")
     export_model(source, tmp_path / "out")
     expected = default_configuration()
     expected["model"] |= {"emb_pooler_type": "avg", "normalize": True, "towers": 2}
     expected["preprocessor"] |= {"max_length": 48, "boq": "查询："}
     expected["train"]["max_epochs"] = 9
+    expected["train"]["views"] = 4
+    expected["index"]["merge_rounds"] = 2
+    expected["pipeline"] |= {"retrieval": "dense", "nil_threshold": 0.25, "detector": "dictionary", "max_bearers": 7}
     expected["evaluation"]["metrics"][0]["k"] = [1, 7]
     assert _read(tmp_path / "out", "configuration.json") == expected
+
+
+@pytest.mark.parametrize(
+    ("sections", "message"),
+    [
+        ({"pipeline": {"retrieval": "fast"}}, "unknown pipeline.retrieval 'fast'"),
+        ({"index": {"merge_share": 2}}, "index.merge_share=2 must be"),
+        ({"index": {"merge_rounds": 1}}, "merge_rounds=1 needs max_views of at least 3"),
+    ],
+)
+def test_section_that_cannot_be_used_is_named(
+    sections: dict[str, Any], message: str, base_folder: Path, tmp_path: Path
+) -> None:
+    source = _model(base_folder, tmp_path / "m", 1)
+    configuration = merge_configurations(_read(source, "configuration.json"), sections)
+    (source / "configuration.json").write_text(json.dumps(configuration), encoding="utf-8")
+    with pytest.raises(ModelFolderError, match=rf"configuration\.json: {message}"):
+        export_model(source, tmp_path / "out")
+
+
+def test_detector_of_this_machine_is_left_out(
+    base_folder: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = _model(base_folder, tmp_path / "m", 1)
+    own = _read(source, "configuration.json") | {"pipeline": {"detector": "/home/me/detector"}}
+    (source / "configuration.json").write_text(json.dumps(own), encoding="utf-8")
+    export_model(source, tmp_path / "out")
+    assert _read(tmp_path / "out", "configuration.json")["pipeline"]["detector"] is None
+    assert "pipeline.detector='/home/me/detector' is left out" in caplog.text
 
 
 def test_two_towers_are_both_there(base_folder: Path, tmp_path: Path) -> None:

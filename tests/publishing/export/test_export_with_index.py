@@ -14,7 +14,9 @@ from modelscope_plugin.errors import IndexMismatchError, InputError, MissingFile
 from modelscope_plugin.linking.linker import EntityLinker
 from modelscope_plugin.modeling.random_model import write_random_bert
 from modelscope_plugin.publishing.export.export_model import export_model
+from modelscope_plugin.publishing.export.export_record import read_export_record
 from modelscope_plugin.retrieval import EntityIndex
+from modelscope_plugin.storage.locks import lock_folder
 
 TEXT = "小品里 [ENT_S] 大鹏 [ENT_E] 很好笑"
 
@@ -71,6 +73,18 @@ def test_missing_index_is_named(model_folder: Path, tmp_path: Path) -> None:
 def test_output_that_holds_the_index_is_refused(model_folder: Path, published: Path) -> None:
     with pytest.raises(InputError, match="holds the index to include"):
         export_model(model_folder, published, index=published / "index")
+
+
+def test_lock_of_its_index_does_not_keep_an_export_from_being_replaced(
+    model_folder: Path, index_folder: Path, tmp_path: Path
+) -> None:
+    export_model(model_folder, tmp_path / "out", index=index_folder)
+    with lock_folder(tmp_path / "out" / "index"):
+        pass
+    (tmp_path / "out" / ".index.lock").touch()
+    assert read_export_record(tmp_path / "out") is not None
+    result = export_model(model_folder, tmp_path / "out", index=index_folder)
+    assert ".index.lock" not in result.files
 
 
 def test_model_without_an_index_says_what_is_missing(model_folder: Path) -> None:
