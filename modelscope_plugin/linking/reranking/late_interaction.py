@@ -17,7 +17,7 @@ from modelscope_plugin.data.entity_text import entity_text
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.encoding.token_batches import make_batches
-from modelscope_plugin.errors import InputError
+from modelscope_plugin.linking.reranking.protocol import check_lists
 from modelscope_plugin.linking.reranking.token_cache import TokenCache
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.fingerprint import join_fingerprint
@@ -74,7 +74,7 @@ class LateInteraction:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Digest of the model and of the window, which decide the scores."""
+        """Digest of the model; another one than that of its vectors, since other things are compared."""
         return join_fingerprint(
             self.encoder.fingerprint.partition(".")[0], self.encoder.fingerprint, "late interaction"
         )
@@ -88,10 +88,7 @@ class LateInteraction:
         show_progress_bar: bool | None = False,
     ) -> list[Scores]:
         """Score the candidates of mentions, -1 to 1; see `modelscope_plugin.linking.reranking.protocol.Reranker`."""
-        if len(mentions) != len(entities):
-            raise InputError(
-                f"{len(mentions)} mentions and {len(entities)} lists of candidates; one for each is needed"
-            )
+        check_lists(mentions, entities)
         if batch_size is not None:
             batch_size = check_integer("batch_size", batch_size, least=1)
         scores: list[Scores] = []

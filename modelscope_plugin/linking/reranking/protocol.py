@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from modelscope_plugin.data.records import Entity, Mention
+from modelscope_plugin.errors import InputError
 from modelscope_plugin.types import Scores
 
 
@@ -51,3 +52,9 @@ class Reranker(Protocol):
             InputError: If there is not one list of candidates for each mention.
         """
         ...
+
+
+def check_lists(mentions: Sequence[object], candidates: Sequence[object]) -> None:
+    """Raise `InputError` unless there is one list of candidates for each mention."""
+    if len(mentions) != len(candidates):
+        raise InputError(f"{len(mentions)} mentions and {len(candidates)} lists of candidates; give one for each")
