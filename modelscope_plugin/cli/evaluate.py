@@ -12,6 +12,7 @@ from modelscope_plugin.cli.inputs import InputFiles
 from modelscope_plugin.cli.output import format_percent, make_recall_table, print_json, print_line, print_table
 from modelscope_plugin.config.evaluation_settings import find_ks
 from modelscope_plugin.config.model_settings import PipelineSettings
+from modelscope_plugin.config.settings import NONE
 from modelscope_plugin.errors import UsageError
 from modelscope_plugin.storage.locks import lock_folder
 
@@ -55,7 +56,7 @@ def register(commands: Any) -> None:
     parser.add_argument("--fit-fusion", action="store_true",
         help="fit the weights of vectors and names in hybrid retrieval on these mentions, and save them in the index")
     parser.add_argument("--fit-reranking", action="store_true",
-        help="fit the weights of the re-ranker and of what retrieval knew on these mentions, and save them in the index")
+        help="fit the weights of re-ranker and retrieval in the final order on these mentions, and save them")
     parser.add_argument("--fit-nil", action="store_true",
         help="fit when a mention has no entity on these mentions, some of them NIL, and save it in the index")
     parser.add_argument("--nil-precision", type=float, metavar="X",
@@ -84,15 +85,14 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError("--fit-nil, --fit-fusion and --fit-reranking need --index, where their result is saved")
     if args.fit_fusion and args.retrieval != "hybrid":
         raise UsageError("--fit-fusion fits hybrid retrieval; add --retrieval hybrid")
-    if args.fit_reranking and args.reranker is None:
-        raise UsageError("--fit-reranking fits the weights of a re-ranker; add --reranker DIR")
-    if args.rerank_top_k is not None and args.reranker is None:
-        raise UsageError("--rerank-top-k goes with --reranker")
-    if (args.fit_nil or args.fit_reranking) and args.retrieval is None:
-        raise UsageError(
-            "--fit-nil and --fit-reranking fit for one retrieval; add --retrieval hybrid, which linking uses, or "
-            "another"
-        )
+    # Not what configuration.json says: that is for linking.
+    default = {"pipeline": {"retrieval": "dense" if args.reranker in (None, NONE) else "hybrid"}}
+    settings = PipelineSettings.from_configuration(default, **arguments.get_given_settings(args, PipelineSettings))
+    retrieval = settings.retrieval
+    if settings.reranker is None and (args.fit_reranking or args.rerank_top_k is not None):
+        raise UsageError("--fit-reranking and --rerank-top-k are about a re-ranker; add --reranker DIR")
+    if args.fit_nil and args.retrieval is None and settings.reranker is None:
+        raise UsageError("--fit-nil fits for one retrieval; add --retrieval hybrid, which linking uses, or another")
     if args.nil_precision is not None and not args.fit_nil:
         raise UsageError("--nil-precision goes with --fit-nil")
     files = InputFiles(args)
@@ -100,10 +100,6 @@ def run(args: argparse.Namespace) -> None:
     seen = None
     if args.train:
         seen = {one for mention in files.read_mentions(args.train) for one in mention.entity_ids}
-    # Not what configuration.json says: that is for linking.
-    dense = {"pipeline": {"retrieval": "dense"}}
-    settings = PipelineSettings.from_configuration(dense, **arguments.get_given_settings(args, PipelineSettings))
-    retrieval = settings.retrieval
     with lock_folder(Path(args.index), args.wait) if is_fitting else nullcontext():
         encoder, index = arguments.open_index_or_kb(args, files)
         reranker = _load_reranker(settings.reranker, args)
@@ -136,7 +132,7 @@ def run(args: argparse.Namespace) -> None:
     files.print_summary(f"measured {result.mentions:,} mentions", left_out)
     if args.json:
         # The fingerprint says whose figures they are, for the card of a published model.
-        facts = {"retrieval": retrieval, "fingerprint": encoder.fingerprint}
+        facts: dict[str, Any] = {"retrieval": retrieval, "fingerprint": encoder.fingerprint}
         if reranker is not None:
             facts |= {"reranker": reranker.fingerprint, "rerank_top_k": settings.rerank_top_k}
         print_json(result.to_record() | facts)
@@ -197,18 +193,17 @@ def _fit(
 
 def _list_figures(result: Evaluation) -> dict[str, dict[int, float]]:
     """Recall of all mentions and of groups; with a re-ranker, that of the first step in front of each."""
-    named = {f"all {result.mentions} mentions": (result.first_step, result)}
+    before = result.first_step
+    figures = _name_steps(f"all {result.mentions} mentions", None if before is None else before.recall, result.recall)
     for name, group in result.groups.items():
         if group.mentions != result.mentions:
-            before = None if result.first_step is None else result.first_step.groups[name]
-            named[f"the {group.mentions} {_PARTS[name]}"] = (before, group)
-    figures = {}
-    for name, (before, after) in named.items():
-        if before is None:
-            figures[name] = after.recall
-        else:
-            figures |= {f"{name}, first step": before.recall, f"{name}, re-ranked": after.recall}
+            part = f"the {group.mentions} {_PARTS[name]}"
+            figures |= _name_steps(part, None if before is None else before.groups[name].recall, group.recall)
     return figures
+
+
+def _name_steps(name: str, before: dict[int, float] | None, after: dict[int, float]) -> dict[str, dict[int, float]]:
+    return {name: after} if before is None else {f"{name}, first step": before, f"{name}, re-ranked": after}
 
 
 def _print_nil(figures: NilFigures) -> None:
