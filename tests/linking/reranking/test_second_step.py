@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import MENTIONS
+from conftest import ENTITIES, MENTIONS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +28,7 @@ class KnownScores:
 
     name = "known"
     fingerprint = "known"
+    is_trained = False
 
     def __init__(self, **scores: float) -> None:
         self.scores = scores
@@ -102,11 +103,16 @@ def test_more_are_reranked_than_are_asked_for(encoder: EntityEncoder, index: Ent
     assert [one.id for one in link(encoder, index, KnownScores(**{last: 1.0}), top_k=1)] == [last]
 
 
-def test_unfitted_the_first_of_retrieval_stays_first(encoder: EntityEncoder, index: EntityIndex) -> None:
+@pytest.mark.parametrize("is_trained", [True, False])
+def test_unfitted_only_a_trained_reranker_displaces_the_first(
+    encoder: EntityEncoder, index: EntityIndex, is_trained: bool
+) -> None:
     before = link(encoder, index, None)
     for one in before:
-        after = link(encoder, index, KnownScores(**{one.id: 1000.0}))
-        assert after[0].id == before[0].id
+        reranker = KnownScores(**{one.id: 1000.0})
+        reranker.is_trained = is_trained
+        after = link(encoder, index, reranker)
+        assert after[0].id == (one.id if is_trained else before[0].id)
         assert after[0].probability is None
 
 
@@ -119,12 +125,16 @@ def test_mentions_without_candidates_have_none_after_reranking(index: EntityInde
     assert reranked[1].nil_features == (0.0, 1.0, 9.0, 0.0)
 
 
-@given(st.lists(st.lists(st.floats(-5, 5), min_size=6, max_size=6), min_size=1, max_size=5), st.floats(0.1, 100))
-def test_unfitted_order_does_not_depend_on_the_scale_of_the_scores(rows: list[list[float]], scale: float) -> None:
-    features = np.round(np.array(rows), 2)
-    scaled = features.copy()
-    scaled[:, 0] = scaled[:, 0] * scale + 3.0
-    np.testing.assert_allclose(weigh(features, None), weigh(scaled, None), atol=1e-6)
+@given(st.dictionaries(st.sampled_from([one.id for one in ENTITIES]), st.integers(-5, 5)), st.floats(0.1, 100))
+def test_unfitted_order_does_not_depend_on_the_scale_of_the_scores(scores: dict[str, int], scale: float) -> None:
+    index = EntityIndex(2, "model")
+    index.add(ENTITIES, np.eye(6, 2, dtype=np.float32))
+    (ranking,) = Retriever(index, "lexical").rank(None, ["苹果大鹏长江"], 6)
+    orders = []
+    for factor in (1.0, scale):
+        reranker = KnownScores(**{one.id: factor * scores.get(one.id, 0) + factor for one in ENTITIES})
+        orders.append(next(SecondStep(reranker, index, "lexical").rank(["苹果大鹏长江"], [ranking])).ranking)
+    np.testing.assert_allclose(orders[0].scores, orders[1].scores, atol=1e-5)
 
 
 def test_features_are_named_as_their_weights() -> None:
