@@ -13,7 +13,6 @@ import numpy.typing as npt
 import torch
 from torch.nn import functional
 
-from modelscope_plugin.data.markers import MENTION_END, MENTION_START
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
 from modelscope_plugin.types import Side, TokenIds
@@ -37,7 +36,7 @@ def pad_tokens(tokenizer: EntityTokenizer, side: Side, sequences: Sequence[Token
     """
     padded = tokenizer.pad(sequences)
     head, tail = tokenizer.special_ids
-    start, end = tokenizer.text_ids([MENTION_START, MENTION_END])
+    start, end = tokenizer.marker_ids
     mask: npt.NDArray[np.bool_] = np.zeros(padded["input_ids"].shape, dtype=np.bool_)
     for row, ids in enumerate(sequences):
         first, behind = len(head), len(ids) - len(tail)

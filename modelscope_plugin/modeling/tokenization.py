@@ -98,6 +98,11 @@ class EntityTokenizer:
         """The ids in front of and behind every text: [CLS] and [SEP] for BERT."""
         return self._head, self._tail
 
+    @property
+    def marker_ids(self) -> tuple[TokenIds, TokenIds]:
+        """The ids of the marker in front of a mention and of the one behind it."""
+        return self._start, self._end
+
     def mention_ids(self, mentions: Sequence[str | Mention]) -> list[TokenIds]:
         """Tokenise mentions, or texts without a mention.
 

@@ -144,9 +144,11 @@ def _score(mention: TokenVectors, texts: Sequence[str], known: dict[str, TokenVe
 def _inference(model: DualEncoder) -> Iterator[None]:
     """Put a model into evaluation mode, without gradients; afterwards as before."""
     was_training = model.training
-    model.eval()
+    if was_training:  # changing the mode of every layer takes as long as encoding a mention
+        model.eval()
     try:
         with torch.inference_mode():
             yield
     finally:
-        model.train(was_training)
+        if was_training:
+            model.train()
