@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 
 from modelscope_plugin.data.golds import merge_golds
 from modelscope_plugin.data.records import Mention
 from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.errors import InputError
-from modelscope_plugin.evaluation.fitting.softmax_regression import CandidateList, fit_softmax
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 from modelscope_plugin.retrieval.fusion import Fusion
 from modelscope_plugin.retrieval.retriever import Retriever
 
 _CANDIDATES = 128
+_RIDGE = 1e-3
 
 
 def fit_fusion(
@@ -30,8 +31,8 @@ def fit_fusion(
 
     A NIL rule of hybrid retrieval is removed, because it was fitted to other scores.
 
-    The weights are those under which the gold entities are likeliest among the candidates (softmax regression),
-    none negative. Do not give the mentions whose words the index has learnt: these would look like perfect names.
+    The weights are those under which the gold entities are likeliest among the candidates (softmax regression). Do not
+    give the mentions whose words the index has learnt: these would look like perfect names.
 
     Args:
         encoder: The dual encoder.
@@ -51,15 +52,36 @@ def fit_fusion(
     given = [mention for mention in merge_golds(mentions) if mention.entity_ids]
     retriever = Retriever(index, "hybrid", Fusion())
     queries = retriever.encode_mentions(encoder, given, batch_size=batch_size, show_progress_bar=show_progress_bar)
-    lists = []
+    examples = []
     for ranking, mention in zip(retriever.rank(*queries, _CANDIDATES), given, strict=True):
         golds = np.isin(ranking.rows, [index.row_of(one) for one in mention.entity_ids if one in index])
-        scores = np.column_stack((ranking.dense, ranking.names, ranking.learned))
-        lists.append(CandidateList(scores.astype(np.float64), golds))
-    lists = [one for one in lists if one.is_informative]
-    if not lists:
+        if golds.any() and not golds.all():
+            scores = np.column_stack((ranking.dense, ranking.names, ranking.learned))
+            examples.append((scores.astype(np.float64), golds))
+    if not examples:
         raise InputError(f"none of the {len(given)} mentions has a gold entity among other candidates; nothing to fit")
-    dense, names, learned = map(float, fit_softmax(lists, is_non_negative=True))
+    dense, names, learned = _softmax_weights(examples)
     fusion = Fusion("weighted_sum", dense, names, learned)
     index.fitted = index.fitted.with_fusion(fusion)
     return fusion
+
+
+def _softmax_weights(examples: list[tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]]) -> tuple[float, ...]:
+    """Return the weights under which the golds are likeliest; a small ridge penalty keeps them finite."""
+    from scipy.optimize import minimize
+    from scipy.special import logsumexp, softmax
+
+    width = np.concatenate([scores for scores, _ in examples]).std(axis=0)
+    width[width < 1e-9] = np.inf  # a score that never differs gets no weight
+    scaled = [(scores / width, golds) for scores, golds in examples]
+
+    def loss(weights: npt.NDArray[np.float64]) -> tuple[float, npt.NDArray[np.float64]]:
+        total, slope = _RIDGE * float(weights @ weights), 2 * _RIDGE * weights
+        for scores, golds in scaled:
+            logits = scores @ weights
+            total += float(logsumexp(logits) - logsumexp(logits[golds])) / len(scaled)
+            slope = slope + (softmax(logits) @ scores - softmax(logits[golds]) @ scores[golds]) / len(scaled)
+        return total, slope
+
+    found = minimize(loss, np.ones(3), jac=True).x
+    return tuple(float(weight) for weight in found / width)

@@ -80,32 +80,38 @@ def _softmax(logits: npt.NDArray[np.float64]) -> tuple[npt.NDArray[np.float64], 
     return exponentials / total, (np.log(total) + top)[..., 0]
 
 
-def hold_out(lists: Sequence[CandidateList], columns: Sequence[int], folds: int) -> list[npt.NDArray[np.float64]]:
-    """Score every list with weights, none negative, that were fitted on the lists of other entities.
+def fit_folds(lists: Sequence[CandidateList], columns: Sequence[int], folds: int) -> npt.NDArray[np.float64]:
+    """For each fold, fit weights, none negative, on the lists of all other folds.
 
     Args:
         lists: The candidates of mentions.
         columns: The features that get a weight.
-        folds: The number of parts; ``CandidateList.fold`` is below it.
+        folds: The number of folds; ``CandidateList.fold`` is below it.
 
     Returns:
-        For each list the scores of its candidates, float64 (candidates,).
+        The weights, float64 (folds, features); 0 where no list of another fold has a gold entity among others.
     """
-    scores = [np.zeros(len(one.golds)) for one in lists]
+    weights = np.zeros((folds, lists[0].features.shape[1]))
     for fold in range(folds):
         others = [one for one in lists if one.fold != fold and one.is_informative]
         if others:
-            weights = fit_softmax(others, columns, is_non_negative=True)
-            for row, one in enumerate(lists):
-                if one.fold == fold:
-                    scores[row] = one.features @ weights
-    return scores
+            weights[fold] = fit_softmax(others, columns, is_non_negative=True)
+    return weights
 
 
-def mean_reciprocal_rank(scores: Iterable[npt.NDArray[np.float64]], lists: Iterable[CandidateList]) -> float:
-    """Mean reciprocal rank of the first gold entity; where scores are equal, other candidates come first."""
+def mean_reciprocal_rank(lists: Iterable[CandidateList], weights: npt.NDArray[np.float64]) -> float:
+    """Compute the mean reciprocal rank of the first gold entity, each list scored by the weights of its fold.
+
+    Args:
+        lists: The candidates of mentions.
+        weights: As from `fit_folds`.
+
+    Returns:
+        The mean; a list without a gold entity counts as 0, and candidates of the gold's score come before it.
+    """
     ranks = []
-    for score, one in zip(scores, lists, strict=True):
-        best = score[one.golds].max(initial=-np.inf)
-        ranks.append(1 / (1 + int((score[~one.golds] >= best).sum())) if one.golds.any() else 0.0)
+    for one in lists:
+        scores = one.features @ weights[one.fold]
+        best = scores[one.golds].max(initial=-np.inf)
+        ranks.append(1 / (1 + int((scores[~one.golds] >= best).sum())) if one.golds.any() else 0.0)
     return float(np.mean(ranks))

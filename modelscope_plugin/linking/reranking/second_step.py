@@ -25,8 +25,8 @@ Features = npt.NDArray[np.float64]
 """float64, shape (candidates, 6): what `RerankingWeights` weighs, in the order of `RERANKING_FEATURES`."""
 
 # Where nothing is fitted: the weight of the re-ranker's standardised score beside minus the logarithm of retrieval's
-# rank, of a model that was trained to re-rank and of another. Measured as the largest of 0.1, 0.3 and 1 with which no
-# set of dev mentions lost: another model only moves candidates of nearly equal rank.
+# rank. Of 0.1, 0.3 and 1 each is the largest with which Recall@1 was not below that of retrieval: of models trained to
+# re-rank on two sets of texts, of others on four. Those only move candidates of nearly equal rank.
 _TRAINED, _UNTRAINED = 1.0, 0.1
 # Digits of a sum; what differs by less is equal and goes by id.
 _DECIMALS = 9

@@ -11,7 +11,8 @@ from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.evaluation.evaluate import evaluate
 from modelscope_plugin.evaluation.fitting.fit_nil import fit_nil
-from modelscope_plugin.evaluation.fitting.fit_reranking import fit_reranking
+from modelscope_plugin.evaluation.fitting.fit_reranking import choose_columns, fit_reranking
+from modelscope_plugin.evaluation.fitting.softmax_regression import CandidateList
 from modelscope_plugin.linking.nil import NilRule
 from modelscope_plugin.linking.reranking.second_step import SecondStep
 from modelscope_plugin.retrieval import EntityIndex
@@ -111,3 +112,16 @@ def test_second_step_reads_only_its_first_candidates(encoder: EntityEncoder, ind
     evaluate(encoder, index, MENTIONS, ks=[1, 6], retrieval="hybrid", reranker=oracle, rerank_top_k=2)
     assert read == [2] * len(MENTIONS)
     assert len(ENTITIES) > 2
+
+
+def test_names_learnt_have_no_weight_where_that_costs_other_entities() -> None:
+    random = np.random.default_rng(1)
+    for share in (0.0, 1.0):
+        lists = []
+        for number in range(200):
+            features = random.normal(size=(8, 6)) * [1, 0, 0, 0, 0, 0]
+            golds = np.arange(8) == int((3 * features[:, 0] + random.gumbel(size=8)).argmax())
+            # Learnt names that are like the mention: of the golds, and of other entities as often or never.
+            features[:, 3] = golds | ((random.random(8) < 0.3) if share else False)
+            lists.append(CandidateList(features, golds, number % 5))
+        assert (3 in choose_columns(lists)) == (share == 0.0)

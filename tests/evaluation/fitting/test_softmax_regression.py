@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,8 +10,8 @@ from scipy.special import log_softmax
 
 from modelscope_plugin.evaluation.fitting.softmax_regression import (
     CandidateList,
+    fit_folds,
     fit_softmax,
-    hold_out,
     mean_reciprocal_rank,
 )
 
@@ -65,18 +67,19 @@ def test_several_golds_share_their_probability() -> None:
     assert weights[0] > 1
 
 
-def test_lists_are_scored_by_weights_of_other_folds() -> None:
+def test_each_fold_is_left_out_of_its_own_weights() -> None:
     lists = make_lists(4, 100)
-    scores = hold_out(lists, [0, 1, 2], 5)
+    weights = fit_folds(lists, [0, 1, 2], 5)
     for fold in range(5):
-        weights = fit_softmax([one for one in lists if one.fold != fold], is_non_negative=True)
-        for score, one in zip(scores, lists, strict=True):
-            if one.fold == fold:
-                np.testing.assert_allclose(score, one.features @ weights)
+        others = [one for one in lists if one.fold != fold]
+        np.testing.assert_allclose(weights[fold], fit_softmax(others, is_non_negative=True))
 
 
 def test_reciprocal_rank_counts_equal_candidates_as_better() -> None:
     golds = [np.array(one, dtype=bool) for one in ([1, 0, 0], [0, 1, 0], [0, 0, 1], [0, 0, 0])]
-    lists = [CandidateList(np.zeros((3, 1)), one) for one in golds]
-    scores = [np.array(one, dtype=float) for one in ([3, 2, 1], [2, 2, 1], [1, 1, 1], [1, 1, 1])]
-    assert mean_reciprocal_rank(scores, lists) == pytest.approx((1 + 1 / 2 + 1 / 3 + 0) / 4)
+    scores = [np.array([one], dtype=float).T for one in ([3, 2, 1], [2, 2, 1], [1, 1, 1], [1, 1, 1])]
+    lists = [CandidateList(*pair) for pair in zip(scores, golds, strict=True)]
+    assert mean_reciprocal_rank(lists, np.ones((1, 1))) == pytest.approx((1 + 1 / 2 + 1 / 3 + 0) / 4)
+    assert mean_reciprocal_rank([replace(one, fold=1) for one in lists], np.array([[1.0], [-1.0]])) == pytest.approx(
+        (1 / 3 + 1 / 3 + 1 / 3 + 0) / 4
+    )
