@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,7 +24,10 @@ from modelscope_plugin.modeling.location import resolve_model
 from modelscope_plugin.modeling.model_folder import INDEX_FOLDER
 from modelscope_plugin.retrieval.candidate import Candidate
 from modelscope_plugin.retrieval.entity_index import EntityIndex
+from modelscope_plugin.retrieval.fitted import fit_nil_command
 from modelscope_plugin.retrieval.retriever import Retriever
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_TOP_K = 10
 
@@ -77,6 +81,11 @@ class EntityLinker:
             second_step = SecondStep(self.reranker, index, retrieval, self._rerank_top_k)
             fingerprint = self.reranker.fingerprint
         nil_rule = NilRule.of_index(index, retrieval, nil_threshold, fingerprint)
+        if nil_rule is None and fingerprint is not None and retrieval in index.fitted.nil:
+            logger.warning(
+                "the NIL rule of the index was fitted without this re-ranker and is not used; fit it with: %s",
+                fit_nil_command(retrieval, is_reranked=True),
+            )
         self.detector = make_detector(detector, index)
         self.index, self.retriever, self.second_step, self.nil_rule = index, retriever, second_step, nil_rule
 

@@ -172,3 +172,11 @@ def test_confidence_is_the_probability_or_that_of_the_nil_rule(encoder: EntityEn
     assert linked()["nil"]
     assert not linked(nil_threshold=0.1)["nil"]
     assert "nil" not in linked(reranker=None)
+
+
+def test_a_nil_rule_without_the_reranker_is_not_used_and_that_is_said(
+    encoder: EntityEncoder, index: EntityIndex, caplog: pytest.LogCaptureFixture
+) -> None:
+    index.fitted = index.fitted.with_nil(NilWeights("hybrid", 0.0, 0.0, -9.0, 0.5))
+    assert EntityLinker(encoder, index, reranker=RIVER).nil_rule is None
+    assert "is not used; fit it with: modelscope entity evaluate" in caplog.text
