@@ -11,11 +11,17 @@ if TYPE_CHECKING:  # the command line takes its choices from here, and its --hel
 Vectors: TypeAlias = "npt.NDArray[np.float32]"
 """float32, C-contiguous, shape (n, dim), rows in input order."""
 
+Scores: TypeAlias = "npt.NDArray[np.float32]"
+"""float32, shape (n,), in input order; higher is better."""
+
 RowIds: TypeAlias = "npt.NDArray[np.int64]"
 """Row numbers, int64, shape (n,) or (n, k)."""
 
 TokenIds: TypeAlias = list[int]
 """The token ids of one text, special tokens included, without padding."""
+
+TokenVectors: TypeAlias = "npt.NDArray[np.float16]"
+"""float16, shape (tokens, dim): the vectors of the tokens of one text."""
 
 Side: TypeAlias = Literal["mention", "entity"]
 """Which of the two towers."""

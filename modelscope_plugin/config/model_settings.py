@@ -48,6 +48,9 @@ class PipelineSettings(Settings):
         help="what finds the mentions of texts that have none: dictionary, or null for nothing")
     max_bearers: int = setting("pipeline.max_bearers", least=1, metavar="N",
         help="the most entities that may bear a name for the dictionary detector to find it in texts")
+    reranker: str | None = setting("pipeline.reranker", metavar="DIR|ID",
+        help="cross encoder or dual encoder that ranks the first candidates again")
+    rerank_top_k: int = setting("pipeline.rerank_top_k", least=1, help="candidates that the re-ranker reads")
 # fmt: on
 
 

@@ -19,9 +19,11 @@ from transformers import (
 from transformers import __version__ as transformers_version
 from transformers.utils import logging as transformers_logging
 
+from modelscope_plugin.config.configuration import CONFIGURATION_FILE
 from modelscope_plugin.config.model_settings import WindowSettings
 from modelscope_plugin.config.settings import read_settings
 from modelscope_plugin.errors import ModelFolderError
+from modelscope_plugin.modeling.pair_tokenization import PairTokenizer
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
 from modelscope_plugin.storage.atomic_write import write_json
 
@@ -39,6 +41,7 @@ _TOKENIZER_CONFIG = "tokenizer_config.json"
 # Version 5 of transformers calls a fast tokenizer of no particular class so, version 4 by the second name, which both
 # know; version 5 lists further special tokens under a name under which version 4 has a dictionary.
 _BACKEND, _GENERIC, _EXTRA = "TokenizersBackend", "PreTrainedTokenizerFast", "extra_special_tokens"
+_MOST_TOKENS = 1 << 20
 _SPECIAL_TOKENS = ("cls_token", "sep_token", "pad_token", "unk_token")
 
 
@@ -57,6 +60,26 @@ def load_entity_tokenizer(folder: str | Path, max_length: int | None = None) -> 
         InputError: If ``max_length`` leaves no room for a mention.
     """
     return entity_tokenizer(load_tokenizer(folder), folder, max_length)
+
+
+def load_pair_tokenizer(folder: str | Path, max_length: int | None = None) -> PairTokenizer:
+    """Load the tokenizer of a cross encoder's folder.
+
+    Args:
+        folder: The model folder.
+        max_length: Tokens of a pair; by default what configuration.json says; in a folder that has none, as that of
+            sentence-transformers, what tokenizer_config.json says; else 128.
+
+    Raises:
+        ModelFolderError: If there is no vocabulary or it cannot be read, or configuration.json has a bad value.
+        InputError: If ``max_length`` leaves no room for a mention and an entity text.
+    """
+    tokenizer = load_tokenizer(folder)
+    # Transformers has a number of 31 digits for a tokenizer without a limit.
+    is_limited = tokenizer.model_max_length < _MOST_TOKENS
+    if max_length is None and is_limited and not (Path(folder) / CONFIGURATION_FILE).is_file():
+        max_length = int(tokenizer.model_max_length)
+    return PairTokenizer(entity_tokenizer(tokenizer, folder, max_length))
 
 
 def entity_tokenizer(

@@ -16,12 +16,14 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from modelscope_plugin.config.model_settings import ModelSettings
+from modelscope_plugin.config.configuration import read_configuration
+from modelscope_plugin.config.metainfo import Models
+from modelscope_plugin.config.model_settings import ModelSettings, find_model_type
 from modelscope_plugin.config.settings import read_settings
-from modelscope_plugin.errors import InputError
+from modelscope_plugin.errors import InputError, ModelFolderError
 from modelscope_plugin.modeling.checkpoint import load_tower
 from modelscope_plugin.modeling.checkpoint_files import quiet_transformers
-from modelscope_plugin.modeling.fingerprint import config_digest, join_fingerprint
+from modelscope_plugin.modeling.fingerprint import add_weights, config_digest, join_fingerprint
 from modelscope_plugin.modeling.pooling import check_pooler_type, needs_all_states, pool
 from modelscope_plugin.types import Side
 
@@ -77,7 +79,12 @@ class DualEncoder(nn.Module):
     @property
     def max_positions(self) -> int:
         """The longest window that the position embeddings allow."""
-        return min(map(_count_positions, self._distinct_towers))
+        return min(map(count_positions, self._distinct_towers))
+
+    @property
+    def token_embeddings(self) -> int:
+        """How many tokens have an embedding."""
+        return min(int(tower.get_input_embeddings().num_embeddings) for tower in self._distinct_towers)
 
     @property
     def device(self) -> torch.device:
@@ -135,12 +142,7 @@ class DualEncoder(nn.Module):
         """A digest of weights, pooling and normalisation."""
         digest = hashlib.blake2b(f"{self.emb_pooler_type} {self.normalize} {self.towers}".encode(), digest_size=16)
         for tower in self._distinct_towers:
-            for name, parameter in sorted(tower.named_parameters()):
-                if name.startswith("pooler."):
-                    continue
-                value = parameter.detach().to("cpu").contiguous()
-                digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-                digest.update(value.flatten().view(torch.uint8).numpy())
+            add_weights(digest, ((n, p) for n, p in tower.named_parameters() if not n.startswith("pooler.")))
         return digest.hexdigest()
 
     @classmethod
@@ -156,10 +158,15 @@ class DualEncoder(nn.Module):
             The model, in float32 and evaluation mode.
 
         Raises:
-            ModelFolderError: If a file is missing or damaged, or configuration.json holds a value that cannot be used.
+            ModelFolderError: If a file is missing or damaged, configuration.json holds a value that cannot be used, or
+                the folder is that of a cross encoder.
             InputError: If a setting is unknown or out of its range.
         """
         folder = Path(folder)
+        if find_model_type(read_configuration(folder), folder) == Models.entity_cross_encoder:
+            raise ModelFolderError(
+                f"{folder} holds a cross encoder, which scores pairs and gives no vectors; name a dual encoder's folder"
+            )
         configured = read_settings(ModelSettings, folder, **settings)
         mention_tower = load_tower(folder)
         entity_tower = load_tower(folder / ENTITY_TOWER_FOLDER) if configured.towers == 2 else None
@@ -173,7 +180,7 @@ class DualEncoder(nn.Module):
                 self.entity_tower.save_pretrained(Path(folder) / ENTITY_TOWER_FOLDER)
 
 
-def _count_positions(tower: PreTrainedModel) -> int:
+def count_positions(tower: PreTrainedModel) -> int:
     """The longest text that the position embeddings of a tower allow."""
     for name, module in tower.named_modules():
         if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in _POSITION_EMBEDDINGS:

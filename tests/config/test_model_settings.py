@@ -30,6 +30,8 @@ BAD_VALUES: list[tuple[type[Settings], Any, str]] = [
     (PipelineSettings, {"pipeline": {"nil_threshold": 2}}, "pipeline.nil_threshold=2 must be a finite number between"),
     (PipelineSettings, {"pipeline": {"detector": []}}, "pipeline.detector=[] must be a string"),
     (PipelineSettings, {"pipeline": {"max_bearers": 0}}, "pipeline.max_bearers=0 must be an integer of at least 1"),
+    (PipelineSettings, {"pipeline": {"reranker": 1}}, "pipeline.reranker=1 must be a string"),
+    (PipelineSettings, {"pipeline": {"rerank_top_k": 0}}, "pipeline.rerank_top_k=0 must be an integer of at least 1"),
 ]
 
 

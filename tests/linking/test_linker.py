@@ -12,7 +12,9 @@ from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.errors import IndexMismatchError
 from modelscope_plugin.linking import linker
 from modelscope_plugin.linking.linker import EntityLinker
+from modelscope_plugin.linking.reranking.late_interaction import LateInteraction
 from modelscope_plugin.retrieval import EntityIndex
+from modelscope_plugin.retrieval.fitted import RerankingWeights
 
 TEXT = "小品里大鹏很好笑，苹果也好吃"
 
@@ -107,3 +109,26 @@ def test_reload_that_fails_leaves_the_linker_as_it_was(
     with pytest.raises(IndexMismatchError):
         own.reload()
     assert own.link(["看 [ENT_S] 扬子江 [ENT_E] 吧"])[0][0].id == "river"
+
+
+def test_reload_keeps_the_reranker_and_follows_its_weights(
+    encoder: EntityEncoder, index_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "index"
+    shutil.copytree(index_folder, folder)
+    reranker = LateInteraction(encoder)
+    own = EntityLinker(encoder, EntityIndex.load(folder), reranker=reranker)
+    text = "看 [ENT_S] 扬子江 [ENT_E] 吧"
+    assert own.link([text])[0][0].probability is None
+    changed = EntityIndex.load(folder)
+    changed.fitted = changed.fitted.with_reranking(RerankingWeights("hybrid", reranker.fingerprint, 1.0))
+    changed.save(folder)
+    assert own.reload()
+    found = own.link([text])[0]
+    assert sum(one.probability or 0 for one in found) == pytest.approx(1.0)
+    assert [one.score for one in found] == pytest.approx([one.rerank_score for one in found])
+    changed.fitted = changed.fitted.with_reranking(RerankingWeights("hybrid", "another", 1.0))
+    changed.save(folder)
+    with pytest.raises(IndexMismatchError):
+        own.reload()
+    assert own.link([text])[0] == found

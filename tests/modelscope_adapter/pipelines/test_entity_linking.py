@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import ENTITIES, MENTIONS
+from conftest import ENTITIES, MENTIONS, write_cross_encoder
 from modelscope.pipelines import pipeline
 
 import modelscope_plugin  # noqa: F401  (registers the plugin)
 from modelscope_plugin.data.views import ViewSettings, entity_views
 from modelscope_plugin.encoding import EntityEncoder
-from modelscope_plugin.errors import IndexMismatchError, InputError, InputTypeError
+from modelscope_plugin.errors import IndexMismatchError, InputError, InputTypeError, MissingFileError
 from modelscope_plugin.linking.nil import NilRule
 from modelscope_plugin.retrieval import EntityIndex
 from modelscope_plugin.retrieval.building import build_index
@@ -181,3 +181,31 @@ def test_number_of_candidates_is_checked_when_the_pipeline_is_made(
 def test_pipeline_cannot_be_pickled(pipe: Any) -> None:
     with pytest.raises(InputTypeError, match="make one in each process"):
         pickle.dumps(pipe)
+
+
+def test_a_reranker_is_named_by_the_call_or_by_the_configuration(
+    model_folder: Path, index_folder: Path, base_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(model_folder, folder)
+    write_cross_encoder(base_folder, folder / "reranker")
+    options = {"index": str(index_folder), "device": "cpu"}
+    named = pipeline("entity-linking", model=str(model_folder), reranker=str(folder / "reranker"), **options)
+    path = folder / "configuration.json"
+    configuration = json.loads(path.read_text(encoding="utf-8"))
+    configuration["pipeline"] |= {"reranker": "reranker", "rerank_top_k": 2}
+    path.write_text(json.dumps(configuration), encoding="utf-8")
+    configured = pipeline("entity-linking", model=str(folder), **options)
+    without = pipeline("entity-linking", model=str(folder), reranker="none", **options)
+    own = pipeline("entity-linking", model=str(folder), reranker=named.linker.reranker, rerank_top_k=1, **options)
+    read = []
+    for linker in (named, configured, without, own):
+        candidates = linker(TEXT_MARKED, top_k=4)["mentions"][0]["candidates"]
+        read.append([one["id"] for one in candidates if "rerank_score" in one])
+    assert [len(ids) for ids in read] == [4, 2, 0, 1]
+    assert own.linker.reranker is named.linker.reranker
+
+
+def test_a_reranker_that_is_not_there_is_named(model_folder: Path, index_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(MissingFileError, match="there is no model folder"):
+        pipeline("entity-linking", model=str(model_folder), index=str(index_folder), reranker=str(tmp_path / "no"))
