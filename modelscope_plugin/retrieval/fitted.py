@@ -113,10 +113,10 @@ class Fitted:
     Attributes:
         fusion: How hybrid retrieval fuses its lists; None where nothing was fitted.
         nil: Rules that say NIL, by retrieval.
-        detection_threshold: The least link probability, 0 to 1, of a name that is taken for a mention in a text; None
-            where nothing was fitted.
         reranking: Weights of re-ranking, by retrieval.
         reranked_nil: Rules that say NIL after re-ranking, by retrieval.
+        detection_threshold: The least link probability, 0 to 1, of a name that is taken for a mention in a text; None
+            where nothing was fitted.
     """
 
     fusion: Fusion | Damage | None = None
@@ -191,13 +191,26 @@ class Fitted:
     def with_nil(self, rule: NilWeights) -> Fitted:
         """The same with another NIL rule for its retrieval, re-ranked or not."""
         if rule.reranker:
-            return replace(
-                self,
-                fusion=fusion,
-                nil=_without(self.nil, "hybrid"),
-                reranking=_without(self.reranking, "hybrid"),
-                reranked_nil=_without(self.reranked_nil, "hybrid"),
-            )
+            return replace(self, reranked_nil={**self.reranked_nil, rule.retrieval: rule})
+        return replace(self, nil={**self.nil, rule.retrieval: rule})
+
+    def with_reranking(self, weights: RerankingWeights) -> Fitted:
+        """The same with other weights of re-ranking for their retrieval, whose NIL rule after re-ranking goes."""
+        rules = _without(self.reranked_nil, weights.retrieval)
+        return replace(self, reranking={**self.reranking, weights.retrieval: weights}, reranked_nil=rules)
+
+    def with_fusion(self, fusion: Fusion) -> Fitted:
+        """The same with another fusion.
+
+        What was fitted on the candidates of hybrid retrieval is left out: other candidates come first now.
+        """
+        return replace(
+            self,
+            fusion=fusion,
+            nil=_without(self.nil, "hybrid"),
+            reranking=_without(self.reranking, "hybrid"),
+            reranked_nil=_without(self.reranked_nil, "hybrid"),
+        )
 
     def to_record(self) -> dict[str, Any]:
         """As a JSON object, without what was not fitted."""
