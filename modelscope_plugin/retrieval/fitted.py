@@ -126,7 +126,7 @@ class Fitted:
         fusion: Fusion | Damage | None = None
         if record.get("fusion"):
             try:
-                fusion = Fusion(**record["fusion"])
+                fusion = Fusion(**_without_negatives(record["fusion"]))
             except (TypeError, InputError) as error:
                 fusion = Damage(record["fusion"], str(error))
         rules = record.get("nil", {})
@@ -138,6 +138,14 @@ class Fitted:
 def fit_nil_command(retrieval: str) -> str:
     """The command that fits a NIL rule."""
     return f"modelscope entity evaluate DEV --index INDEX --fit-nil --retrieval {retrieval}"
+
+
+def _without_negatives(record: Any) -> Any:
+    """The record of a fusion with 0 for negative weights, which version 0.2 and earlier could fit."""
+    if not isinstance(record, dict):
+        return record
+    weights = {name: record[name] for name in ("dense", "names", "learned") if isinstance(record.get(name), float)}
+    return record | {name: 0.0 for name, weight in weights.items() if weight < 0}
 
 
 def _nil_weights(retrieval: str, record: Any) -> NilWeights | Damage:
