@@ -16,7 +16,8 @@ from modelscope_plugin.data.names import normalized_name
 from modelscope_plugin.errors import IndexFolderError
 from modelscope_plugin.retrieval.arrays import check_array, check_groups
 from modelscope_plugin.retrieval.lexical.best_rows import best_rows, run_starts
-from modelscope_plugin.retrieval.lexical.bm25 import GRAM_FIELDS, Floats, GramIndex, NameScores, Positions
+from modelscope_plugin.retrieval.lexical.gram_index import Floats, GramIndex, NameScores, Positions
+from modelscope_plugin.retrieval.lexical.grams import GramPostings
 from modelscope_plugin.types import RowIds
 
 MAX_NAME = 64
@@ -24,10 +25,9 @@ MAX_NAME = 64
 
 # Names looked at for each row wanted, to see where the best begin.
 _MORE = 4
-_FIELDS = ("names", "order", "bearers", "starts")
-_GRAMS = "grams."
-# Far above any BM25 weight, and far below what overflows when some are summed.
-_LARGEST_WEIGHT = 1e12
+_FIELDS = frozenset(("names", "order", "bearers", "starts", "grams.vocabulary", "grams.starts", "grams.places"))
+# Weights that earlier versions stored; another likeness needs others.
+_EARLIER_FIELDS = frozenset(("grams.weights", "grams.selves"))
 
 
 class AliasIndex:
@@ -41,7 +41,7 @@ class AliasIndex:
         order: All rows in the order of their ids, int32 (rows,).
         bearers: The bearers of the names, name after name, as positions in ``order``, rising for each name; int32.
         starts: Where the bearers of each name begin, int64 (names + 1,).
-        grams: The BM25 weights of the names, each cut at `MAX_NAME` characters.
+        grams: The grams of the names, each cut at `MAX_NAME` characters.
     """
 
     def __init__(
@@ -121,7 +121,8 @@ class AliasIndex:
         """
         name = normalized_name(mention)
         top_k = min(top_k, len(self.order))
-        scores = self._grams.compare(name[:MAX_NAME])
+        position = self._find(name)
+        scores = self._grams.compare(name[:MAX_NAME], position)
         # What does not reach the last of the best of some names is not among the best of all.
         _, shares = self._best(scores.rare, scores.of(scores.rare), top_k)
         positions = scores.reaching(float(shares[-1]) if 0 < len(shares) == top_k else 0.0)
@@ -144,9 +145,14 @@ class AliasIndex:
                 return ranks, found
             wide *= 16  # many names of few rows
 
-    def _bearers_of(self, name: str) -> npt.NDArray[np.int32]:
+    def _find(self, name: str) -> int | None:
+        """The position of a normalised name; None where it is not among the names."""
         position = bisect_left(self.names, name)
-        if position == len(self.names) or self.names[position] != name:
+        return position if position < len(self.names) and self.names[position] == name else None
+
+    def _bearers_of(self, name: str) -> npt.NDArray[np.int32]:
+        position = self._find(name)
+        if position is None:
             return self._bearers[:0]
         return self._bearers[self._starts[position] : self._starts[position + 1]]
 
@@ -178,14 +184,16 @@ class AliasIndex:
             "order": self.order,
             "bearers": self._bearers,
             "starts": self._starts,
-            **{f"{_GRAMS}{field}": np.ascontiguousarray(array) for field, array in self._grams.arrays.items()},
+            "grams.vocabulary": self._grams.postings.vocabulary,
+            "grams.starts": self._grams.postings.starts,
+            "grams.places": self._grams.postings.positions,
         }
         # Not with save_file, which has an exception of its own for a full disk.
         path.write_bytes(save(arrays))
 
     @classmethod
     def parse(cls, data: bytes, path: Path, rows: int) -> AliasIndex:
-        """Read the content of a file that `save` wrote.
+        """Read the content of a file that `save` wrote, here or in an earlier version.
 
         Args:
             data: The content.
@@ -199,14 +207,15 @@ class AliasIndex:
 
         try:
             arrays = load(data)
-            known = set(arrays) == {*_FIELDS, *(f"{_GRAMS}{field}" for field in GRAM_FIELDS)}
+            known = set(arrays) - _EARLIER_FIELDS == _FIELDS
             if known:
                 names = _check_arrays(arrays, rows)
         except Exception as error:  # whatever safetensors says of damaged bytes
             raise IndexFolderError(f"{path} is damaged ({error}); build the index again") from None
         if not known:
             raise IndexFolderError(f"{path} was written by another version of this package; build the index again")
-        grams = GramIndex(len(names), {field: arrays[f"{_GRAMS}{field}"] for field in GRAM_FIELDS})
+        postings = GramPostings(arrays["grams.vocabulary"], arrays["grams.starts"], arrays["grams.places"])
+        grams = GramIndex(len(names), postings)
         return cls(names, arrays["order"], arrays["bearers"], arrays["starts"], grams)
 
 
@@ -223,8 +232,6 @@ def _check_arrays(arrays: dict[str, npt.NDArray[Any]], rows: int) -> list[str]:
         ("grams.vocabulary", "int64", None, 0, np.iinfo(np.int64).max, 1),
         ("grams.starts", "int64", len(arrays["grams.vocabulary"]) + 1, 0, postings, 1),
         ("grams.places", "int32", None, 0, len(names) - 1, None),
-        ("grams.weights", "float32", postings, 0, _LARGEST_WEIGHT, None),
-        ("grams.selves", "float32", len(names), 0, _LARGEST_WEIGHT, None),
     )
     for name, dtype, length, least, most, step in table:
         check_array(name, arrays[name], dtype, (length,), least=least, most=most, step=step)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, TypeAlias
+from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -18,20 +19,46 @@ _SHIFT = 21
 _CODES = 0x110000
 
 
-class GramCounts(NamedTuple):
-    """How often which grams stand in which names, gram after gram.
+@dataclass(frozen=True)
+class GramPostings:
+    """Which grams stand in which names, gram after gram.
 
     Attributes:
         vocabulary: The numbers of the grams, as `gram_keys` makes them, rising; int64 (grams,).
         starts: Where the names of each gram begin, int64 (grams + 1,).
         positions: The positions of the names among all names, rising for each gram; int32.
-        counts: How often the gram stands in the name; float32.
     """
 
     vocabulary: Keys
     starts: Positions
     positions: npt.NDArray[np.int32]
-    counts: npt.NDArray[np.float32]
+
+    @classmethod
+    def build(cls, names: Sequence[str]) -> GramPostings:
+        """Find the grams of names."""
+        codes = _codes(names)
+        positions = np.repeat(np.arange(len(names), dtype=np.int64), np.fromiter(map(len, names), np.int64, len(names)))
+        # Characters are numbered anew, from 1, so that a gram and the position of its name fit into one number: a
+        # single sort of those groups everything, several times as fast as sorting one by the other. 2^41 grams leave
+        # room for 4 million names were all code points in use; with the 2^16 of a large knowledge base there is room
+        # for 2^31.
+        used = np.zeros(_CODES, dtype=bool)
+        used[codes] = True
+        characters = np.flatnonzero(used)
+        number = np.zeros(_CODES, dtype=np.int64)
+        number[characters] = np.arange(1, len(characters) + 1)
+        letters, width = number[codes], len(characters) + 1
+        inside = positions[1:] == positions[:-1]
+        packed = np.concatenate([letters, letters[:-1][inside] * width + letters[1:][inside]])
+        packed *= len(names)
+        packed += np.concatenate([positions, positions[:-1][inside]])
+        del codes, positions, letters, inside  # as large as all that follows
+        packed.sort()
+        grams, owners = np.divmod(packed[run_starts(packed)], max(len(names), 1))
+        starts = np.flatnonzero(run_starts(grams))
+        first, second = np.divmod(grams[starts], width)
+        keys = np.append(0, characters + 1)[first] << _SHIFT | np.append(0, characters)[second]
+        return cls(keys, np.append(starts, len(grams)), owners.astype(np.int32))
 
 
 def gram_keys(name: str) -> Keys:
@@ -41,32 +68,9 @@ def gram_keys(name: str) -> Keys:
     return np.concatenate([codes, ((codes[:-1] + 1) << _SHIFT) | codes[1:]])
 
 
-def count_grams(names: Sequence[str]) -> GramCounts:
-    """Count the grams of names."""
-    codes = _codes(names)
-    positions = np.repeat(np.arange(len(names), dtype=np.int64), np.fromiter(map(len, names), np.int64, len(names)))
-    # Characters are numbered anew, from 1, so that a gram and the position of its name fit into one number: a single
-    # sort of those groups everything, several times as fast as sorting one by the other. 2^41 grams leave room for 4
-    # million names were all code points in use; with the 2^16 of a large knowledge base there is room for 2^31.
-    used = np.zeros(_CODES, dtype=bool)
-    used[codes] = True
-    characters = np.flatnonzero(used)
-    number = np.zeros(_CODES, dtype=np.int64)
-    number[characters] = np.arange(1, len(characters) + 1)
-    letters, width = number[codes], len(characters) + 1
-    inside = positions[1:] == positions[:-1]
-    packed = np.concatenate([letters, letters[:-1][inside] * width + letters[1:][inside]])
-    packed *= len(names)
-    packed += np.concatenate([positions, positions[:-1][inside]])
-    del codes, positions, letters, inside  # as large as all that follows
-    packed.sort()
-    firsts = np.flatnonzero(run_starts(packed))
-    counts = np.diff(np.append(firsts, len(packed)))
-    grams, owners = np.divmod(packed[firsts], max(len(names), 1))
-    starts = np.flatnonzero(run_starts(grams))
-    first, second = np.divmod(grams[starts], width)
-    keys = np.append(0, characters + 1)[first] << _SHIFT | np.append(0, characters)[second]
-    return GramCounts(keys, np.append(starts, len(grams)), owners.astype(np.int32), counts.astype(np.float32))
+def is_pair(keys: Keys) -> npt.NDArray[np.bool_]:
+    """Whether grams are 2-grams, by their numbers; bool."""
+    return keys >= 1 << _SHIFT
 
 
 def _codes(names: Sequence[str]) -> Keys:

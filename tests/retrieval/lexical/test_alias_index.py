@@ -22,43 +22,24 @@ def grams(name: str) -> list[str]:
     return [*name, *(name[place : place + 2] for place in range(len(name) - 1))]
 
 
-def bm25(query: str, names: list[str]) -> list[float]:
-    """The formula, name by name."""
-    documents = [Counter(grams(name)) for name in names]
-    mean = sum(len(document) for document in documents) / len(documents)
-    scores = []
-    for document in documents:
-        score = 0.0
-        for gram, times in Counter(grams(query)).items():
-            frequency = sum(gram in other for other in documents)
-            inverse = np.log(1 + (len(names) - frequency + 0.5) / (frequency + 0.5))
-            count = document[gram]
-            score += times * inverse * count * 2.2 / (count + 1.2 * (0.25 + 0.75 * len(document) / mean))
-        scores.append(score)
-    return scores
-
-
 def order_of(ids: list[str]) -> np.ndarray:
     return np.array(sorted(range(len(ids)), key=ids.__getitem__), np.int32)
 
 
 def likeness(query: str, names: list[str]) -> list[float]:
-    """The score as a share of the larger of the two that query and name have against themselves, name by name."""
-    mean = sum(len(set(grams(name))) for name in names) / len(names)
-    frequency = {gram: sum(gram in grams(name) for name in names) for name in [query, *names] for gram in grams(name)}
+    """The formula, name by name."""
+    frequency = Counter(gram for name in names for gram in set(grams(name)))
 
-    def against_itself(name: str) -> float:
-        own = Counter(grams(name))
-        norm = 1.2 * (0.25 + 0.75 * len(own) / mean)
+    def weight(shared: set[str]) -> float:
         return sum(
-            times * times * np.log(1 + (len(names) - frequency[gram] + 0.5) / (frequency[gram] + 0.5)) * 2.2
-            / (times + norm)
-            for gram, times in own.items()
-        )  # fmt: skip
+            np.log(1 + (len(names) - frequency[gram] + 0.5) / (frequency[gram] + 0.5)) / len(gram) for gram in shared
+        )
 
+    asked = set(grams(query))
     return [
-        min(1.0, score / max(against_itself(query), against_itself(name)))
-        for score, name in zip(bm25(query, names), names, strict=True)
+        2 / 3 * weight(asked & set(grams(name))) / weight(asked)
+        + 1 / 3 * weight(asked & set(grams(name))) / weight(set(grams(name)))
+        for name in names
     ]
 
 
@@ -124,7 +105,20 @@ def test_likeness_falls_with_what_only_one_of_two_names_has() -> None:
     index = AliasIndex.build([("苹果", 0), ("苹果公司", 1), ("香蕉", 2)])
     apple = index.search("苹果", 3).of(np.arange(3))
     assert apple[0] > apple[1] > apple[2] == 0
-    assert index.search("苹", 3).of(np.array([0]))[0] < 0.6
+    assert index.search("苹", 3).of(np.array([0]))[0] < 0.9
+
+
+def test_a_name_that_has_all_characters_of_the_mention_is_liker_than_a_short_one_that_has_some() -> None:
+    index = AliasIndex.build([("北大西洋公约组织", 0), ("北京", 1), ("南约翰", 2)])
+    assert index.search("北约", 3).rows.tolist()[0] == 0
+
+
+def test_names_of_the_same_grams_are_not_the_same() -> None:
+    index = AliasIndex.build([("哈哈", 0), ("哈哈哈哈", 1)])
+    likeness = index.search("哈哈", 2).of(np.arange(2)).tolist()
+    assert likeness[0] == 1
+    assert 0.99 < likeness[1] < 1
+    assert max(index.search("哈哈哈", 2).shares.tolist()) < 1
 
 
 def test_exact_names_are_found_whatever_width_case_script_and_punctuation() -> None:
@@ -193,6 +187,31 @@ def test_damaged_file_is_named(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-3])
     with pytest.raises(IndexFolderError, match=r"names\.safetensors is damaged"):
         AliasIndex.parse(path.read_bytes(), path, 1)
+
+
+def test_file_with_the_weights_of_an_earlier_version_is_read_without_them(tmp_path: Path) -> None:
+    path = tmp_path / "names.safetensors"
+    index = AliasIndex.build([("大鹏", 0), ("大鹏鸟", 1), ("鲲鹏", 2)])
+    index.save(path)
+    arrays = load_file(path)
+    earlier = {
+        "grams.weights": np.full(len(arrays["grams.places"]), 7, np.float32),
+        "grams.selves": np.full(3, 9, np.float32),
+    }
+    save_file(arrays | earlier, path)
+    opened = AliasIndex.parse(path.read_bytes(), path, 3)
+    assert opened.search("大鹏", 3).shares.tolist() == index.search("大鹏", 3).shares.tolist()
+
+
+def test_name_without_grams_in_a_crafted_file_is_like_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "names.safetensors"
+    AliasIndex.build([("大", 0), ("鹏", 1)]).save(path)
+    arrays = load_file(path)
+    for field, length in (("vocabulary", 1), ("starts", 2), ("places", 1)):  # those of 大
+        arrays[f"grams.{field}"] = arrays[f"grams.{field}"][:length]
+    save_file(arrays, path)
+    found = AliasIndex.parse(path.read_bytes(), path, 2).search("大", 2)
+    assert found.of(np.arange(2)).tolist() == [1, 0]
 
 
 def test_file_of_another_version_is_refused(tmp_path: Path) -> None:
