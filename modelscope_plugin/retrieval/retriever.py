@@ -172,16 +172,16 @@ class Retriever:
         if not self.needs_vectors:
             yield from map(lru_cache(_REMEMBERED)(lambda surface: self._rank_by_names(surface, top_k)), surfaces)
             return
-        if vectors is None or self._index is None:
-            raise InputError(f"{self.retrieval} retrieval needs the vectors of the mentions")
         if self.retrieval == "hybrid":
             for found in self.gather(vectors, surfaces, top_k):
                 yield self.order(found, self.fusion, top_k)
             return
-        for _, _, scores, rows in self._search_vectors(vectors, surfaces, top_k):
-            yield Ranking.by_vectors(rows, scores)
+        index, vectors = self._check_vectors(vectors)
+        for chunk in _chunks(len(vectors)):
+            for scores, rows in zip(*index.search_rows(vectors[chunk], top_k, exact=self._exact), strict=True):
+                yield Ranking.by_vectors(rows, scores)
 
-    def gather(self, vectors: Vectors, surfaces: Sequence[str], top_k: int) -> Iterator[Ranking]:
+    def gather(self, vectors: Vectors | None, surfaces: Sequence[str], top_k: int) -> Iterator[Ranking]:
         """Gather for mentions what both halves of ``hybrid`` find, for `order` to rank.
 
         Args:
@@ -190,26 +190,26 @@ class Retriever:
             top_k: Candidates that are to be ranked; each half is looked at to rank 128 at least.
 
         Yields:
-            For each mention its candidates, in rising order of rows; their scores mean nothing yet.
-        """
-        depth = max(top_k, _DEPTH)
-        for vector, surface, _, rows in self._search_vectors(vectors, surfaces, depth):
-            found = self._find_names(surface, rows, depth)
-            dense_ranks = np.zeros(len(found.rows), dtype=np.int64)
-            dense_ranks[np.searchsorted(found.rows, rows)] = np.arange(1, len(rows) + 1)
-            assert self._index is not None
-            yield replace(found, dense=self._index.scores(vector, found.rows), dense_ranks=dense_ranks)
+            For each mention its candidates, in rising order of rows; their scores are those of the names.
 
-    def _search_vectors(
-        self, vectors: Vectors, surfaces: Sequence[str], depth: int
-    ) -> Iterator[tuple[Vectors, str, Vectors, RowIds]]:
-        """The vector and the words of each mention, with the scores and rows of its nearest entities."""
-        if self._index is None:
-            raise InputError(f"{self.retrieval} retrieval needs an index with vectors")
-        for start in range(0, len(vectors), _CHUNK):
-            chunk = vectors[start : start + _CHUNK]
-            lists = self._index.search_rows(chunk, depth, exact=self._exact)
-            yield from zip(chunk, surfaces[start : start + _CHUNK], *lists, strict=True)
+        Raises:
+            InputError: If vectors are missing.
+        """
+        index, vectors = self._check_vectors(vectors)
+        depth = max(top_k, _DEPTH)
+        for chunk in _chunks(len(vectors)):
+            queries = vectors[chunk]
+            _, lists = index.search_rows(queries, depth, exact=self._exact)
+            for query, surface, rows in zip(queries, surfaces[chunk], lists, strict=True):
+                found = self._find_names(surface, rows, depth)
+                dense_ranks = np.zeros(len(found.rows), dtype=np.int64)
+                dense_ranks[np.searchsorted(found.rows, rows)] = np.arange(1, len(rows) + 1)
+                yield replace(found, dense=index.scores(query, found.rows), dense_ranks=dense_ranks)
+
+    def _check_vectors(self, vectors: Vectors | None) -> tuple[EntityIndex, Vectors]:
+        if vectors is None or self._index is None:
+            raise InputError(f"{self.retrieval} retrieval needs the vectors of the mentions")
+        return self._index, vectors
 
     def order(self, found: Ranking, fusion: Fusion, top_k: int) -> Ranking:
         """Rank gathered candidates by a fusion.
@@ -307,6 +307,10 @@ def _surface(mention: str | Mention) -> str:
         return mention.surface
     marked = parse_marked_text(mention)
     return mention if marked is None else marked.surface
+
+
+def _chunks(count: int) -> Iterator[slice]:
+    return (slice(start, start + _CHUNK) for start in range(0, count, _CHUNK))
 
 
 def _ranks(likeness: Floats, depth: int) -> RowIds:
