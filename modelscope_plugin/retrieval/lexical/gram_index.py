@@ -28,9 +28,9 @@ _TINY = np.finfo(np.float32).tiny
 class GramIndex:
     """The 1- and 2-grams of names, by gram.
 
-    A gram weighs its inverse document frequency among the names, that of BM25 (Robertson and Zaragoza 2009) with 1
-    added inside the logarithm, as in Lucene, so that it is never 0; a 2-gram weighs half of it. Repeats in a name do
-    not count. The weights follow from the postings and are not stored.
+    A gram weighs its inverse document frequency (Spärck Jones 1972), ``log(1 + names / (names with it + 0.5))``, which
+    is above 0 also where all names have it; a 2-gram weighs half of that. Repeats in a name do not count. The weights
+    follow from the postings and are not stored.
 
     Args:
         names: Number of names.
@@ -85,7 +85,7 @@ class GramIndex:
 
     def _weigh(self, keys: npt.NDArray[np.int64], frequency: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """The weights of grams that so many names have, float64."""
-        inverse = np.log(1 + (self.names - frequency + 0.5) / (frequency + 0.5))
+        inverse = np.log(1 + self.names / (frequency + 0.5))
         weights: npt.NDArray[np.float64] = np.where(is_pair(keys), _PAIR_WEIGHT, 1.0) * inverse
         return weights
 

@@ -31,9 +31,7 @@ def likeness(query: str, names: list[str]) -> list[float]:
     frequency = Counter(gram for name in names for gram in set(grams(name)))
 
     def weight(shared: set[str]) -> float:
-        return sum(
-            np.log(1 + (len(names) - frequency[gram] + 0.5) / (frequency[gram] + 0.5)) / len(gram) for gram in shared
-        )
+        return sum(np.log(1 + len(names) / (frequency[gram] + 0.5)) / len(gram) for gram in shared)
 
     asked = set(grams(query))
     return [
@@ -119,6 +117,16 @@ def test_names_of_the_same_grams_are_not_the_same() -> None:
     assert likeness[0] == 1
     assert 0.99 < likeness[1] < 1
     assert max(index.search("哈哈哈", 2).shares.tolist()) < 1
+
+
+def test_a_character_that_all_names_have_still_tells_names_by_their_length() -> None:
+    letters = [chr(0x4E00 + number) for number in range(1000)]
+    names = ["".join(["无", *letters[start : start + 1 + start % 5]]) for start in range(990)]
+    index = AliasIndex.build((name, row) for row, name in enumerate(names))
+    found = index.search("无", 990)
+    lengths = [len(names[row]) for row in found.rows.tolist()]
+    assert lengths[:100] == [2] * 100
+    assert found.shares[0] > found.shares[-1]
 
 
 def test_exact_names_are_found_whatever_width_case_script_and_punctuation() -> None:
