@@ -36,8 +36,8 @@ def measure_quality(
     """Measure vectors and names of an index on mentions made from the names of its own entities.
 
     Some entities are mentioned by their name beside as much of another name, between clauses of their description where
-    they have one. The clauses are left out of the text of the entity, which is encoded anew for this, so that a model is
-    not given what the mention was made of. This encodes 600 texts at most, whatever the size of the index.
+    they have one. The clauses are left out of the text of the entity, which is encoded anew for this, so that a model
+    is not given what the mention was made of. This encodes 600 texts at most, whatever the size of the index.
 
     Args:
         encoder: The dual encoder of the index.

@@ -27,9 +27,7 @@ def test_poor_vectors_put_names_first_and_namesakes_by_id() -> None:
 
 @given(RANKS, RANKS, RANKS)
 def test_weight_of_names_never_falls_as_vectors_get_worse(one: float, other: float, names: float) -> None:
-    better, worse = (
-        Quality(value, names, 300, 1000).fusion for value in (max(one, other), min(one, other))
-    )
+    better, worse = (Quality(value, names, 300, 1000).fusion for value in (max(one, other), min(one, other)))
     assert Fusion().names <= better.names <= worse.names <= 20
 
 
