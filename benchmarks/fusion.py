@@ -25,7 +25,7 @@ from modelscope_plugin.data.golds import merge_golds
 from modelscope_plugin.encoding import EntityEncoder
 from modelscope_plugin.evaluation.evaluate import evaluate, score_rankings
 from modelscope_plugin.evaluation.fitting.fit_fusion import fit_fusion
-from modelscope_plugin.retrieval import EntityIndex, Fitted, Fusion
+from modelscope_plugin.retrieval import EntityIndex, Fitted
 from modelscope_plugin.retrieval.building import build_index
 from modelscope_plugin.retrieval.measuring import measure_quality
 

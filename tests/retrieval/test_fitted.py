@@ -50,3 +50,8 @@ def test_new_fusion_drops_the_rule_that_was_fitted_on_other_candidates() -> None
 def test_weights_that_are_no_numbers_are_refused(values: dict[str, object]) -> None:
     with pytest.raises(InputError):
         NilWeights(**{**RECORD, **values})  # type: ignore[arg-type]
+
+
+def test_negative_weights_of_an_earlier_version_count_as_0() -> None:
+    record = {"method": "weighted_sum", "dense": 2.0, "names": -0.13, "learned": 1.0, "rank_constant": 1.0}
+    assert Fitted.from_record({"fusion": record}).get_fusion() == Fusion("weighted_sum", 2.0, 0.0, 1.0)
