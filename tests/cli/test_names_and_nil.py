@@ -12,7 +12,7 @@ from conftest import MENTIONS, write_mentions
 
 from modelscope_plugin.cli.main import main
 from modelscope_plugin.data import Mention
-from modelscope_plugin.retrieval import EntityIndex, Fusion, Fitted
+from modelscope_plugin.retrieval import EntityIndex, Fitted, Fusion
 
 NIL = [Mention("宋小宝上演", 0, 3, nil="NIL_Person"), Mention("坐船到大江", 3, 5, nil="NIL_Location")]
 
