@@ -93,6 +93,7 @@ def open_index_or_kb(args: argparse.Namespace, files: InputFiles) -> tuple[Entit
     from modelscope_plugin.encoding.encoder import EntityEncoder
     from modelscope_plugin.linking.linker import load_model_and_index
     from modelscope_plugin.retrieval.building import build_index
+    from modelscope_plugin.retrieval.measuring import measure_quality
 
     if source == "index":
         # Not with a linker: it refuses an index whose NIL rule is damaged, and this command may fit it again.
@@ -100,7 +101,10 @@ def open_index_or_kb(args: argparse.Namespace, files: InputFiles) -> tuple[Entit
     encoder = EntityEncoder.from_pretrained(args.model, **get_loading_options(args))
     entities = files.read_entities(args.kb)
     views = ViewSettings.from_configuration(read_model_configuration(encoder.name))
-    return encoder, build_index(encoder, entities, views=views, batch_size=args.batch_size)
+    index = build_index(encoder, entities, views=views, batch_size=args.batch_size)
+    if getattr(args, "retrieval", None) == "hybrid":
+        index.quality = measure_quality(encoder, index, batch_size=args.batch_size)
+    return encoder, index
 
 
 def read_model_configuration(model: str, config: str | None = None) -> dict[str, Any]:

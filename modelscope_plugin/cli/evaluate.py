@@ -48,9 +48,11 @@ def register(commands: Any) -> None:
     )
     parser.add_argument("file", metavar="FILE", help="texts with mentions and their entities")
     arguments.add_index_or_kb(parser)
-    parser.add_argument("--train", metavar="FILE", help="the training mentions: measure seen and unseen entities too")
-    parser.add_argument("--plot", metavar="PNG", help="draw recall over k")
     # fmt: off
+    parser.add_argument("--train", metavar="FILE",
+        help="the training mentions: measure seen and unseen entities too "
+        "(default: seen are those that the index has learnt names of)")
+    parser.add_argument("--plot", metavar="PNG", help="draw recall over k")
     parser.add_argument("--k", type=arguments.parse_positive, nargs="+", metavar="K",
         help="values of k (default: those of the model's configuration.json)")
     parser.add_argument("--fit-fusion", action="store_true",
@@ -106,6 +108,8 @@ def run(args: argparse.Namespace) -> None:
         reranker = _load_reranker(settings.reranker, args)
         if is_fitting:
             _fit(args, encoder, index, mentions, settings, reranker)
+    if seen is None and len(index.lexicon.learned):
+        seen = {one for _, one in index.lexicon.learned_pairs()}
     from modelscope_plugin.evaluation.evaluate import evaluate
 
     ks = args.k or find_ks(arguments.read_model_configuration(encoder.name))

@@ -214,7 +214,8 @@ def _keep_fitted(earlier: EntityIndex, index: EntityIndex) -> None:
 def _report(args: argparse.Namespace, index: EntityIndex, changes: Counter[str], *, renewed: bool) -> None:
     if args.json:
         facts = {"index": args.out, "entities": len(index), "dimension": index.dimension, "model": index.model}
-        print_json(facts | changes | index.view_facts | {"search": index.tuning.to_record()})
+        quality = {} if index.quality is None else {"quality": index.quality.to_record()}
+        print_json(facts | changes | index.view_facts | {"search": index.tuning.to_record()} | quality)
         return
     print_line(f"{args.out}: {len(index)} entities, {index.dimension} dimensions, model {index.model}")
     if changes:
@@ -223,6 +224,8 @@ def _report(args: argparse.Namespace, index: EntityIndex, changes: Counter[str],
         took = f", {1000 * facts['seconds_per_view']:.2f} ms to encode" if "seconds_per_view" in facts else ""
         print_line(f"{facts['views']} views, each {facts['bytes_per_view']} bytes{took}")
     print_line(f"{'trained again, for much of it has changed: ' if renewed else ''}{index.tuning}")
+    if index.quality is not None:
+        print_line(str(index.quality))
 
 
 def _learn_names(index: EntityIndex, mentions: list[Mention]) -> str:
@@ -253,8 +256,9 @@ def _build_or_extend(
     """The index of a knowledge base, or one with its entities; who encoded them, for its shards; and what changed."""
     from modelscope_plugin.encoding.bulk.local import LocalBulkEncoder
     from modelscope_plugin.retrieval.building import build_index, tune_index
-    from modelscope_plugin.retrieval.dense.faiss.search_choice import check_choices
+    from modelscope_plugin.retrieval.dense.faiss.search_choice import RENEW_SHARE, check_choices
     from modelscope_plugin.retrieval.knowledge_base import KnowledgeBase
+    from modelscope_plugin.retrieval.measuring import measure_quality
 
     read = files.make_reader(files.read_entities, args.file)
     is_new = index is None
@@ -300,4 +304,7 @@ def _build_or_extend(
             chosen = {name: getattr(args, name) for name in ("search", "precision", "truncate_dim")}
             chosen = {name: value for name, value in chosen.items() if value is not None}
             tune_index(encoder, index, mentions, batch_size=args.batch_size, **chosen)
+        measured = 0 if index.quality is None else index.quality.entities
+        if is_new or abs(len(index) - measured) > RENEW_SHARE * measured:
+            index.quality = measure_quality(encoder, index, batch_size=args.batch_size)
     return index, bulk_encoder, Counter() if is_new else changes

@@ -29,11 +29,16 @@ def mentions_of_entity(entity: Entity, per_name: int, seed: int) -> Iterator[Men
         The mentions, with the entity as gold.
     """
     draw = random.Random(f"{seed} {entity.id}")
-    texts = (entity.description, *(value for _, value in entity.facts))
-    clauses = [clause.strip()[:_CLAUSE] for text in texts for clause in _BREAKS.split(text) if clause.strip()]
+    clauses = clauses_of(entity)
     for name in dict.fromkeys((entity.name.strip(), *(alias.strip() for alias in entity.aliases))):
         for turn in range(per_name if name else 0):
             chosen = draw.sample(clauses, min(2, len(clauses))) if turn else []
             before = chosen[0] + _SEPARATOR if len(chosen) == 2 and draw.random() < 0.5 else ""
             after = _SEPARATOR + chosen[-1] if chosen else ""
             yield Mention(before + name + after, len(before), len(before) + len(name), (entity.id,))
+
+
+def clauses_of(entity: Entity) -> list[str]:
+    """Return the clauses of the description and the facts of an entity, each at most 40 characters of it."""
+    texts = (entity.description, *(value for _, value in entity.facts))
+    return [clause.strip()[:_CLAUSE] for text in texts for clause in _BREAKS.split(text) if clause.strip()]

@@ -25,6 +25,7 @@ from modelscope_plugin.retrieval.index_folder import FolderState, IndexParts, re
 from modelscope_plugin.retrieval.knowledge_base import KnowledgeBase
 from modelscope_plugin.retrieval.lexical.lexicon import Lexicon
 from modelscope_plugin.retrieval.manifest import Manifest, write_fitted
+from modelscope_plugin.retrieval.quality import Quality
 from modelscope_plugin.types import RowIds, Vectors
 
 
@@ -44,6 +45,8 @@ class EntityIndex:
     Attributes:
         guard: Keeps changes and searches of several threads apart.
         fitted: What was fitted for the index on labelled mentions.
+        quality: How good vectors and names are (`measure_quality`), for hybrid retrieval where nothing was fitted; None
+            where it was not measured.
         seconds_per_view: Seconds that encoding a vector took, where entities have several and some were just added.
         folder: The folder that the index was read from; None for one made here.
     """
@@ -57,6 +60,7 @@ class EntityIndex:
         self.max_length = max_length
         self.guard = ReadWriteGuard()
         self.fitted = Fitted()
+        self.quality: Quality | None = None
         self.seconds_per_view: float | None = None
         self.folder: Path | None = None
         self._state: FolderState | None = None
@@ -310,6 +314,7 @@ class EntityIndex:
             files={},
             search={} if self.tuning == Tuning() else self.tuning.to_record(),
             fitted=self.fitted,
+            quality=self.quality,
         )
         with self.guard.read():
             write_index(Path(folder), manifest, self._parts)
@@ -341,7 +346,7 @@ class EntityIndex:
         """
         manifest, parts, state = read_index(Path(folder), verify=verify)
         index = cls(manifest.dimension, manifest.fingerprint, manifest.model, manifest.max_length)
-        index._parts, index.fitted = parts, manifest.fitted
+        index._parts, index.fitted, index.quality = parts, manifest.fitted, manifest.quality
         index.folder, index._state = Path(folder), state
         return index
 

@@ -230,7 +230,7 @@ class Fitted:
         fusion: Fusion | Damage | None = None
         if record.get("fusion"):
             try:
-                fusion = Fusion(**record["fusion"])
+                fusion = Fusion(**_without_negatives(record["fusion"]))
             except (TypeError, InputError) as error:
                 fusion = Damage(record["fusion"], str(error))
         threshold = record.get("detection_threshold")
@@ -286,3 +286,11 @@ def _read_by_retrieval(records: Any, kind: type[NilWeights] | type[RerankingWeig
         except (TypeError, InputError) as error:
             found[retrieval] = Damage(record, str(error))
     return found
+
+
+def _without_negatives(record: Any) -> Any:
+    """The record of a fusion with 0 for negative weights, which version 0.1 could fit."""
+    if not isinstance(record, dict):
+        return record
+    weights = {name: record[name] for name in ("dense", "names", "learned") if isinstance(record.get(name), float)}
+    return record | {name: 0.0 for name, weight in weights.items() if weight < 0}

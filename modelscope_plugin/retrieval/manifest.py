@@ -11,6 +11,7 @@ from typing import Any
 
 from modelscope_plugin.errors import IndexFolderError, MissingFileError
 from modelscope_plugin.retrieval.fitted import Fitted
+from modelscope_plugin.retrieval.quality import Quality
 from modelscope_plugin.storage.atomic_write import write_json
 from modelscope_plugin.storage.inventory import read_file_state
 
@@ -35,6 +36,7 @@ class Manifest:
         files: Size (``bytes``) and ``sha256`` of every other file.
         search: How it is searched, with the recall measured (`Tuning`); empty for exact search.
         fitted: What was fitted for this model and knowledge base on labelled mentions.
+        quality: How good vectors and names are, measured on the index itself; None where it was not measured.
     """
 
     version: int
@@ -47,6 +49,7 @@ class Manifest:
     files: dict[str, dict[str, Any]]
     search: dict[str, Any] = field(default_factory=dict)
     fitted: Fitted = field(default_factory=Fitted)
+    quality: Quality | None = None
 
 
 def write_manifest(folder: Path, manifest: Manifest, files: Iterable[str]) -> None:
@@ -54,7 +57,8 @@ def write_manifest(folder: Path, manifest: Manifest, files: Iterable[str]) -> No
     records = {name: read_file_state(folder / name).to_record() for name in files}
     created = datetime.now(timezone.utc).isoformat(timespec="seconds")
     manifest = replace(manifest, version=_VERSION, created=created, files=records)
-    write_json(folder / MANIFEST_FILE, asdict(manifest) | {"fitted": manifest.fitted.to_record()})
+    quality = {} if manifest.quality is None else manifest.quality.to_record()
+    write_json(folder / MANIFEST_FILE, asdict(manifest) | {"fitted": manifest.fitted.to_record(), "quality": quality})
 
 
 def write_fitted(folder: Path, fitted: Fitted) -> None:
@@ -87,6 +91,8 @@ def read_manifest(folder: Path, files: Iterable[str], optional: Iterable[str] = 
         values = json.loads(path.read_text(encoding="utf-8"))
         version = values["version"]
         fault = "" if version not in _READABLE else _find_fault(values, set(files), set(optional))
+        quality = values.get("quality") if version in _READABLE else None
+        values["quality"] = Quality.from_record(quality) if quality else None
     except KeyError as error:
         fault = f"no {error}"
     except (ValueError, TypeError, AttributeError, RecursionError) as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache
@@ -99,7 +99,8 @@ class Retriever:
     Args:
         source: The index of the knowledge base; for ``lexical`` a knowledge base alone will do.
         retrieval: ``dense``, ``lexical`` or ``hybrid``.
-        fusion: For ``hybrid``; by default what was fitted for the index, else reciprocal ranks.
+        fusion: For ``hybrid``; by default what was fitted for the index, else what its quality measured there
+            (`EntityIndex.quality`) gives, else ``Fusion()``.
         exact: Whether to search the vectors exactly also where the index was tuned otherwise.
 
     Raises:
@@ -125,7 +126,8 @@ class Retriever:
         else:
             self._index, self._knowledge_base, self._lexicon = source, source.knowledge_base, source.lexicon
             if retrieval == "hybrid" and fusion is None:
-                self.fusion = source.fitted.get_fusion() or self.fusion
+                measured = None if source.quality is None else source.quality.fusion
+                self.fusion = source.fitted.get_fusion() or measured or self.fusion
 
     @property
     def needs_vectors(self) -> bool:
@@ -174,18 +176,67 @@ class Retriever:
         if not self.needs_vectors:
             yield from map(lru_cache(_REMEMBERED)(lambda surface: self._rank_by_names(surface, top_k)), surfaces)
             return
+        if self.retrieval == "hybrid":
+            for found in self.gather(vectors, surfaces, top_k):
+                yield self.order(found, self.fusion, top_k)
+            return
+        index, vectors = self._check_vectors(vectors)
+        for chunk in _chunks(len(vectors)):
+            for scores, rows in zip(*index.search_rows(vectors[chunk], top_k, exact=self._exact), strict=True):
+                yield Ranking.by_vectors(rows, scores)
+
+    def gather(self, vectors: Vectors | None, surfaces: Sequence[str], top_k: int) -> Iterator[Ranking]:
+        """Gather for mentions what both halves of ``hybrid`` find, for `order` to rank.
+
+        Args:
+            vectors: Mention vectors, float32 (n, dim).
+            surfaces: The words of the mentions, n.
+            top_k: Candidates that are to be ranked; each half is looked at to rank 128 at least.
+
+        Yields:
+            For each mention its candidates, in rising order of rows; their scores are those of the names.
+
+        Raises:
+            InputError: If vectors are missing.
+        """
+        index, vectors = self._check_vectors(vectors)
+        depth = max(top_k, _DEPTH)
+        for chunk in _chunks(len(vectors)):
+            queries = vectors[chunk]
+            _, lists = index.search_rows(queries, depth, exact=self._exact)
+            for query, surface, rows in zip(queries, surfaces[chunk], lists, strict=True):
+                found = self._find_names(surface, rows, depth)
+                dense_ranks = np.zeros(len(found.rows), dtype=np.int64)
+                dense_ranks[np.searchsorted(found.rows, rows)] = np.arange(1, len(rows) + 1)
+                yield replace(found, dense=index.scores(query, found.rows), dense_ranks=dense_ranks)
+
+    def _check_vectors(self, vectors: Vectors | None) -> tuple[EntityIndex, Vectors]:
         if vectors is None or self._index is None:
             raise InputError(f"{self.retrieval} retrieval needs the vectors of the mentions")
-        depth = top_k if self.retrieval == "dense" else max(top_k, _DEPTH)
-        for start in range(0, len(vectors), _CHUNK):
-            chunk = vectors[start : start + _CHUNK]
-            lists = zip(*self._index.search_rows(chunk, depth, exact=self._exact), strict=True)
-            for vector, surface, (scores, rows) in zip(chunk, surfaces[start : start + _CHUNK], lists, strict=True):
-                if self.retrieval == "dense":
-                    yield Ranking.by_vectors(rows, scores)
-                else:
-                    named = self._find_names(surface, rows, depth)
-                    yield self._order(self._fuse(named, self._index.scores(vector, named.rows), rows, depth), top_k)
+        return self._index, vectors
+
+    def order(self, found: Ranking, fusion: Fusion, top_k: int) -> Ranking:
+        """Rank gathered candidates by a fusion.
+
+        Args:
+            found: The candidates, as `gather` gives them.
+            fusion: The fusion.
+            top_k: How many to keep.
+
+        Returns:
+            The first of them, best first.
+        """
+        depth = max(top_k, _DEPTH)
+        name_ranks, learned_ranks = _ranks(found.names, depth), _ranks(found.learned, depth)
+        scores = fusion.fuse((found.dense, found.names, found.learned), (found.dense_ranks, name_ranks, learned_ranks))
+        # What the mention stood for in a labelled text is not behind what shares nothing but vectors, whatever the fit.
+        bare = found.likeness == 0
+        if bare.any():
+            scores = np.where(found.is_learned, np.maximum(scores, scores[bare].max()), scores)
+        ties = found.dense
+        if not fusion.orders_namesakes:
+            scores, ties = (np.where(found.is_exact, 0.0, values) for values in (scores, ties))
+        return self._order(replace(found, scores=scores), (~found.is_learned, -ties), top_k)
 
     def search(self, vectors: Vectors | None, surfaces: Sequence[str], top_k: int) -> list[list[Candidate]]:
         """As `rank`, but as candidates that say where they came from."""
@@ -197,7 +248,8 @@ class Retriever:
             ]
 
     def _rank_by_names(self, surface: str, top_k: int) -> Ranking:
-        return self._order(self._find_names(surface, np.empty(0, np.int64), max(top_k, _DEPTH)), top_k)
+        found = self._find_names(surface, np.empty(0, np.int64), max(top_k, _DEPTH))
+        return self._order(found, (), top_k)
 
     def _find_names(self, surface: str, others: RowIds, depth: int) -> Ranking:
         """The rows that names bring in, and others, in rising order, scored by the likeness of their names."""
@@ -220,18 +272,13 @@ class Retriever:
             is_learned=learned.exact(rows),
         )
 
-    def _fuse(self, named: Ranking, dense: Vectors, nearest: RowIds, depth: int) -> Ranking:
-        """Score candidates, in rising order of rows, by their dot products and names."""
-        dense_ranks = np.zeros(len(named.rows), dtype=np.int64)
-        dense_ranks[np.searchsorted(named.rows, nearest)] = np.arange(1, len(nearest) + 1)
-        name_ranks, learned_ranks = _ranks(named.names, depth), _ranks(named.learned, depth)
-        fused = self.fusion.fuse((dense, named.names, named.learned), (dense_ranks, name_ranks, learned_ranks))
-        return replace(named, scores=fused, dense=dense, dense_ranks=dense_ranks)
+    def _order(self, found: Ranking, ties: Iterable[Floats | Bools], top_k: int) -> Ranking:
+        """The first: names as the mention is written, other exact names, the rest.
 
-    def _order(self, found: Ranking, top_k: int) -> Ranking:
-        """The first: names as the mention is written, other exact names, the rest; by falling scores, then by id."""
+        Within each by falling scores, then by rising columns that break ties, then by id.
+        """
         ids = self._knowledge_base.ids
-        columns = (~found.is_verbatim, ~found.is_exact, -found.scores, -found.dense)
+        columns = (~found.is_verbatim, ~found.is_exact, -found.scores, *ties)
         keys = list(
             zip(*(column.tolist() for column in columns), (ids[row] for row in found.rows.tolist()), strict=True)
         )
@@ -273,6 +320,10 @@ def _surface(mention: str | Mention) -> str:
         return mention.surface
     marked = parse_marked_text(mention)
     return mention if marked is None else marked.surface
+
+
+def _chunks(count: int) -> Iterator[slice]:
+    return (slice(start, start + _CHUNK) for start in range(0, count, _CHUNK))
 
 
 def _ranks(likeness: Floats, depth: int) -> RowIds:

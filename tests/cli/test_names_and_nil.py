@@ -12,7 +12,7 @@ from conftest import MENTIONS, write_mentions
 
 from modelscope_plugin.cli.main import main
 from modelscope_plugin.data import Mention
-from modelscope_plugin.retrieval import EntityIndex, Fitted
+from modelscope_plugin.retrieval import EntityIndex, Fitted, Fusion
 
 NIL = [Mention("宋小宝上演", 0, 3, nil="NIL_Person"), Mention("坐船到大江", 3, 5, nil="NIL_Location")]
 
@@ -67,7 +67,7 @@ def test_damaged_nil_rule_is_named_and_can_be_fitted_again(
 
 def test_weights_are_fitted_and_kept(own: Path, mentions_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lines(capsys, "evaluate", mentions_file, "--index", own, "--retrieval", "hybrid", "--fit-fusion", "--json")
-    assert EntityIndex.load(own).fitted.fusion.method == "weighted_sum"
+    assert EntityIndex.load(own).fitted.get_fusion() == Fusion()
 
 
 def test_mentions_are_detected_in_plain_text(

@@ -86,3 +86,8 @@ def test_damaged_weights_are_said_when_they_are_asked_for_and_can_be_fitted_agai
     with pytest.raises(IndexFolderError, match=r"fitted\.reranking\.hybrid .* fit it again with: .*--fit-reranking"):
         fitted.get_reranking("hybrid", "digest")
     assert fitted.with_reranking(RERANKING).get_reranking("hybrid", "digest") == RERANKING
+
+
+def test_negative_weights_of_an_earlier_version_count_as_0() -> None:
+    record = {"method": "weighted_sum", "dense": 2.0, "names": -0.13, "learned": 1.0, "rank_constant": 1.0}
+    assert Fitted.from_record({"fusion": record}).get_fusion() == Fusion("weighted_sum", 2.0, 0.0, 1.0)
