@@ -169,7 +169,7 @@ class CrossEncoder:
 
         sentence-transformers' ``CrossEncoder`` opens the folder too. It gives the same scores where the mention's side
         of a pair fits its room; where it does not, this package keeps a window centred on the mention,
-        sentence-transformers the beginning of the text.
+        sentence-transformers the beginning of the text. It knows no prefixes.
 
         Args:
             folder: Folder to write to; created if it does not exist.

@@ -296,8 +296,16 @@ def _evaluation(network: _Network) -> Iterator[None]:
 
 
 def _quantize(plain: Path, file: Path) -> None:
+    import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    # Older quantisers transpose the weights of a Gemm and stumble over the shapes that the exporter has noted for them.
+    model = onnx.load(plain)
+    weights = {weight.name for weight in model.graph.initializer}
+    shapes = [shape for shape in model.graph.value_info if shape.name not in weights]
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(shapes)
+    onnx.save(model, plain)
     # Weights of 7 bits: processors without VNNI add products of 8 bits in 16, which overflows. The file has to serve
     # every machine that the model folder comes to.
     with _quiet():
