@@ -27,6 +27,7 @@ from modelscope_plugin.evaluation.evaluate import evaluate, score_rankings
 from modelscope_plugin.evaluation.fitting.fit_fusion import fit_fusion
 from modelscope_plugin.retrieval import EntityIndex, Fitted
 from modelscope_plugin.retrieval.building import build_index
+from modelscope_plugin.retrieval.indexing import index_entities
 from modelscope_plugin.retrieval.measuring import measure_quality
 
 KS = (1, 4, 16, 64)
@@ -59,7 +60,7 @@ def compare_defaults(work: Path, name: str, *, without_aliases: bool) -> dict[st
     mentions = [mention for mention in _mentions(work / name) if not known.isdisjoint(mention.entity_ids)]
     figures: dict[str, Any] = {"entities": len(entities), "mentions": len(mentions)}
     for kind, encoder in _encoders(work, name):
-        index = build_index(encoder, entities, show_progress_bar=False)
+        index = index_entities(encoder, entities, show_progress_bar=False)
         rows = {retrieval: _recall(encoder, index, mentions, retrieval) for retrieval in ("dense", "lexical", "hybrid")}
         rows["hybrid, constant weights"] = rows.pop("hybrid")
         index.quality = measure_quality(encoder, index)
@@ -82,7 +83,6 @@ def compare_fits(work: Path) -> dict[str, Any]:
     folder = work / FITTED
     encoder = EntityEncoder.from_pretrained(folder / "model", device="cpu", max_length=MAX_LENGTH)
     index = build_index(encoder, read_entities(folder / "kb.jsonl"), show_progress_bar=False)
-    index.quality = measure_quality(encoder, index)
     dev, train = _mentions(folder), list(read_mentions(folder / "train.jsonl"))
     seen = {one for mention in train for one in mention.entity_ids}
     figures: dict[str, Any] = {"hybrid": _groups(encoder, index, dev, seen)}

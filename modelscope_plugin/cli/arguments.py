@@ -93,7 +93,7 @@ def open_index_or_kb(args: argparse.Namespace, files: InputFiles) -> tuple[Entit
     from modelscope_plugin.encoding.encoder import EntityEncoder
     from modelscope_plugin.linking.linker import load_model_and_index
     from modelscope_plugin.retrieval.building import build_index
-    from modelscope_plugin.retrieval.measuring import measure_quality
+    from modelscope_plugin.retrieval.indexing import index_entities
 
     if source == "index":
         # Not with a linker: it refuses an index whose NIL rule is damaged, and this command may fit it again.
@@ -101,10 +101,8 @@ def open_index_or_kb(args: argparse.Namespace, files: InputFiles) -> tuple[Entit
     encoder = EntityEncoder.from_pretrained(args.model, **get_loading_options(args))
     entities = files.read_entities(args.kb)
     views = ViewSettings.from_configuration(read_model_configuration(encoder.name))
-    index = build_index(encoder, entities, views=views, batch_size=args.batch_size)
-    if getattr(args, "retrieval", None) == "hybrid":
-        index.quality = measure_quality(encoder, index, batch_size=args.batch_size)
-    return encoder, index
+    build = build_index if getattr(args, "retrieval", None) == "hybrid" else index_entities
+    return encoder, build(encoder, entities, views=views, batch_size=args.batch_size)
 
 
 def read_model_configuration(model: str, config: str | None = None) -> dict[str, Any]:

@@ -255,10 +255,11 @@ def _build_or_extend(
 ) -> tuple[EntityIndex, LocalBulkEncoder | None, Counter[str]]:
     """The index of a knowledge base, or one with its entities; who encoded them, for its shards; and what changed."""
     from modelscope_plugin.encoding.bulk.local import LocalBulkEncoder
-    from modelscope_plugin.retrieval.building import build_index, tune_index
-    from modelscope_plugin.retrieval.dense.faiss.search_choice import RENEW_SHARE, check_choices
+    from modelscope_plugin.retrieval.building import tune_index
+    from modelscope_plugin.retrieval.dense.faiss.search_choice import check_choices
+    from modelscope_plugin.retrieval.indexing import index_entities
     from modelscope_plugin.retrieval.knowledge_base import KnowledgeBase
-    from modelscope_plugin.retrieval.measuring import measure_quality
+    from modelscope_plugin.retrieval.measuring import update_quality
 
     read = files.make_reader(files.read_entities, args.file)
     is_new = index is None
@@ -291,7 +292,7 @@ def _build_or_extend(
             check_choices(args.search or "auto", args.truncate_dim, encoder.dimension)
             configuration = arguments.read_model_configuration(encoder.name)
             views = ViewSettings.from_configuration(configuration, **arguments.get_given_settings(args, ViewSettings))
-        index = build_index(
+        index = index_entities(
             encoder,
             entities,
             index=index,
@@ -304,7 +305,5 @@ def _build_or_extend(
             chosen = {name: getattr(args, name) for name in ("search", "precision", "truncate_dim")}
             chosen = {name: value for name, value in chosen.items() if value is not None}
             tune_index(encoder, index, mentions, batch_size=args.batch_size, **chosen)
-        measured = 0 if index.quality is None else index.quality.entities
-        if is_new or abs(len(index) - measured) > RENEW_SHARE * measured:
-            index.quality = measure_quality(encoder, index, batch_size=args.batch_size)
+        update_quality(encoder, index, batch_size=args.batch_size)
     return index, bulk_encoder, Counter() if is_new else changes

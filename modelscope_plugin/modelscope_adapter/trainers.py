@@ -28,7 +28,7 @@ from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.evaluation.evaluate import evaluate
 from modelscope_plugin.modeling.location import resolve_model
 from modelscope_plugin.modelscope_adapter.registration import register_class
-from modelscope_plugin.retrieval.building import build_index
+from modelscope_plugin.retrieval.indexing import index_entities
 from modelscope_plugin.training.training import train
 
 Mentions: TypeAlias = str | Path | Iterable[Mention | Mapping[str, Any]]
@@ -161,7 +161,7 @@ class EntityEmbeddingTrainer(BaseTrainer):
         encoder = EntityEncoder.from_pretrained(checkpoint_path or self.output_dir, device=self.device)
         configuration = self.cfg.to_dict()
         views = ViewSettings.from_configuration(configuration, max_views=self.settings.views)
-        index = build_index(encoder, self._read_entities(), views=views)
+        index = index_entities(encoder, self._read_entities(), views=views)
         trained = () if self._train_dataset is None else _iterate_mentions(self._train_dataset)
         return evaluate(
             encoder,

@@ -1,55 +1,34 @@
-"""From a stream of entities to an index."""
+"""From a stream of entities to an index that is measured and tuned."""
 
 from __future__ import annotations
 
 import random
-import time
-from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
-
-import numpy as np
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 from modelscope_plugin.data.kb_mentions import mentions_of_entity
 from modelscope_plugin.data.records import Entity, Mention
-from modelscope_plugin.data.views import ViewSettings
-from modelscope_plugin.encoding.bulk.protocol import BulkEncoder
-from modelscope_plugin.encoding.encoder import iterate_documents
 from modelscope_plugin.encoding.protocol import Encoder
-from modelscope_plugin.errors import IndexMismatchError
-from modelscope_plugin.progress import progress_bar
 from modelscope_plugin.retrieval.dense.faiss.search_choice import choose_kind
 from modelscope_plugin.retrieval.dense.tuning import Tuning
-from modelscope_plugin.retrieval.dense.views.encoding import encode_views
-from modelscope_plugin.retrieval.dense.views.table import ViewRows
 from modelscope_plugin.retrieval.entity_index import EntityIndex
-from modelscope_plugin.types import Vectors
+from modelscope_plugin.retrieval.indexing import index_entities
+from modelscope_plugin.retrieval.measuring import update_quality
 
 # Mentions that recall is measured on; more do not change its digits that are printed.
 _QUERIES = 1000
 
 
-def build_index(
-    encoder: Encoder,
-    entities: Iterable[Entity],
-    *,
-    index: EntityIndex | None = None,
-    views: ViewSettings | None = None,
-    batch_size: int | None = None,
-    bulk_encoder: BulkEncoder | None = None,
-    total: int | None = None,
-    show_progress_bar: bool | None = None,
-) -> EntityIndex:
-    """Encode entities and put them into an index.
+def build_index(encoder: Encoder, entities: Iterable[Entity], **options: Any) -> EntityIndex:
+    """Encode entities and put them into an index, ready to be searched in any way.
+
+    How good vectors and names are is measured on the index itself (`update_quality`), which hybrid retrieval needs.
 
     Args:
         encoder: The dual encoder.
         entities: The knowledge base; entities of an id that the index already holds replace it.
-        index: The index to add to; by default a new one.
-        views: How many vectors an entity gets; by default as many as in ``index``, in a new one each one.
-        batch_size: Texts in one forward pass; by default as many as suit the device.
-        bulk_encoder: Encodes in shards that survive an interruption; its model is that of ``encoder``.
-        total: Number of entities where it is known, for the progress bar.
-        show_progress_bar: True, False, or None for a bar on a terminal only.
+        **options: The keywords of `index_entities`: ``index`` to add to, ``views``, ``batch_size``, ``bulk_encoder``,
+            ``total``, ``show_progress_bar``.
 
     Returns:
         The index.
@@ -57,52 +36,9 @@ def build_index(
     Raises:
         IndexMismatchError: If ``index`` was built with another model, another window or other views.
     """
-    max_length = encoder.max_length
-    if index is None:
-        index = EntityIndex(encoder.dimension, encoder.fingerprint, encoder.name, max_length, views)
-    index.check_model(encoder.fingerprint, encoder.name)
-    if index.max_length not in (0, max_length):
-        raise IndexMismatchError(
-            f"the entities of the index were cut to {index.max_length} tokens, these would be cut to {max_length}; "
-            f"set max_length to {index.max_length}"
-        )
-    settings = index.view_settings
-    if views not in (None, settings):
-        raise IndexMismatchError(f"the index has {settings}, not {views}; add to it without any, or build it again")
-    # The same model may have moved since.
-    index.model = encoder.name or index.model
-    started, count = time.monotonic(), 0
-    with progress_bar(total, "Indexing", "entity", show_progress_bar) as bar:
-        for chunk, vectors, rows in _encode(encoder, entities, settings, batch_size, bulk_encoder):
-            index.add(chunk, vectors, rows)
-            count += len(vectors)
-            bar.update(len(chunk))
-    index.seconds_per_view = (time.monotonic() - started) / count if count and settings.max_views > 1 else None
+    index = index_entities(encoder, entities, **options)
+    update_quality(encoder, index, batch_size=options.get("batch_size"))
     return index
-
-
-def _encode(
-    encoder: Encoder,
-    entities: Iterable[Entity],
-    settings: ViewSettings,
-    batch_size: int | None,
-    bulk_encoder: BulkEncoder | None,
-) -> Iterator[tuple[Sequence[Entity], Vectors, ViewRows | None]]:
-    """Some entities at a time, with their vectors, and their views where they have several."""
-    if settings.max_views > 1:
-        encode_texts = encoder.encode_document if bulk_encoder is None else partial(_encode_texts, bulk_encoder)
-        yield from encode_views(entities, settings, partial(encode_texts, batch_size=batch_size))
-    elif bulk_encoder is None:
-        for chunk, vectors in iterate_documents(encoder, entities, batch_size=batch_size):
-            yield chunk, vectors, None
-    else:
-        for shard in bulk_encoder.encode_shards("entity", entities, batch_size=batch_size):
-            yield shard.items, shard.vectors, None
-
-
-def _encode_texts(bulk_encoder: BulkEncoder, texts: Sequence[str], *, batch_size: int | None) -> Vectors:
-    shards = [shard.vectors for shard in bulk_encoder.encode_shards("entity", texts, batch_size=batch_size)]
-    return np.concatenate(shards)
 
 
 def tune_index(

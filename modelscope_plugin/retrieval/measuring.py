@@ -13,9 +13,10 @@ from modelscope_plugin.data.kb_mentions import clauses_of
 from modelscope_plugin.data.names import normalized_name
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.encoding.protocol import Encoder
-from modelscope_plugin.retrieval.building import build_index
+from modelscope_plugin.retrieval.dense.faiss.search_choice import RENEW_SHARE
 from modelscope_plugin.retrieval.dense.tuning import Tuning
 from modelscope_plugin.retrieval.entity_index import EntityIndex
+from modelscope_plugin.retrieval.indexing import index_entities
 from modelscope_plugin.retrieval.quality import Quality
 from modelscope_plugin.retrieval.retriever import Retriever
 
@@ -65,6 +66,22 @@ def measure_quality(
     return Quality(_mean_reciprocal(dense), _mean_reciprocal(names), len(made), len(index))
 
 
+def update_quality(encoder: Encoder, index: EntityIndex, *, batch_size: int | None = None) -> None:
+    """Measure the quality of an index (`EntityIndex.quality`) where it was not, or of one of quite another size.
+
+    Args:
+        encoder: As for `measure_quality`.
+        index: As for `measure_quality`.
+        batch_size: As for `measure_quality`.
+
+    Raises:
+        IndexMismatchError: If the index was built with another model.
+    """
+    measured = 0 if index.quality is None else index.quality.entities
+    if abs(len(index) - measured) > RENEW_SHARE * measured:
+        index.quality = measure_quality(encoder, index, batch_size=batch_size)
+
+
 def _make_mentions(index: EntityIndex, draw: random.Random) -> Iterator[tuple[Mention, Entity]]:
     """Mentions of entities in random order, each with its entity without the clauses that stand in the mention."""
     for row in draw.sample(range(len(index)), min(_TRIES, len(index))):
@@ -109,7 +126,7 @@ def _dense_ranks(
 ) -> list[int | None]:
     """The rank of each entity, as it is given here, among those of the index; None behind the depth."""
     queries = encoder.encode_query(mentions, batch_size=batch_size)
-    own = build_index(encoder, entities, views=index.view_settings, batch_size=batch_size, show_progress_bar=False)
+    own = index_entities(encoder, entities, views=index.view_settings, batch_size=batch_size, show_progress_bar=False)
     if index.tuning != Tuning():
         precision, dimensions = index.tuning.precision, index.tuning.truncate_dim or None
         own.tune(queries, search="exact", precision=precision, truncate_dim=dimensions)

@@ -13,8 +13,8 @@ from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.errors import NotFiniteError, TrainingError
 from modelscope_plugin.evaluation.evaluate import Evaluation, evaluate
-from modelscope_plugin.retrieval.building import build_index
 from modelscope_plugin.retrieval.entity_index import EntityIndex
+from modelscope_plugin.retrieval.indexing import index_entities
 from modelscope_plugin.training.context import TrainingContext
 from modelscope_plugin.training.loop import DivergedError
 from modelscope_plugin.training.training_data import TrainingData
@@ -70,7 +70,7 @@ class StageEvaluator:
     def _build_index(self, encoder: Encoder, entities: Iterable[Entity]) -> EntityIndex:
         views = ViewSettings(self._context.settings.views)
         try:
-            return build_index(encoder, entities, views=views, show_progress_bar=self._context.show_progress_bar)
+            return index_entities(encoder, entities, views=views, show_progress_bar=self._context.show_progress_bar)
         except NotFiniteError as error:
             # Weights can be finite and still so large that the vectors are not.
             raise DivergedError(f"{error}; lower the learning rate") from error
