@@ -178,7 +178,8 @@ OUT_OF_RANGE = [
 _USE_EACH = """
 import sys
 from pathlib import Path
-sys.path.insert(0, sys.argv[1])
+here = Path(sys.argv[1])
+sys.path[:0] = [str(here), str(here.parent)]
 from modelscope_plugin.errors import IndexFolderError
 from test_damaged_folder import use
 
