@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -17,9 +18,11 @@ from modelscope_plugin.linking.reranking.protocol import Reranker
 from modelscope_plugin.progress import progress_bar
 from modelscope_plugin.retrieval.candidate import Candidate
 from modelscope_plugin.retrieval.entity_index import EntityIndex
-from modelscope_plugin.retrieval.fitted import RERANKING_FEATURES, RerankingWeights
+from modelscope_plugin.retrieval.fitted import RERANKING_FEATURES, RerankingWeights, fit_reranking_command
 from modelscope_plugin.retrieval.retriever import Floats, Ranking, Retriever
 from modelscope_plugin.types import RowIds, Scores, Vectors
+
+logger = logging.getLogger(__name__)
 
 Features = npt.NDArray[np.float64]
 """float64, shape (candidates, 6): what `RerankingWeights` weighs, in the order of `RERANKING_FEATURES`."""
@@ -71,7 +74,8 @@ class SecondStep:
     """Orders the first candidates of retrieval by a weighted sum of the re-ranker's score and what retrieval knew.
 
     The weights are those that were fitted for the index, the retrieval and the re-ranker. Without them the score,
-    standardised over the candidates of the mention, is added to minus the logarithm of the rank of retrieval.
+    standardised over the candidates of the mention, is added to minus the logarithm of the rank of retrieval, with a
+    small weight; a model that has not learned to rank still does harm then, which fitted weights rule out.
 
     Args:
         reranker: The re-ranker.
@@ -100,6 +104,9 @@ class SecondStep:
         self.weights = index.fitted.get_reranking(retrieval, reranker.fingerprint) if is_fitted else None
         self.retrieval = retrieval
         self._index = index
+        if is_fitted and self.weights is None:
+            command = fit_reranking_command(retrieval)
+            logger.warning("no weights are fitted for this re-ranker, and retrieval decides most; fit: %s", command)
 
     def rank(
         self,

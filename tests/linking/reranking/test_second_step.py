@@ -115,6 +115,17 @@ def test_unfitted_only_a_trained_reranker_displaces_the_first(
     assert {one.probability for one in after} == {None}
 
 
+def test_weights_that_are_not_fitted_are_missed(index: EntityIndex, caplog: pytest.LogCaptureFixture) -> None:
+    SecondStep(RIVER, index, "dense", is_fitted=False)
+    assert not caplog.text
+    SecondStep(RIVER, index, "dense")
+    assert "fit: modelscope entity evaluate DEV --index INDEX --fit-reranking --retrieval dense" in caplog.text
+    caplog.clear()
+    index.fitted = index.fitted.with_reranking(RerankingWeights("dense", "known", 1.0))
+    SecondStep(RIVER, index, "dense")
+    assert not caplog.text
+
+
 def test_mentions_without_candidates_have_none_after_reranking(index: EntityIndex) -> None:
     step = SecondStep(RIVER, index, "lexical")
     rankings = list(Retriever(index, "lexical").rank(None, ["々", "长江"], 5))
