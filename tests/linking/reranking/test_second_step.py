@@ -108,12 +108,22 @@ def test_unfitted_only_a_trained_reranker_displaces_the_first(
     encoder: EntityEncoder, index: EntityIndex, is_trained: bool
 ) -> None:
     before = link(encoder, index, None)
-    for one in before:
-        reranker = KnownScores(**{one.id: 1000.0})
-        reranker.is_trained = is_trained
-        after = link(encoder, index, reranker)
-        assert after[0].id == (one.id if is_trained else before[0].id)
-        assert after[0].probability is None
+    reranker = KnownScores(**{before[1].id: 1000.0})
+    reranker.is_trained = is_trained
+    after = link(encoder, index, reranker)
+    assert after[0].id == before[1 if is_trained else 0].id
+    assert {one.probability for one in after} == {None}
+
+
+def test_weights_that_are_not_fitted_are_missed(index: EntityIndex, caplog: pytest.LogCaptureFixture) -> None:
+    SecondStep(RIVER, index, "dense", is_fitted=False)
+    assert not caplog.text
+    SecondStep(RIVER, index, "dense")
+    assert "fit: modelscope entity evaluate DEV --index INDEX --fit-reranking --retrieval dense" in caplog.text
+    caplog.clear()
+    index.fitted = index.fitted.with_reranking(RerankingWeights("dense", "known", 1.0))
+    SecondStep(RIVER, index, "dense")
+    assert not caplog.text
 
 
 def test_mentions_without_candidates_have_none_after_reranking(index: EntityIndex) -> None:
