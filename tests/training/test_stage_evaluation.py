@@ -18,14 +18,14 @@ from modelscope_plugin.training.training import train
 
 def test_measurements_on_the_way_are_capped(base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = []
-    index_of = stage_evaluation.build_index
+    index_of = stage_evaluation.index_entities
 
     def counted(encoder: EntityEncoder, entities: Any, **options: Any) -> EntityIndex:
         index = index_of(encoder, entities, **options)
         sizes.append(len(index))
         return index
 
-    monkeypatch.setattr(stage_evaluation, "build_index", counted)
+    monkeypatch.setattr(stage_evaluation, "index_entities", counted)
     train_small(
         base_folder, tmp_path / "out", eval_mentions=MENTIONS[:1], ks=[1], eval_steps=1, eval_max_entities=2,
         max_epochs=2,

@@ -55,7 +55,7 @@ def test_batch_without_a_negative_is_said(base_folder: Path, tmp_path: Path, cap
 def test_model_is_kept_when_the_evaluation_fails(
     base_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage_evaluation, "build_index", lambda *_, **__: pytest.fail("no memory left"))
+    monkeypatch.setattr(stage_evaluation, "index_entities", lambda *_, **__: pytest.fail("no memory left"))
     with pytest.raises(pytest.fail.Exception):
         train_small(base_folder, tmp_path / "out", max_epochs=1, eval_mentions=MENTIONS)
     stage = tmp_path / "out.training" / "stage-1"
