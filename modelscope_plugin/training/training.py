@@ -12,6 +12,7 @@ from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.location import resolve_model
 from modelscope_plugin.storage.atomic_write import check_output_folder
 from modelscope_plugin.training.context import TrainingContext
+from modelscope_plugin.training.dual_encoder_job import DualEncoderJob
 from modelscope_plugin.training.encoder_setup import check_mixed_precision
 from modelscope_plugin.training.process_group import join_process_group
 from modelscope_plugin.training.random_state import fork_random_state
@@ -104,4 +105,4 @@ def train(
                 write_figure=write_figure,
                 show_progress_bar=show_progress_bar if processes.is_main else False,
             )
-            return TrainingRun(context, output).train(mentions, resume, overwrite)
+            return TrainingRun(context, output, DualEncoderJob(context, mentions)).train(resume, overwrite)
