@@ -11,6 +11,9 @@ if TYPE_CHECKING:  # the command line takes its choices from here, and its --hel
 Vectors: TypeAlias = "npt.NDArray[np.float32]"
 """float32, C-contiguous, shape (n, dim), rows in input order."""
 
+Scores: TypeAlias = "npt.NDArray[np.float32]"
+"""float32, shape (n,), in input order; higher is better."""
+
 RowIds: TypeAlias = "npt.NDArray[np.int64]"
 """Row numbers, int64, shape (n,) or (n, k)."""
 

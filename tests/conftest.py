@@ -64,6 +64,21 @@ def write_mentions(path: Path, mentions: list[Mention] = MENTIONS) -> Path:
     return path
 
 
+def write_cross_encoder(base_folder: Path, folder: Path, max_length: int = 128) -> Path:
+    """Write the folder of a cross encoder: the base checkpoint with a random head, larger than a new one."""
+    import torch
+
+    from modelscope_plugin.encoding.cross_encoder import CrossEncoder
+    from modelscope_plugin.modeling.checkpoint_files import load_pair_tokenizer
+    from modelscope_plugin.modeling.cross_encoder import CrossEncoderModel
+
+    model = CrossEncoderModel.from_pretrained(base_folder, seed=1)
+    with torch.no_grad():
+        model.model.classifier.weight.mul_(20)
+    CrossEncoder(model, load_pair_tokenizer(base_folder, max_length)).save_pretrained(folder)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint of random weights whose vocabulary has the markers; no configuration.json."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 
 class Tasks:
-    """Tasks: one of ModelScope's, one of our own."""
+    """Tasks: two of ModelScope's, one of our own."""
 
     sentence_embedding = "sentence-embedding"
+    text_ranking = "text-ranking"
     entity_linking = "entity-linking"
 
 
@@ -14,18 +15,22 @@ class Models:
     """Model types for ``model.type`` in configuration.json."""
 
     entity_embedding = "entity-embedding"
+    entity_cross_encoder = "entity-cross-encoder"
+    entity_late_interaction = "entity-late-interaction"
 
 
 class Preprocessors:
     """Preprocessor types for ``preprocessor.type`` in configuration.json."""
 
     entity_embedding = "entity-embedding"
+    entity_cross_encoder = "entity-cross-encoder"
 
 
 class Pipelines:
     """Pipeline types for ``pipeline.type`` in configuration.json."""
 
     entity_embedding = "entity-embedding"
+    entity_cross_encoder = "entity-cross-encoder"
     entity_linking = "entity-linking"
 
 

@@ -7,7 +7,9 @@ import torch
 
 from modelscope_plugin.errors import InputError, ModelFolderError
 from modelscope_plugin.modeling.checkpoint_files import first_line
+from modelscope_plugin.modeling.cross_encoder import CrossEncoderModel
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
+from modelscope_plugin.modeling.pair_tokenization import PairTokenizer
 from modelscope_plugin.modeling.pooling import POOLER_TYPES, needs_all_states, pool
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
 from modelscope_plugin.types import PoolerType, Side
@@ -20,7 +22,7 @@ _UNKNOWN = "ꙮ 𓀀 🜁"
 _ROUNDING = 1e-6
 
 
-def check_sizes(model: DualEncoder, tokenizer: EntityTokenizer) -> None:
+def check_sizes(model: DualEncoder | CrossEncoderModel, tokenizer: EntityTokenizer) -> None:
     """Check the tokenizer's window and ids against the sizes of the model.
 
     Raises:
@@ -31,8 +33,7 @@ def check_sizes(model: DualEncoder, tokenizer: EntityTokenizer) -> None:
         raise InputError(
             f"max_length={tokenizer.max_length} is more than the {model.max_positions} positions of the model"
         )
-    towers = (model.mention_tower, model.entity_tower)
-    embeddings = min(tower.get_input_embeddings().num_embeddings for tower in towers)
+    embeddings = model.token_embeddings
     # An empty line of a vocab.txt is no token that a text could have.
     ids = {token: number for token, number in tokenizer.tokenizer.get_vocab().items() if token}
     token = max(ids, key=ids.__getitem__, default="")
@@ -66,6 +67,40 @@ def check_with_probe(model: DualEncoder, tokenizer: EntityTokenizer) -> None:
             _check_vectors(model, side, ids, mask)
     finally:
         model.train(was_training)
+
+
+def check_pairs_with_probe(model: CrossEncoderModel, tokenizer: PairTokenizer) -> None:
+    """Check that two different pairs get different scores, with one forward pass of a few tokens.
+
+    The sizes are checked first, as `check_sizes` does.
+
+    Raises:
+        InputError: If the window is longer than the model's position embeddings.
+        ModelFolderError: If the tokenizer does not tell texts apart, the model cannot score a pair, or it gives
+            different pairs the same score.
+    """
+    check_sizes(model, tokenizer.tokenizer)
+    first, second = _choose_tokens(tokenizer.tokenizer)
+    inputs = tokenizer.pad([tokenizer.join_ids([first], [first]), tokenizer.join_ids([first], [second])])
+    name = f"the {model.model.config.model_type} model {model.model.name_or_path}".rstrip()
+    was_training = model.training
+    model.eval()
+    try:
+        with torch.inference_mode():
+            tensors = {key: torch.from_numpy(values).to(model.device) for key, values in inputs.items()}
+            scores = model.score(**tensors)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise ModelFolderError(
+            f"{name} cannot score a pair ({first_line(error)}); use an encoder of the BERT family"
+        ) from error
+    finally:
+        model.train(was_training)
+    if not torch.isfinite(scores).all():
+        raise ModelFolderError(f"{name} gives scores with NaN or infinity; restore its weights and config.json")
+    if scores[0] == scores[1]:
+        raise ModelFolderError(f"{name} gives different pairs the same score; its weights are not usable, restore them")
 
 
 def _choose_tokens(tokenizer: EntityTokenizer) -> tuple[int, int]:

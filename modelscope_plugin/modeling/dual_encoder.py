@@ -21,7 +21,7 @@ from modelscope_plugin.config.settings import read_settings
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.checkpoint import load_tower
 from modelscope_plugin.modeling.checkpoint_files import quiet_transformers
-from modelscope_plugin.modeling.fingerprint import config_digest, join_fingerprint
+from modelscope_plugin.modeling.fingerprint import add_weights, config_digest, join_fingerprint
 from modelscope_plugin.modeling.pooling import check_pooler_type, needs_all_states, pool
 from modelscope_plugin.types import Side
 
@@ -77,7 +77,12 @@ class DualEncoder(nn.Module):
     @property
     def max_positions(self) -> int:
         """The longest window that the position embeddings allow."""
-        return min(map(_count_positions, self._distinct_towers))
+        return min(map(count_positions, self._distinct_towers))
+
+    @property
+    def token_embeddings(self) -> int:
+        """How many tokens have an embedding."""
+        return min(int(tower.get_input_embeddings().num_embeddings) for tower in self._distinct_towers)
 
     @property
     def device(self) -> torch.device:
@@ -135,12 +140,7 @@ class DualEncoder(nn.Module):
         """A digest of weights, pooling and normalisation."""
         digest = hashlib.blake2b(f"{self.emb_pooler_type} {self.normalize} {self.towers}".encode(), digest_size=16)
         for tower in self._distinct_towers:
-            for name, parameter in sorted(tower.named_parameters()):
-                if name.startswith("pooler."):
-                    continue
-                value = parameter.detach().to("cpu").contiguous()
-                digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-                digest.update(value.flatten().view(torch.uint8).numpy())
+            add_weights(digest, ((n, p) for n, p in tower.named_parameters() if not n.startswith("pooler.")))
         return digest.hexdigest()
 
     @classmethod
@@ -173,7 +173,7 @@ class DualEncoder(nn.Module):
                 self.entity_tower.save_pretrained(Path(folder) / ENTITY_TOWER_FOLDER)
 
 
-def _count_positions(tower: PreTrainedModel) -> int:
+def count_positions(tower: PreTrainedModel) -> int:
     """The longest text that the position embeddings of a tower allow."""
     for name, module in tower.named_modules():
         if isinstance(module, nn.Embedding) and name.rpartition(".")[2] in _POSITION_EMBEDDINGS:

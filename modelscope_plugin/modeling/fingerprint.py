@@ -6,13 +6,16 @@ recorded; the rest covers the architecture's settings and the way texts become t
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from modelscope_plugin.data.markers import MENTION_END, MENTION_START
 from modelscope_plugin.storage.digests import digest_of
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PretrainedConfig
 
     from modelscope_plugin.modeling.tokenization import EntityTokenizer
@@ -70,6 +73,16 @@ def is_same_model(recorded: str, fingerprint: str) -> bool:
 def join_fingerprint(base: str, *rest: str) -> str:
     """Join the base of a fingerprint and digests of the rest."""
     return f"{base}.{digest_of(*rest)[:16]}"
+
+
+def add_weights(digest: hashlib.blake2b, parameters: Iterable[tuple[str, torch.Tensor]]) -> None:
+    """Add named weights to a digest, sorted by name: names, shapes, dtypes and values."""
+    import torch
+
+    for name, parameter in sorted(parameters, key=lambda item: item[0]):
+        value = parameter.detach().to("cpu").contiguous()
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.flatten().view(torch.uint8).numpy().data)
 
 
 def config_digest(config: PretrainedConfig) -> str:

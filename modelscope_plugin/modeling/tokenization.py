@@ -84,7 +84,7 @@ class EntityTokenizer:
     @max_length.setter
     def max_length(self, value: int) -> None:
         value = check_integer("max_length", value)
-        least = len(self._head) + len(self._tail) + len(self._start) + len(self._end) + 1
+        least = len(self._head) + len(self._tail) + self.least_mention
         if value < least:
             raise InputError(f"max_length={value} leaves no room for a mention; it must be at least {least}")
         self._max_length = value
@@ -111,6 +111,24 @@ class EntityTokenizer:
             InputError: If the markers of a text are unbalanced, reversed, nested or repeated.
             InputTypeError: If an item is neither a text nor a `Mention`.
         """
+        head = self._head + self.mention_prefix_ids
+        room = self.max_length - len(head) - len(self._tail)
+        return [self._frame(head, self.cut_mention(parts, room)) for parts in self.mention_parts(mentions)]
+
+    def mention_parts(self, mentions: Sequence[str | Mention]) -> list[list[TokenIds]]:
+        """Tokenise mentions in parts, without prefix, markers and special tokens.
+
+        Args:
+            mentions: As for `mention_ids`.
+
+        Returns:
+            For each mention the ids of its left context, of itself and of its right context; for a text without a
+            mention the ids of the text alone.
+
+        Raises:
+            InputError: If the markers of a text are unbalanced, reversed, nested or repeated.
+            InputTypeError: If an item is neither a text nor a `Mention`.
+        """
         parts: list[str] = []
         pieces: list[int] = []
         reach = self._reach
@@ -125,12 +143,34 @@ class EntityTokenizer:
                 parts += [left[-reach:], mention.surface.strip()[:reach], right[:reach]]
                 pieces.append(3)
         tokens = iter(self.text_ids(parts))
-        head = self._head_with(self.mention_prefix)
+        return [[next(tokens) for _ in range(count)] for count in pieces]
+
+    def cut_mention(self, parts: list[TokenIds], size: int) -> TokenIds:
+        """Cut a mention to a window centred on it.
+
+        Args:
+            parts: One item of `mention_parts`.
+            size: Tokens of the window, markers included, prefix and special tokens taken off.
+
+        Returns:
+            The ids: left context, mention between its markers, right context; at most ``size``.
+
+        Raises:
+            InputError: If the window has no room for a mention.
+        """
+        if len(parts) == 1:
+            return parts[0][: max(0, size)]
+        left, mention, right = parts
+        around = len(self._start) + len(self._end)
+        if size < around + min(1, len(mention)):
+            raise InputError(f"max_length={self.max_length} leaves no room for a mention behind the prefix")
+        keep = mention_window(len(left), len(mention), len(right), size - around)
         return [
-            self._cut(head, next(tokens))
-            if count == 1
-            else self._window(head, next(tokens), next(tokens), next(tokens))
-            for count in pieces
+            *left[len(left) - keep.left :],
+            *self._start,
+            *mention[: keep.mention],
+            *self._end,
+            *right[: keep.right],
         ]
 
     def entity_ids(self, texts: Sequence[str]) -> list[TokenIds]:
@@ -145,11 +185,21 @@ class EntityTokenizer:
         Raises:
             InputTypeError: If an item is not a text.
         """
+        head = self._head + self.entity_prefix_ids
+        room = max(0, self.max_length - len(head) - len(self._tail))
+        return [self._frame(head, ids[:room]) for ids in self.entity_parts(texts)]
+
+    def entity_parts(self, texts: Sequence[str]) -> list[TokenIds]:
+        """Tokenise entity texts without prefix and special tokens, not cut to the window.
+
+        Raises:
+            InputTypeError: If an item is not a text.
+        """
         for position, text in enumerate(texts):
             if not isinstance(text, str):
                 raise InputTypeError(f"entity text {position} must be a string, not {type(text).__name__}")
-        head, reach = self._head_with(self.entity_prefix), self._reach
-        return [self._cut(head, ids) for ids in self.text_ids([_squeeze(text, reach)[:reach] for text in texts])]
+        reach = self._reach
+        return self.text_ids([_squeeze(text, reach)[:reach] for text in texts])
 
     def pad(self, sequences: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
         """Pad sequences to the length of the longest.
@@ -191,29 +241,24 @@ class EntityTokenizer:
         ids: list[TokenIds] = encoded["input_ids"]
         return ids
 
-    def _head_with(self, prefix: str) -> TokenIds:
-        """The ids in front of every text; a prefix is among them, so that no window cuts it off."""
-        return self._head + (self.text_ids([prefix])[0] if prefix else [])
+    @property
+    def mention_prefix_ids(self) -> TokenIds:
+        """The ids of the prefix of mentions; no window cuts it off."""
+        return self.text_ids([self.mention_prefix])[0] if self.mention_prefix else []
 
-    def _cut(self, head: TokenIds, ids: TokenIds) -> TokenIds:
-        whole = head + ids[: max(0, self.max_length - len(head) - len(self._tail))] + self._tail
+    @property
+    def entity_prefix_ids(self) -> TokenIds:
+        """The ids of the prefix of entity texts; no window cuts it off."""
+        return self.text_ids([self.entity_prefix])[0] if self.entity_prefix else []
+
+    @property
+    def least_mention(self) -> int:
+        """Tokens of the smallest window around a mention: the markers and one token between them."""
+        return len(self._start) + len(self._end) + 1
+
+    def _frame(self, head: TokenIds, ids: TokenIds) -> TokenIds:
         # An empty text with a tokenizer that adds no [CLS]: a model needs one token.
-        return whole or [self.pad_token_id]
-
-    def _window(self, head: TokenIds, left: TokenIds, mention: TokenIds, right: TokenIds) -> TokenIds:
-        around = len(head) + len(self._start) + len(self._end) + len(self._tail)
-        if around >= self.max_length:
-            raise InputError(f"max_length={self.max_length} leaves no room for a mention behind the prefix")
-        keep = mention_window(len(left), len(mention), len(right), self.max_length - around)
-        return [
-            *head,
-            *left[len(left) - keep.left :],
-            *self._start,
-            *mention[: keep.mention],
-            *self._end,
-            *right[: keep.right],
-            *self._tail,
-        ]
+        return [*head, *ids, *self._tail] or [self.pad_token_id]
 
 
 def _squeeze(text: str, reach: int) -> str:

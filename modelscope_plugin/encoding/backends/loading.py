@@ -8,9 +8,10 @@ from typing import get_args
 import torch
 
 from modelscope_plugin.checks import check_choice
-from modelscope_plugin.encoding.backends.protocol import Backend
-from modelscope_plugin.encoding.backends.torch_backend import TorchBackend
+from modelscope_plugin.encoding.backends.protocol import Backend, PairBackend
+from modelscope_plugin.encoding.backends.torch_backend import TorchBackend, TorchPairBackend
 from modelscope_plugin.errors import InputError
+from modelscope_plugin.modeling.cross_encoder import CrossEncoderModel
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.types import BackendName, DtypeName
 
@@ -42,3 +43,14 @@ def open_backend(
     from modelscope_plugin.encoding.backends.onnx_backend import OnnxBackend
 
     return OnnxBackend(model, Path(folder), "int8" if backend == "onnx-int8" else "float32")
+
+
+def open_pair_backend(
+    model: CrossEncoderModel, folder: str | Path, backend: str = "torch", dtype: str = "float32"
+) -> PairBackend:
+    """Open the backend that computes the scores of a cross encoder; the arguments are those of `open_backend`."""
+    check_choice("backend", backend, get_args(BackendName))
+    check_choice("dtype", dtype, get_args(DtypeName))
+    if backend == "torch":
+        return TorchPairBackend(model, dtype=getattr(torch, dtype))
+    raise InputError(f"backend {backend!r} does not score pairs; take backend='torch'")

@@ -8,12 +8,16 @@ the operators to which ``torch.compile`` with frozen weights turns a linear laye
 from __future__ import annotations
 
 import copy
+from typing import TypeVar
 
 import torch
 from torch import nn
 
+from modelscope_plugin.modeling.cross_encoder import CrossEncoderModel
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.types import Side
+
+_Model = TypeVar("_Model", bound=nn.Module)
 
 
 class PackedLinear(nn.Linear):
@@ -35,7 +39,7 @@ class PackedLinear(nn.Linear):
         return product
 
 
-def can_pack(model: DualEncoder) -> bool:
+def can_pack(model: nn.Module) -> bool:
     """True if torch has the operators and the model suits them: float32 on the CPU."""
     first = next(model.parameters())
     return (
@@ -57,12 +61,27 @@ def pack_linears(model: DualEncoder, side: Side) -> DualEncoder:
     Returns:
         The copy. It does not follow later changes of the weights.
     """
+    packed = _copy_structure(model)
+    _pack_in_place(packed.mention_tower if side == "mention" else packed.entity_tower)
+    return packed
+
+
+def pack_cross_encoder(model: CrossEncoderModel) -> CrossEncoderModel:
+    """Copy a cross encoder with packed linear layers, as `pack_linears` copies a dual encoder."""
+    packed = _copy_structure(model)
+    _pack_in_place(packed)
+    return packed
+
+
+def _copy_structure(model: _Model) -> _Model:
+    """Copy a model; all parameters and buffers are shared with the original."""
     tensors = [*model.parameters(), *model.buffers()]
-    packed = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
-    tower = packed.mention_tower if side == "mention" else packed.entity_tower
-    for module in list(tower.modules()):
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+
+
+def _pack_in_place(model: nn.Module) -> None:
+    for module in list(model.modules()):
         for name, child in module.named_children():
             # Of subclasses it is not known what else they do.
             if type(child) is nn.Linear:
                 setattr(module, name, PackedLinear(child))
-    return packed

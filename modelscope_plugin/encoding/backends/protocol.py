@@ -8,7 +8,7 @@ from typing import Protocol, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from modelscope_plugin.types import Side, Vectors
+from modelscope_plugin.types import Scores, Side, Vectors
 
 TokenMatrix: TypeAlias = npt.NDArray[np.int64]
 """int64, shape (n, length): token ids, or a mask that is 1 for tokens and 0 for padding."""
@@ -19,6 +19,26 @@ class BatchEmbedder(Protocol):
 
     def __call__(self, input_ids: TokenMatrix, attention_mask: TokenMatrix) -> Vectors:
         """Compute vectors (n, dim) from token ids and attention mask (n, length)."""
+
+
+class PairScorer(Protocol):
+    """Scores one batch of pairs."""
+
+    def __call__(
+        self, input_ids: TokenMatrix, attention_mask: TokenMatrix, token_type_ids: TokenMatrix | None = None
+    ) -> Scores:
+        """Compute scores (n,) from token ids, attention mask and segments (n, length)."""
+
+
+class PairBackend(Protocol):
+    """Scores batches of pairs."""
+
+    @property
+    def token_budget(self) -> int:
+        """Tokens of a batch, padding counted, at which it is fastest."""
+
+    def prepare(self, tokens: int) -> AbstractContextManager[PairScorer]:
+        """Prepare to score pairs; as `Backend.prepare`, with one model for both sides."""
 
 
 class Backend(Protocol):

@@ -1,4 +1,4 @@
-"""Vectors by torch, on CPU and GPU."""
+"""Vectors of texts and scores of pairs by torch, on CPU and GPU."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import nn
 
-from modelscope_plugin.encoding.backends.packed_linear import can_pack, pack_linears
-from modelscope_plugin.encoding.backends.protocol import BatchEmbedder, TokenMatrix
+from modelscope_plugin.encoding.backends.packed_linear import can_pack, pack_cross_encoder, pack_linears
+from modelscope_plugin.encoding.backends.protocol import BatchEmbedder, PairScorer, TokenMatrix
 from modelscope_plugin.errors import InputTypeError
+from modelscope_plugin.modeling.cross_encoder import CrossEncoderModel
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
-from modelscope_plugin.types import Side, Vectors
+from modelscope_plugin.types import Scores, Side, Vectors
 
 # Measured for BERT of 2 x 128, 6 x 384 and 12 x 768: below it the calls cost more than the work, above it the
 # intermediate states fall out of the processor's cache.
@@ -49,26 +51,77 @@ class TorchBackend:
     @property
     def token_budget(self) -> int:
         """Tokens of a batch."""
-        return _CPU_TOKENS if self._model.device.type == "cpu" else _GPU_TOKENS
+        return _token_budget(self._model.device)
 
     @contextmanager
     def prepare(self, side: Side, tokens: int) -> Iterator[BatchEmbedder]:
         """Put the model into evaluation mode; see `modelscope_plugin.encoding.backends.protocol.Backend`."""
         model = self._model
-        was_training = model.training
-        model.eval()
-        try:
-            mixed = self._dtype != torch.float32
-            with torch.inference_mode(), torch.autocast(model.device.type, self._dtype, enabled=mixed):
-                embed = self._embed or model.embed
-                if not (self._embed or mixed) and tokens >= _TOKENS_WORTH_PACKING and can_pack(model):
-                    embed = pack_linears(model, side).embed
+        with _inference(model, self._dtype):
+            embed = self._embed or model.embed
+            if not self._embed and _is_worth_packing(model, self._dtype, tokens):
+                embed = pack_linears(model, side).embed
 
-                def embed_batch(input_ids: TokenMatrix, attention_mask: TokenMatrix) -> Vectors:
-                    ids, mask = (torch.from_numpy(array).to(model.device) for array in (input_ids, attention_mask))
-                    rows: Vectors = embed(side, input_ids=ids, attention_mask=mask).float().cpu().numpy()
-                    return rows
+            def embed_batch(input_ids: TokenMatrix, attention_mask: TokenMatrix) -> Vectors:
+                ids, mask = (torch.from_numpy(array).to(model.device) for array in (input_ids, attention_mask))
+                rows: Vectors = embed(side, input_ids=ids, attention_mask=mask).float().cpu().numpy()
+                return rows
 
-                yield embed_batch
-        finally:
-            model.train(was_training)
+            yield embed_batch
+
+
+class TorchPairBackend:
+    """Scores pairs with the cross encoder itself; many pairs on the CPU with packed weights, as `TorchBackend` does.
+
+    Args:
+        model: The cross encoder; it may be trained in between.
+        dtype: What matrices are multiplied in; ``float16`` and ``bfloat16`` are for GPUs. Scores are float32.
+    """
+
+    def __init__(self, model: CrossEncoderModel, *, dtype: torch.dtype = torch.float32) -> None:
+        self._model = model
+        self._dtype = dtype
+
+    @property
+    def token_budget(self) -> int:
+        """Tokens of a batch."""
+        return _token_budget(self._model.device)
+
+    @contextmanager
+    def prepare(self, tokens: int) -> Iterator[PairScorer]:
+        """Put the model into evaluation mode; see `modelscope_plugin.encoding.backends.protocol.PairBackend`."""
+        model = self._model
+        with _inference(model, self._dtype):
+            is_worth_packing = _is_worth_packing(model, self._dtype, tokens)
+            score = pack_cross_encoder(model).score if is_worth_packing else model.score
+
+            def score_batch(
+                input_ids: TokenMatrix, attention_mask: TokenMatrix, token_type_ids: TokenMatrix | None = None
+            ) -> Scores:
+                ids, mask = (torch.from_numpy(array).to(model.device) for array in (input_ids, attention_mask))
+                types = None if token_type_ids is None else torch.from_numpy(token_type_ids).to(model.device)
+                scores: Scores = score(ids, mask, types).float().cpu().numpy()
+                return scores
+
+            yield score_batch
+
+
+def _token_budget(device: torch.device) -> int:
+    return _CPU_TOKENS if device.type == "cpu" else _GPU_TOKENS
+
+
+def _is_worth_packing(model: nn.Module, dtype: torch.dtype, tokens: int) -> bool:
+    return dtype == torch.float32 and tokens >= _TOKENS_WORTH_PACKING and can_pack(model)
+
+
+@contextmanager
+def _inference(model: DualEncoder | CrossEncoderModel, dtype: torch.dtype) -> Iterator[None]:
+    """Put a model into evaluation mode, without gradients and in the arithmetic of ``dtype``; afterwards as before."""
+    was_training = model.training
+    model.eval()
+    try:
+        mixed = dtype != torch.float32
+        with torch.inference_mode(), torch.autocast(model.device.type, dtype, enabled=mixed):
+            yield
+    finally:
+        model.train(was_training)
