@@ -65,8 +65,8 @@ class RerankingSettings(Settings):
     def _check_combination(self) -> None:
         if self.loss == "binary" and self.type == "late-interaction":
             raise InputError(
-                "train.reranking.loss=binary needs train.reranking.type=cross-encoder: the likeness of late interaction "
-                "has no zero that parts right from wrong; use listwise"
+                "train.reranking.loss=binary needs train.reranking.type=cross-encoder: no score of late interaction "
+                "parts right from wrong; use listwise"
             )
 
     def epochs_of(self, stage: int) -> int:
