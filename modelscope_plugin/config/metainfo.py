@@ -38,6 +38,7 @@ class Trainers:
     """Trainer names for ``build_trainer``."""
 
     entity_embedding = "entity-embedding-trainer"
+    entity_reranking = "entity-reranking-trainer"
 
 
 class Metrics:

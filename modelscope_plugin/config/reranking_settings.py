@@ -52,13 +52,14 @@ class RerankingSettings(Settings):
     max_grad_norm: float = setting_of(TrainingSettings, "max_grad_norm")
     dropout: float | None = setting_of(TrainingSettings, "dropout")
     mixed_precision: Literal["no", "bf16", "fp16"] = setting_of(TrainingSettings, "mixed_precision")
-    kb_mentions: int = setting_of(TrainingSettings, "kb_mentions")
+    kb_mentions: int = setting_of(TrainingSettings, "kb_mentions", path="train.reranking.kb_mentions")
     skip_unknown: bool = setting_of(TrainingSettings, "skip_unknown")
-    eval_steps: int = setting_of(TrainingSettings, "eval_steps",
+    eval_steps: int = setting_of(TrainingSettings, "eval_steps", path="train.reranking.eval_steps",
         help="measure recall every N steps and keep the best; 0 for each epoch")
     early_stopping_patience: int = setting_of(TrainingSettings, "early_stopping_patience",
+        path="train.reranking.early_stopping_patience",
         help="end training after N measurements without a better one; 0 for never")
-    save_steps: int = setting_of(TrainingSettings, "save_steps")
+    save_steps: int = setting_of(TrainingSettings, "save_steps", path="train.reranking.save_steps")
     seed: int = setting_of(TrainingSettings, "seed")
     # fmt: on
 
