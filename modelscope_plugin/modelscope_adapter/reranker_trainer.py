@@ -91,8 +91,9 @@ class EntityRerankingTrainer(BaseTrainer):
         self.output_dir = Path(work_dir or RunSettings.from_configuration(configuration).work_dir) / OUTPUT_FOLDER
         self.device = device
         self._report = ReadReport()  # one for all readings, which warn once
-        is_file = isinstance(knowledge_base, str | Path | None)
-        self._knowledge_base = knowledge_base if is_file else list(knowledge_base)
+        if not isinstance(knowledge_base, str | Path | None):
+            knowledge_base = list(knowledge_base)  # read several times
+        self._knowledge_base = knowledge_base
         self._train_dataset = materialize(train_dataset)
         self._eval_dataset = materialize(eval_dataset)
 
