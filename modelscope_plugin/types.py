@@ -20,6 +20,9 @@ RowIds: TypeAlias = "npt.NDArray[np.int64]"
 TokenIds: TypeAlias = list[int]
 """The token ids of one text, special tokens included, without padding."""
 
+TokenVectors: TypeAlias = "npt.NDArray[np.float16]"
+"""float16, shape (tokens, dim): the vectors of the tokens of one text."""
+
 Side: TypeAlias = Literal["mention", "entity"]
 """Which of the two towers."""
 

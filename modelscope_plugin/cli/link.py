@@ -23,6 +23,7 @@ examples:
   modelscope entity link --index INDEX --text "… [ENT_S] 大鹏 [ENT_E] …"
   modelscope entity link mentions.jsonl --index INDEX --json > linked.jsonl
   modelscope entity link --index INDEX --detect --text "小品里大鹏很好笑"
+  modelscope entity link mentions.jsonl --index INDEX --reranker DIR
   cat marked.txt | modelscope entity link - --index INDEX
   modelscope entity link --model owner/name --text "…"   (a published model that contains an index)
 """
@@ -42,6 +43,8 @@ def register(commands: Any) -> None:
     defaults = {
         "retrieval": "that of the model's configuration.json, else hybrid",
         "nil_threshold": "that of the model's configuration.json, else what was fitted for the index",
+        "reranker": "that of the model's configuration.json, else none",
+        "rerank_top_k": "that of the model's configuration.json, else 32",
     }
     arguments.add_setting_options(parser, PipelineSettings, defaults=defaults)
     parser.add_argument("--detect", action="store_true",
@@ -73,6 +76,8 @@ def run(args: argparse.Namespace) -> None:
         args.index,
         retrieval=args.retrieval,
         nil_threshold=args.nil_threshold,
+        reranker=args.reranker,
+        rerank_top_k=args.rerank_top_k,
         detector="dictionary" if args.detect else None,
         **arguments.get_loading_options(args),
     )

@@ -44,6 +44,9 @@ class PipelineSettings(Settings):
         help="confidence, 0 to 1, below which a mention has no entity")
     detector: str | None = setting("pipeline.detector", option=None,
         help="what finds the mentions of texts that have none: dictionary, or null for nothing")
+    reranker: str | None = setting("pipeline.reranker", metavar="DIR|ID",
+        help="cross encoder or dual encoder that ranks the first candidates again")
+    rerank_top_k: int = setting("pipeline.rerank_top_k", least=1, help="candidates that the re-ranker reads")
 # fmt: on
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from modelscope_plugin.checks import check_integer
 from modelscope_plugin.config.model_settings import PipelineSettings
 from modelscope_plugin.config.settings import read_settings
 from modelscope_plugin.data.records import Document, Mention
@@ -15,6 +16,9 @@ from modelscope_plugin.errors import InputError, MissingFileError
 from modelscope_plugin.linking.detection.detectors import DetectorLike, make_detector
 from modelscope_plugin.linking.detection.spans import add_mentions
 from modelscope_plugin.linking.nil import NO_CANDIDATE, NilRule
+from modelscope_plugin.linking.reranking.loading import load_reranker
+from modelscope_plugin.linking.reranking.protocol import Reranker
+from modelscope_plugin.linking.reranking.second_step import SecondStep
 from modelscope_plugin.modeling.location import resolve_model
 from modelscope_plugin.modeling.model_folder import INDEX_FOLDER
 from modelscope_plugin.retrieval.candidate import Candidate
@@ -36,10 +40,15 @@ class EntityLinker:
             fitted for the index; with 0, only mentions without any candidate have none. Without a fitted rule every
             mention with a candidate has an entity.
         detector: Finds the mentions of texts that have none; see `make_detector`.
+        reranker: Orders the first candidates anew, as from `load_reranker`; by default nothing does.
+        rerank_top_k: Candidates of a mention that the re-ranker reads; by default what ``pipeline.rerank_top_k`` in
+            the shipped configuration.json says.
 
     Raises:
-        IndexMismatchError: If the index was built with another model.
-        InputError: If the retrieval is unknown, or there is a NIL threshold and no rule was fitted for the retrieval.
+        IndexMismatchError: If the index was built with another model, or weights of re-ranking were fitted for another
+            re-ranker.
+        InputError: If the retrieval is unknown, or there is a NIL threshold and no rule was fitted for the retrieval
+            and the re-ranker.
     """
 
     def __init__(
@@ -49,8 +58,12 @@ class EntityLinker:
         retrieval: str | None = None,
         nil_threshold: float | None = None,
         detector: DetectorLike | None = None,
+        reranker: Reranker | None = None,
+        rerank_top_k: int | None = None,
     ) -> None:
         self.encoder = encoder
+        self.reranker = reranker
+        self._rerank_top_k = rerank_top_k
         self._options = PipelineSettings().retrieval if retrieval is None else retrieval, nil_threshold, detector
         self._use(index)
 
@@ -59,9 +72,13 @@ class EntityLinker:
         retrieval, nil_threshold, detector = self._options
         index.check_model(self.encoder.fingerprint, self.encoder.name)
         retriever = Retriever(index, retrieval)
-        nil_rule = NilRule.of_index(index, retrieval, nil_threshold)
+        second_step, fingerprint = None, None
+        if self.reranker is not None:
+            second_step = SecondStep(self.reranker, index, retrieval, self._rerank_top_k)
+            fingerprint = self.reranker.fingerprint
+        nil_rule = NilRule.of_index(index, retrieval, nil_threshold, fingerprint)
         self.detector = make_detector(detector, index)
-        self.index, self.retriever, self.nil_rule = index, retriever, nil_rule
+        self.index, self.retriever, self.second_step, self.nil_rule = index, retriever, second_step, nil_rule
 
     def reload(self) -> bool:
         """Follow the index folder: open the index again if another one was written there.
@@ -93,6 +110,8 @@ class EntityLinker:
         retrieval: str | None = None,
         nil_threshold: float | None = None,
         detector: DetectorLike | None = None,
+        reranker: str | Path | Reranker | None = None,
+        rerank_top_k: int | None = None,
         **loading: Any,
     ) -> EntityLinker:
         """Make a linker of an index and the model it was built with.
@@ -103,8 +122,10 @@ class EntityLinker:
             retrieval: As for the class; by default what the model's configuration.json says.
             nil_threshold: As for the class; same default.
             detector: As for the class; same default.
+            reranker: Folder or hub id of a re-ranker, or a loaded one; same default, ``none`` for no re-ranker.
+            rerank_top_k: As for the class; same default.
             **loading: How to load the model: ``device``, ``max_length``, ``backend`` and the other keywords of
-                `EntityEncoder.from_pretrained`.
+                `EntityEncoder.from_pretrained`. A re-ranker is loaded with the same device, backend and dtype.
 
         Returns:
             The linker.
@@ -116,7 +137,8 @@ class EntityLinker:
         """
         encoder, entity_index = load_model_and_index(model, index, **loading)
         folder = resolve_model(encoder.name, loading.get("revision"))
-        options = read_linking_options(folder, retrieval, nil_threshold, detector)
+        chosen = {"retrieval": retrieval, "nil_threshold": nil_threshold, "rerank_top_k": rerank_top_k}
+        options = read_linking_options(folder, detector=detector, reranker=reranker, loading=loading, **chosen)
         return cls(encoder, entity_index, **options)
 
     def link(
@@ -141,7 +163,18 @@ class EntityLinker:
         queries = self.retriever.encode_mentions(
             self.encoder, mentions, batch_size=batch_size, show_progress_bar=show_progress_bar
         )
-        return self.retriever.search(*queries, top_k)
+        retriever, second_step = self.retriever, self.second_step
+        if second_step is None:
+            return retriever.search(*queries, top_k)
+        top_k = check_integer("top_k", top_k, least=1)
+        vectors = [None] * len(mentions) if queries[0] is None else queries[0]
+        with self.index.guard.read():
+            rankings = list(retriever.rank(*queries, max(top_k, second_step.top_k)))
+            reranked = second_step.rank(mentions, rankings, batch_size=batch_size)
+            return [
+                second_step.make_candidates(retriever, one.take(top_k), vector)
+                for one, vector in zip(reranked, vectors, strict=True)
+            ]
 
     def link_documents(self, documents: Iterable[Document], **options: Any) -> list[dict[str, Any]]:
         """Link all mentions of texts; with a detector, it finds the mentions of texts that have none.
@@ -153,7 +186,8 @@ class EntityLinker:
         Returns:
             For each text ``{"text": ..., "mentions": [{"mention", "start", "end", "candidates"}, ...]}``,
             ``text_id`` first if the text has one, candidates as from `Candidate.to_record`. If the index has a NIL
-            rule, a mention also has ``nil`` and ``confidence``, and ``nil_reason`` if it has no entity.
+            rule, a mention also has ``nil`` and ``confidence``, and ``nil_reason`` if it has no entity. Without a rule,
+            after re-ranking with fitted weights, ``confidence`` is the probability of the best candidate.
         """
         documents = list(documents)
         if self.detector is not None:
@@ -179,7 +213,10 @@ class EntityLinker:
     def _decide_nil(self, candidates: list[Candidate]) -> dict[str, Any]:
         """Return the fields ``nil``, ``confidence`` and, if the mention has no entity, ``nil_reason``."""
         if self.nil_rule is None:
-            return {} if candidates else {"nil": True, "nil_reason": NO_CANDIDATE}
+            if not candidates:
+                return {"nil": True, "nil_reason": NO_CANDIDATE}
+            probability = candidates[0].probability
+            return {} if probability is None else {"confidence": probability}
         nil, confidence, reason = self.nil_rule.judge(candidates)
         return {"nil": nil, "confidence": confidence} | ({"nil_reason": reason} if nil else {})
 
@@ -242,22 +279,39 @@ def find_index_folder(model: str | Path | None, revision: str | None = None) -> 
 
 
 def read_linking_options(
-    model: str | Path, retrieval: str | None, nil_threshold: float | None, detector: DetectorLike | None
+    model: str | Path,
+    *,
+    detector: DetectorLike | None = None,
+    reranker: str | Path | Reranker | None = None,
+    loading: Mapping[str, Any] | None = None,
+    **settings: Any,
 ) -> dict[str, Any]:
-    """Read how to link from the ``pipeline`` section of a model's configuration.json.
+    """Read how to link from the ``pipeline`` section of a model's configuration.json, and load its re-ranker.
 
     Args:
         model: The model folder.
-        retrieval: Overrides the configuration, like the next two; None where it decides.
-        nil_threshold: As for `EntityLinker`.
-        detector: As for `EntityLinker`.
+        detector: Overrides the configuration, like all others; None where it decides.
+        reranker: Folder or hub id of a re-ranker, or a loaded one. In the configuration it may be the name of a
+            sub-folder of the model.
+        loading: How the model was loaded; ``device``, ``backend`` and ``dtype`` among it are used for the re-ranker.
+        **settings: Other settings of `PipelineSettings` by name.
 
     Returns:
-        The three as keywords of `EntityLinker`.
+        Keywords of `EntityLinker`.
 
     Raises:
-        ModelFolderError: If the configuration holds a value that cannot be used.
-        InputError: If the retrieval is unknown or the threshold is out of its range.
+        MissingFileError: If there is no such re-ranker.
+        ModelFolderError: If the configuration holds a value that cannot be used, or the re-ranker is of another kind.
+        InputError: If a setting is unknown or out of its range.
     """
-    settings = read_settings(PipelineSettings, model, retrieval=retrieval, nil_threshold=nil_threshold)
-    return asdict(settings) | ({} if detector is None else {"detector": detector})
+    name = str(reranker) if isinstance(reranker, str | Path) else None
+    options = asdict(read_settings(PipelineSettings, model, reranker=name, **settings))
+    if detector is not None:
+        options["detector"] = detector
+    if reranker is None or name is not None:
+        path = reranker if isinstance(reranker, Path) else options["reranker"]
+        if reranker is None and path is not None and (Path(model) / path).is_dir():
+            path = Path(model) / path
+        given = {key: value for key, value in (loading or {}).items() if key in ("device", "backend", "dtype")}
+        reranker = None if path is None else load_reranker(path, **given)
+    return options | {"reranker": reranker}

@@ -20,6 +20,11 @@ class Candidate(NamedTuple):
             width, case, script, spaces and punctuation), ``learned`` (the words stood for the entity in a labelled
             text), ``partial``, or None.
         view: Where entities have several vectors: the text of the view that was nearest.
+        rerank_score: Where a re-ranker read the candidate: its score. ``score`` is the weighted sum of it and of what
+            retrieval knew; candidates behind ``rerank_top_k`` were not read and keep the score of retrieval.
+        retrieval_rank: Where there is a re-ranker: the rank that retrieval gave, from 1.
+        probability: Where the weights of that sum were fitted: the probability of the candidate among those that were
+            re-ranked.
     """
 
     id: str
@@ -31,6 +36,9 @@ class Candidate(NamedTuple):
     name_score: float | None = None
     match: str | None = None
     view: str | None = None
+    rerank_score: float | None = None
+    retrieval_rank: int | None = None
+    probability: float | None = None
 
     def to_record(self) -> dict[str, Any]:
         """The candidate as a JSON object, without what is not known."""

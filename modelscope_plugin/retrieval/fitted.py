@@ -1,4 +1,4 @@
-"""What was fitted for an index on labelled mentions: the weights of hybrid retrieval, and rules that say NIL."""
+"""What was fitted for an index on labelled mentions: weights of hybrid retrieval and of re-ranking, rules of NIL."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
 
 from modelscope_plugin.checks import check_number
-from modelscope_plugin.errors import IndexFolderError, InputError
+from modelscope_plugin.errors import IndexFolderError, IndexMismatchError, InputError
 from modelscope_plugin.retrieval.fusion import Fusion
 from modelscope_plugin.types import Retrieval
 
@@ -24,6 +24,9 @@ class NilWeights:
         names: Weight of the likeness of names.
         bias: The bias.
         threshold: The confidence, 0 to 1, below which a mention has no entity.
+        reranker: Fingerprint of the re-ranker it was fitted for; empty for retrieval alone.
+        rerank: Weight of the re-ranker's score.
+        probability: Weight of the probability of the best candidate among all that were re-ranked.
 
     Raises:
         InputError: If a number is none or not finite, or the threshold is not between 0 and 1.
@@ -34,11 +37,60 @@ class NilWeights:
     names: float
     bias: float
     threshold: float
+    reranker: str = ""
+    rerank: float = 0.0
+    probability: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("dense", "names", "bias"):
+        for name in ("dense", "names", "bias", "rerank", "probability"):
             check_number(name, getattr(self, name))
         check_number("threshold", self.threshold, least=0, most=1)
+
+    def to_record(self) -> dict[str, Any]:
+        """As a JSON object; of retrieval alone as versions without re-rankers write and read it."""
+        record = asdict(self)
+        return record if self.reranker else {name: record[name] for name in _NIL_OF_RETRIEVAL}
+
+
+_NIL_OF_RETRIEVAL = ("retrieval", "dense", "names", "bias", "threshold")
+
+
+@dataclass(frozen=True)
+class RerankingWeights:
+    """The weights of the sum that orders re-ranked candidates; `modelscope_plugin.linking.reranking` applies it.
+
+    The softmax of the sums is the probability of each candidate.
+
+    Attributes:
+        retrieval: The retrieval they were fitted for.
+        reranker: Fingerprint of the re-ranker they were fitted for.
+        rerank: Weight of the re-ranker's score.
+        dense: Weight of the dot product.
+        names: Weight of the likeness of names.
+        learned: Weight of the likeness of names learnt from labelled mentions.
+        exact: Weight of bearing the mention as a name.
+        rank: Weight of minus the logarithm of the rank that retrieval gave.
+
+    Raises:
+        InputError: If a weight is none, not finite or negative.
+    """
+
+    retrieval: str
+    reranker: str
+    rerank: float
+    dense: float = 0.0
+    names: float = 0.0
+    learned: float = 0.0
+    exact: float = 0.0
+    rank: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in RERANKING_FEATURES:
+            check_number(name, getattr(self, name), least=0)
+
+
+RERANKING_FEATURES = ("rerank", "dense", "names", "learned", "exact", "rank")
+"""The features of a candidate that `RerankingWeights` weighs, in the order of their matrices."""
 
 
 @dataclass(frozen=True)
@@ -61,15 +113,19 @@ class Fitted:
     Attributes:
         fusion: How hybrid retrieval fuses its lists; None where nothing was fitted.
         nil: Rules that say NIL, by retrieval.
+        reranking: Weights of re-ranking, by retrieval.
+        reranked_nil: Rules that say NIL after re-ranking, by retrieval.
     """
 
     fusion: Fusion | Damage | None = None
     nil: Mapping[str, NilWeights | Damage] = field(default_factory=dict)
+    reranking: Mapping[str, RerankingWeights | Damage] = field(default_factory=dict)
+    reranked_nil: Mapping[str, NilWeights | Damage] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
-        """The names of what was fitted: ``fusion``, ``nil``."""
-        return [name for name, value in (("fusion", self.fusion), ("nil", self.nil)) if value]
+        """The names of what was fitted: ``fusion``, ``nil``, ``reranking``, ``reranked_nil``."""
+        return [name for name in ("fusion", *_BY_RETRIEVAL) if getattr(self, name)]
 
     def get_fusion(self) -> Fusion | None:
         """The fusion; None where none was fitted.
@@ -84,40 +140,76 @@ class Fitted:
             )
         return self.fusion
 
-    def get_nil(self, retrieval: str) -> NilWeights | None:
+    def get_nil(self, retrieval: str, reranker: str | None = None) -> NilWeights | None:
         """The NIL rule of a retrieval; None where none was fitted.
+
+        Args:
+            retrieval: The retrieval.
+            reranker: Fingerprint of the re-ranker; None for retrieval alone.
 
         Raises:
             IndexFolderError: If it is damaged.
         """
-        rule = self.nil.get(retrieval)
+        section = "nil" if reranker is None else "reranked_nil"
+        rule = getattr(self, section).get(retrieval)
         if isinstance(rule, Damage):
             raise IndexFolderError(
-                f"the NIL rule fitted.nil.{retrieval} in the manifest.json of the index is damaged ({rule.error}); "
-                f"fit it again with: {fit_nil_command(retrieval)}"
+                f"the NIL rule fitted.{section}.{retrieval} in the manifest.json of the index is damaged "
+                f"({rule.error}); fit it again with: {fit_nil_command(retrieval, is_reranked=reranker is not None)}"
             )
-        return rule
+        return None if rule is None or (reranker is not None and rule.reranker != reranker) else rule
+
+    def get_reranking(self, retrieval: str, reranker: str) -> RerankingWeights | None:
+        """The weights of re-ranking what a retrieval found; None where none were fitted.
+
+        Args:
+            retrieval: The retrieval.
+            reranker: Fingerprint of the re-ranker.
+
+        Raises:
+            IndexFolderError: If they are damaged.
+            IndexMismatchError: If they were fitted for another re-ranker.
+        """
+        weights = self.reranking.get(retrieval)
+        again = f"fit it again with: {fit_reranking_command(retrieval)}"
+        if isinstance(weights, Damage):
+            raise IndexFolderError(
+                f"the entry fitted.reranking.{retrieval} in the manifest.json of the index is damaged "
+                f"({weights.error}); {again}"
+            )
+        if weights is not None and weights.reranker != reranker:
+            raise IndexMismatchError(
+                f"the weights of re-ranking in the index were fitted for another re-ranker (fingerprint "
+                f"{weights.reranker}) than this one (fingerprint {reranker}); {again}"
+            )
+        return weights
 
     def with_nil(self, rule: NilWeights) -> Fitted:
-        """The same with another NIL rule for its retrieval."""
+        """The same with another NIL rule for its retrieval, re-ranked or not."""
+        if rule.reranker:
+            return replace(self, reranked_nil={**self.reranked_nil, rule.retrieval: rule})
         return replace(self, nil={**self.nil, rule.retrieval: rule})
+
+    def with_reranking(self, weights: RerankingWeights) -> Fitted:
+        """The same with other weights of re-ranking for their retrieval, whose NIL rule after re-ranking goes."""
+        rules = _without(self.reranked_nil, weights.retrieval)
+        return replace(self, reranking={**self.reranking, weights.retrieval: weights}, reranked_nil=rules)
 
     def with_fusion(self, fusion: Fusion) -> Fitted:
         """The same with another fusion.
 
-        The NIL rule of hybrid retrieval is left out: other candidates come first now than those it was fitted on.
+        What was fitted on the candidates of hybrid retrieval is left out: other candidates come first now.
         """
-        return Fitted(fusion, {name: rule for name, rule in self.nil.items() if name != "hybrid"})
+        return Fitted(fusion, **{name: _without(getattr(self, name), "hybrid") for name in _BY_RETRIEVAL})
 
     def to_record(self) -> dict[str, Any]:
         """As a JSON object, without what was not fitted."""
         record: dict[str, Any] = {}
         if self.fusion is not None:
             record["fusion"] = self.fusion.record if isinstance(self.fusion, Damage) else asdict(self.fusion)
-        if self.nil:
-            record["nil"] = {
-                name: rule.record if isinstance(rule, Damage) else asdict(rule) for name, rule in self.nil.items()
-            }
+        for name in _BY_RETRIEVAL:
+            if getattr(self, name):
+                record[name] = {retrieval: _to_record(one) for retrieval, one in getattr(self, name).items()}
         return record
 
     @classmethod
@@ -129,22 +221,49 @@ class Fitted:
                 fusion = Fusion(**record["fusion"])
             except (TypeError, InputError) as error:
                 fusion = Damage(record["fusion"], str(error))
-        rules = record.get("nil", {})
-        if not isinstance(rules, Mapping):
-            rules = dict.fromkeys(RETRIEVALS, rules)
-        return cls(fusion, {name: _nil_weights(name, rule) for name, rule in rules.items()})
+        return cls(
+            fusion, **{name: _read_by_retrieval(record.get(name, {}), kind) for name, kind in _BY_RETRIEVAL.items()}
+        )
 
 
-def fit_nil_command(retrieval: str) -> str:
+_BY_RETRIEVAL: Mapping[str, type[NilWeights] | type[RerankingWeights]] = {
+    "nil": NilWeights,
+    "reranking": RerankingWeights,
+    "reranked_nil": NilWeights,
+}
+"""What is fitted for each retrieval, by its name in `Fitted` and in the manifest."""
+
+
+def fit_nil_command(retrieval: str, *, is_reranked: bool = False) -> str:
     """The command that fits a NIL rule."""
-    return f"modelscope entity evaluate DEV --index INDEX --fit-nil --retrieval {retrieval}"
+    reranker = " --reranker DIR" if is_reranked else ""
+    return f"modelscope entity evaluate DEV --index INDEX --fit-nil --retrieval {retrieval}{reranker}"
 
 
-def _nil_weights(retrieval: str, record: Any) -> NilWeights | Damage:
-    try:
-        rule = NilWeights(**record)
-        if rule.retrieval != retrieval:
-            raise InputError(f"it is of {rule.retrieval!r} retrieval")
-        return rule
-    except (TypeError, InputError) as error:
-        return Damage(record, str(error))
+def fit_reranking_command(retrieval: str) -> str:
+    """The command that fits the weights of re-ranking."""
+    return f"modelscope entity evaluate DEV --index INDEX --fit-reranking --retrieval {retrieval} --reranker DIR"
+
+
+def _without(values: Mapping[str, Any], retrieval: str) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name != retrieval}
+
+
+def _to_record(value: NilWeights | RerankingWeights | Damage) -> Any:
+    if isinstance(value, Damage):
+        return value.record
+    return value.to_record() if isinstance(value, NilWeights) else asdict(value)
+
+
+def _read_by_retrieval(records: Any, kind: type[NilWeights] | type[RerankingWeights]) -> dict[str, Any]:
+    if not isinstance(records, Mapping):
+        records = dict.fromkeys(RETRIEVALS, records)
+    found: dict[str, Any] = {}
+    for retrieval, record in records.items():
+        try:
+            found[retrieval] = kind(**record)
+            if found[retrieval].retrieval != retrieval:
+                raise InputError(f"it is of {found[retrieval].retrieval!r} retrieval")
+        except (TypeError, InputError) as error:
+            found[retrieval] = Damage(record, str(error))
+    return found

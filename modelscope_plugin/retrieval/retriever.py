@@ -76,6 +76,10 @@ class Ranking:
         best: Floats = np.maximum(self.names, self.learned)
         return best
 
+    def take(self, positions: RowIds) -> Ranking:
+        """The candidates at some positions, in that order."""
+        return Ranking(**{field.name: getattr(self, field.name)[positions] for field in fields(self)})
+
     def match(self, position: int) -> str | None:
         """How the name of a candidate is met; see `Candidate`."""
         ways = (("exact", self.is_verbatim), ("normalized", self.is_exact), ("learned", self.is_learned))
@@ -188,7 +192,7 @@ class Retriever:
         queries = [None] * len(surfaces) if vectors is None else vectors
         with nullcontext() if self._index is None else self._index.guard.read():
             return [
-                self._candidates(ranking, query)
+                self.make_candidates(ranking, query)
                 for ranking, query in zip(self.rank(vectors, surfaces, top_k), queries, strict=True)
             ]
 
@@ -232,9 +236,18 @@ class Retriever:
             zip(*(column.tolist() for column in columns), (ids[row] for row in found.rows.tolist()), strict=True)
         )
         order = np.array(sorted(range(len(keys)), key=keys.__getitem__)[:top_k], dtype=np.int64)
-        return Ranking(**{field.name: getattr(found, field.name)[order] for field in fields(found)})
+        return found.take(order)
 
-    def _candidates(self, ranking: Ranking, query: Vectors | None) -> list[Candidate]:
+    def make_candidates(self, ranking: Ranking, query: Vectors | None) -> list[Candidate]:
+        """Turn the ranking of a mention into candidates.
+
+        Args:
+            ranking: The ranking.
+            query: The mention vector, float32 (dim,); None for ``lexical``.
+
+        Returns:
+            The candidates, best first.
+        """
         found = []
         likeness = ranking.likeness
         for position, row in enumerate(ranking.rows.tolist()):

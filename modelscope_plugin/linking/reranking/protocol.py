@@ -5,35 +5,56 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
-from modelscope_plugin.data.records import Mention
-from modelscope_plugin.retrieval.candidate import Candidate
+from modelscope_plugin.data.records import Entity, Mention
+from modelscope_plugin.errors import InputError
+from modelscope_plugin.types import Scores
 
 
 @runtime_checkable
 class Reranker(Protocol):
-    """Orders the candidates of mentions anew by reading each mention together with each of its candidates.
+    """Scores the candidates of mentions by reading each mention together with the text of each candidate.
 
-    Retrieval compares vectors that were computed apart; a re-ranker, such as a cross-encoder, sees both texts at once,
-    which is slower and more exact. It is therefore given only the first candidates that retrieval found. Candidates
-    name entities by id; a re-ranker that reads more of an entity than its name is given the entities when it is made.
+    Retrieval compares vectors that were computed apart; a re-ranker, such as a cross encoder, sees the tokens of both
+    texts, which is slower and more exact. It is therefore given only the first candidates that retrieval found, and
+    the linker orders these by its score together with what retrieval knew of them.
     """
 
-    def rerank(self, mentions: Sequence[Mention], candidates: Sequence[Sequence[Candidate]]) -> list[list[Candidate]]:
-        """Order the candidates of many mentions anew.
+    @property
+    def name(self) -> str:
+        """Folder or hub id of the model."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of all that decides a score; weights fitted for one re-ranker are refused for another."""
+
+    def score(
+        self,
+        mentions: Sequence[str | Mention],
+        entities: Sequence[Sequence[Entity]],
+        *,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = False,
+    ) -> list[Scores]:
+        """Score the candidates of many mentions.
 
         Args:
-            mentions: The mentions, n.
-            candidates: For each mention its candidates as retrieval ordered them, best first; may be empty.
+            mentions: `Mention` objects or texts with a marked mention, n.
+            entities: For each mention its candidates; may be empty.
+            batch_size: Texts in one forward pass; by default as many as suit the device and their length.
+            show_progress_bar: True, False, or None for a bar on a terminal only.
 
         Returns:
-            For each mention, in input order, its candidates, best first by the re-ranker's own score, which falls
-            (or stays equal) along the list; equal scores are ordered by entity id. ``score`` is that score and
-            ``rank`` counts from 1; all other fields are those of the candidates given. A list holds all candidates
-            given or the best of them: none is added, none stands twice. What is returned for a mention depends only
-            on it and its candidates, neither on the other mentions nor on how they are batched, and is the same in
-            every call.
+            For each mention, in input order, the scores of its candidates, float32 (candidates,), higher for a better
+            one. A score depends on the mention and the candidate alone, neither on the others nor on the batches;
+            candidates of the same text have the same score.
 
         Raises:
             InputError: If there is not one list of candidates for each mention.
         """
         ...
+
+
+def check_lists(mentions: Sequence[object], candidates: Sequence[object]) -> None:
+    """Raise `InputError` unless there is one list of candidates for each mention."""
+    if len(mentions) != len(candidates):
+        raise InputError(f"{len(mentions)} mentions and {len(candidates)} lists of candidates; give one for each")

@@ -17,6 +17,7 @@ from modelscope_plugin.data.requests import parse_linking_document, read_inputs
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.linking.detection.detectors import DetectorLike
 from modelscope_plugin.linking.linker import DEFAULT_TOP_K, EntityLinker, find_index_folder, read_linking_options
+from modelscope_plugin.linking.reranking.protocol import Reranker
 from modelscope_plugin.modelscope_adapter.models import EntityEmbeddingModel
 from modelscope_plugin.modelscope_adapter.pipelines.base import EntityPipeline
 from modelscope_plugin.modelscope_adapter.registration import ENTITY_LINKING_NAMES, register_class
@@ -46,7 +47,10 @@ class EntityLinkingPipeline(EntityPipeline):
         detector: Finds the mentions of texts that have none: ``dictionary`` (the names of the index), a function from
             a text to (start, end) spans, a ModelScope pipeline for named-entity recognition, or an object with a
             method ``detect``. In a text with an empty list of ``mentions`` none are looked for.
-        **kwargs: As for `EntityPipeline`.
+        reranker: Folder or hub id of a re-ranker, or a loaded one (`load_reranker`), which orders the first candidates
+            anew; by default what the model's configuration.json says, ``none`` for none.
+        rerank_top_k: Candidates of a mention that the re-ranker reads.
+        **kwargs: As for `EntityPipeline`; the re-ranker has the same ``device``, ``backend`` and ``dtype``.
 
     Raises:
         InputError: If there is no index, or ``top_k`` is not positive.
@@ -63,6 +67,8 @@ class EntityLinkingPipeline(EntityPipeline):
         retrieval: str | None = None,
         nil_threshold: float | None = None,
         detector: DetectorLike | None = None,
+        reranker: str | Path | Reranker | None = None,
+        rerank_top_k: int | None = None,
         **kwargs: Any,
     ) -> None:
         self.top_k = DEFAULT_TOP_K if top_k is None else check_integer("top_k", top_k, least=1)
@@ -73,7 +79,10 @@ class EntityLinkingPipeline(EntityPipeline):
         if model is None and not entity_index.model:
             raise InputError("the index does not name its model; give model=FOLDER")
         super().__init__(model=model or entity_index.model, **kwargs)
-        options = read_linking_options(self.encoder.name, retrieval, nil_threshold, detector)
+        chosen = {"retrieval": retrieval, "nil_threshold": nil_threshold, "rerank_top_k": rerank_top_k}
+        options = read_linking_options(
+            self.encoder.name, detector=detector, reranker=reranker, loading=kwargs, **chosen
+        )
         self.linker = EntityLinker(self.encoder, entity_index, **options)
 
     def reload(self) -> bool:
