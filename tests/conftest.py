@@ -134,6 +134,12 @@ def builtin_folder(unmarked_folder: Path, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="session")
+def cross_encoder_folder(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a cross encoder with random weights."""
+    return write_cross_encoder(base_folder, tmp_path_factory.mktemp("cross-encoder"))
+
+
+@pytest.fixture(scope="session")
 def encoder(model_folder: Path) -> EntityEncoder:
     """The encoder of the model folder."""
     from modelscope_plugin.encoding import EntityEncoder

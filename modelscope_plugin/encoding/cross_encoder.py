@@ -40,6 +40,8 @@ _CHUNK = 8192
 class CrossEncoder:
     """Scores pairs of a mention and an entity: a cross encoder with its tokenizer.
 
+    It can be pickled, except with ONNX Runtime or a compiled model.
+
     Scores are logits: higher for pairs that belong together, of any sign and size.
 
     Args:
@@ -72,6 +74,7 @@ class CrossEncoder:
         revision: str | None = None,
         backend: BackendName = "torch",
         dtype: DtypeName = "float32",
+        compile: bool = False,
     ) -> CrossEncoder:
         """Load a model folder or a model of the ModelScope hub.
 
@@ -83,8 +86,10 @@ class CrossEncoder:
             max_length: Tokens of a pair; by default what configuration.json says, else what the tokenizer says,
                 else 128.
             revision: Branch or tag of a hub model.
-            backend: ``torch``.
+            backend: ``torch``; ``onnx`` or ``onnx-int8`` for ONNX Runtime on the CPU, whose files are made at the
+                first use and kept in the model folder.
             dtype: Arithmetic of the torch backend: ``float32``, or ``float16`` or ``bfloat16`` for GPUs.
+            compile: Whether the torch backend uses ``torch.compile``, which pays for long jobs on a GPU.
 
         Returns:
             The cross encoder, ready to score.
@@ -101,7 +106,7 @@ class CrossEncoder:
         tokenizer = load_pair_tokenizer(folder, max_length)
         check_pairs_with_probe(cross_encoder, tokenizer)
         name = str(folder.resolve()) if Path(model).is_dir() else str(model)
-        return cls(cross_encoder, tokenizer, name, open_pair_backend(cross_encoder, folder, backend, dtype))
+        return cls(cross_encoder, tokenizer, name, open_pair_backend(cross_encoder, folder, backend, dtype, compile))
 
     @property
     def max_length(self) -> int:

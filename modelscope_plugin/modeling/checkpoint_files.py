@@ -10,9 +10,9 @@ from pathlib import Path
 from transformers import AutoConfig, AutoTokenizer, BertTokenizerFast, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.utils import logging as transformers_logging
 
-from modelscope_plugin.config.configuration import CONFIGURATION_FILE, MISSING, read_configuration
+from modelscope_plugin.config.configuration import CONFIGURATION_FILE
 from modelscope_plugin.config.model_settings import WindowSettings
-from modelscope_plugin.config.settings import check_settings, read_settings
+from modelscope_plugin.config.settings import read_settings
 from modelscope_plugin.errors import ModelFolderError
 from modelscope_plugin.modeling.pair_tokenization import PairTokenizer
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
@@ -53,18 +53,17 @@ def load_pair_tokenizer(folder: str | Path, max_length: int | None = None) -> Pa
 
     Args:
         folder: The model folder.
-        max_length: Tokens of a pair; by default what configuration.json says; where that says nothing, what
-            tokenizer_config.json says, as in a folder of sentence-transformers; else 128.
+        max_length: Tokens of a pair; by default what configuration.json says; in a folder that has none, as that of
+            sentence-transformers, what tokenizer_config.json says; else 128.
 
     Raises:
         ModelFolderError: If there is no vocabulary or it cannot be read, or configuration.json has a bad value.
         InputError: If ``max_length`` leaves no room for a mention and an entity text.
     """
     tokenizer = load_tokenizer(folder)
-    check_settings(configuration := read_configuration(folder), Path(folder) / CONFIGURATION_FILE, WindowSettings)
-    is_set = WindowSettings.declarations()["max_length"].find(configuration) is not MISSING
     # Transformers has a number of 31 digits for a tokenizer without a limit.
-    if max_length is None and not is_set and tokenizer.model_max_length < _MOST_TOKENS:
+    is_limited = tokenizer.model_max_length < _MOST_TOKENS
+    if max_length is None and is_limited and not (Path(folder) / CONFIGURATION_FILE).is_file():
         max_length = int(tokenizer.model_max_length)
     return PairTokenizer(entity_tokenizer(tokenizer, folder, max_length))
 

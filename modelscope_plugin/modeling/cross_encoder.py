@@ -32,6 +32,10 @@ class CrossEncoderModel(nn.Module):
     Args:
         model: A ``...ForSequenceClassification`` model of transformers with one label.
 
+    Attributes:
+        model: That model.
+        has_token_types: Whether it tells the two segments apart by ``token_type_ids``.
+
     Raises:
         InputError: If the model has several labels.
     """
@@ -43,7 +47,7 @@ class CrossEncoderModel(nn.Module):
         self.model = model
         takes_types = "token_type_ids" in inspect.signature(model.forward).parameters
         # A model of one segment has an embedding for type 0 alone.
-        self._reads_types = takes_types and getattr(model.config, "type_vocab_size", 2) > 1
+        self.has_token_types = takes_types and getattr(model.config, "type_vocab_size", 2) > 1
 
     @property
     def max_positions(self) -> int:
@@ -73,7 +77,7 @@ class CrossEncoderModel(nn.Module):
         Returns:
             The logits (n,), in the dtype of the weights; higher for pairs that belong together.
         """
-        types = {"token_type_ids": token_type_ids} if self._reads_types and token_type_ids is not None else {}
+        types = {"token_type_ids": token_type_ids} if self.has_token_types and token_type_ids is not None else {}
         output: Any = self.model(input_ids=input_ids, attention_mask=attention_mask, return_dict=True, **types)
         logits: torch.Tensor = output.logits
         return logits[:, 0]

@@ -14,13 +14,13 @@ from modelscope_plugin.config.metainfo import Preprocessors
 from modelscope_plugin.data.requests import CANDIDATES_KEY, SOURCE_KEY, EmbeddingRequest, parse_embedding_request
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.checkpoint_files import load_entity_tokenizer
+from modelscope_plugin.modeling.tokenization import EntityTokenizer
 from modelscope_plugin.modelscope_adapter.registration import register_class
 from modelscope_plugin.types import TokenIds
 
 
-@register_class(PREPROCESSORS, Fields.nlp, Preprocessors.entity_embedding)
-class EntityEmbeddingPreprocessor(Preprocessor):
-    """`EntityTokenizer` as a ModelScope preprocessor, called like the built-in sentence-embedding preprocessor.
+class RequestPreprocessor(Preprocessor):
+    """The base of the preprocessors that read source sentences and the sentences to compare them with.
 
     Args:
         model_dir: The model folder; its tokenizer files and configuration.json are read.
@@ -58,15 +58,30 @@ class EntityEmbeddingPreprocessor(Preprocessor):
         length = sequence_length if max_length is None else max_length
         if length is not None:
             length = check_integer("max_length", length, least=1)
-        self.tokenizer = load_entity_tokenizer(model_dir, length)
+        tokenizer = self._load_tokenizer(model_dir, length)
         if boq is not None:
-            self.tokenizer.mention_prefix = boq
+            tokenizer.mention_prefix = boq
         if bod is not None:
-            self.tokenizer.entity_prefix = bod
+            tokenizer.entity_prefix = bod
+
+    def _load_tokenizer(self, model_dir: str, max_length: int | None) -> EntityTokenizer:
+        """Load ``self.tokenizer``, and return what holds the prefixes."""
+        raise NotImplementedError
 
     def read_request(self, data: Any) -> EmbeddingRequest:
         """Read the input of the pipeline; see `parse_embedding_request`."""
         return parse_embedding_request(data, self.first_sequence, self.second_sequence)
+
+
+@register_class(PREPROCESSORS, Fields.nlp, Preprocessors.entity_embedding)
+class EntityEmbeddingPreprocessor(RequestPreprocessor):
+    """`EntityTokenizer` as a ModelScope preprocessor, called like the built-in sentence-embedding preprocessor."""
+
+    tokenizer: EntityTokenizer
+
+    def _load_tokenizer(self, model_dir: str, max_length: int | None) -> EntityTokenizer:
+        self.tokenizer = load_entity_tokenizer(model_dir, max_length)
+        return self.tokenizer
 
     def __call__(self, data: Any, **kwargs: Any) -> dict[str, dict[str, torch.Tensor] | None]:
         """Tokenise source sentences and the sentences to compare.

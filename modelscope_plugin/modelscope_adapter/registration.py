@@ -37,16 +37,22 @@ from a model's configuration.json, which describes the embedding pipeline."""
 # The module that registers a class when it is imported, by registry, group and name.
 _MODULES = {
     ("MODELS", Tasks.sentence_embedding, Models.entity_embedding): "modelscope_adapter.models",
+    ("MODELS", Tasks.text_ranking, Models.entity_cross_encoder): "modelscope_adapter.cross_encoder",
     ("PREPROCESSORS", "nlp", Preprocessors.entity_embedding): "modelscope_adapter.preprocessors",
+    ("PREPROCESSORS", "nlp", Preprocessors.entity_cross_encoder): "modelscope_adapter.cross_encoder",
+    ("PIPELINES", Tasks.text_ranking, Pipelines.entity_cross_encoder): f"{_PIPELINES}.text_ranking",
     ("PIPELINES", Tasks.sentence_embedding, Pipelines.entity_embedding): f"{_PIPELINES}.sentence_embedding",
     **{("PIPELINES", Tasks.entity_linking, name): f"{_PIPELINES}.entity_linking" for name in ENTITY_LINKING_NAMES},
     ("TRAINERS", "default", Trainers.entity_embedding): "modelscope_adapter.trainers",
     ("TRAINERS", "default", Trainers.entity_reranking): "modelscope_adapter.reranker_trainer",
     ("METRICS", "default", Metrics.entity_recall): "modelscope_adapter.metrics",
-    # Names of the built-in BERT model, replaced only if that cannot be imported.
+    # Names of the built-in BERT models, replaced only if these cannot be imported.
     ("MODELS", Tasks.sentence_embedding, "bert"): "modelscope_adapter.builtin_replacement",
     ("PREPROCESSORS", "nlp", "sentence-embedding"): "modelscope_adapter.builtin_replacement",
     ("PIPELINES", Tasks.sentence_embedding, "sentence-embedding"): "modelscope_adapter.builtin_replacement",
+    ("MODELS", Tasks.text_ranking, "bert"): "modelscope_adapter.builtin_replacement",
+    ("PREPROCESSORS", "nlp", "text-ranking"): "modelscope_adapter.builtin_replacement",
+    ("PIPELINES", Tasks.text_ranking, "text-ranking"): "modelscope_adapter.builtin_replacement",
 }
 
 _Class = TypeVar("_Class", bound=type)

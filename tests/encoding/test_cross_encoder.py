@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+import pickle
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from conftest import ENTITIES, MENTIONS, write_cross_encoder
+from conftest import ENTITIES, MENTIONS
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,15 +23,9 @@ PAIRS = [(mention, entity) for mention in MENTIONS for entity in ENTITIES]
 
 
 @pytest.fixture(scope="module")
-def folder(base_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a cross encoder with random weights."""
-    return write_cross_encoder(base_folder, tmp_path_factory.mktemp("cross-encoder"))
-
-
-@pytest.fixture(scope="module")
-def scorer(folder: Path) -> CrossEncoder:
+def scorer(cross_encoder_folder: Path) -> CrossEncoder:
     """The cross encoder of the folder."""
-    return CrossEncoder.from_pretrained(folder, device="cpu")
+    return CrossEncoder.from_pretrained(cross_encoder_folder, device="cpu")
 
 
 def _one_by_one(scorer: CrossEncoder, pairs: list[tuple[str, str]]) -> np.ndarray:
@@ -144,9 +139,9 @@ def test_bad_batch_size_raises(scorer: CrossEncoder, batch_size: object) -> None
 @pytest.mark.parametrize(
     "keywords", [{"max_length": 0}, {"max_length": 129}, {"device": "nowhere"}, {"backend": "jax"}, {"dtype": "int4"}]
 )
-def test_bad_keyword_of_loading_raises(folder: Path, keywords: dict[str, object]) -> None:
+def test_bad_keyword_of_loading_raises(cross_encoder_folder: Path, keywords: dict[str, object]) -> None:
     with pytest.raises(InputError):
-        CrossEncoder.from_pretrained(folder, **keywords)  # type: ignore[arg-type]
+        CrossEncoder.from_pretrained(cross_encoder_folder, **keywords)  # type: ignore[arg-type]
 
 
 def test_missing_model_and_folder_without_head_raise(base_folder: Path) -> None:
@@ -156,8 +151,8 @@ def test_missing_model_and_folder_without_head_raise(base_folder: Path) -> None:
         CrossEncoder.from_pretrained(base_folder)
 
 
-def test_model_that_scores_all_pairs_alike_raises(folder: Path, tmp_path: Path) -> None:
-    scorer = CrossEncoder.from_pretrained(folder, device="cpu")
+def test_model_that_scores_all_pairs_alike_raises(cross_encoder_folder: Path, tmp_path: Path) -> None:
+    scorer = CrossEncoder.from_pretrained(cross_encoder_folder, device="cpu")
     with torch.no_grad():
         scorer.model.model.classifier.weight.zero_()
     scorer.save_pretrained(tmp_path / "zero")
@@ -178,18 +173,34 @@ def test_saved_folder_gives_the_same_scores(scorer: CrossEncoder, tmp_path: Path
     assert (configuration["task"], configuration["model"]["type"]) == ("text-ranking", "entity-cross-encoder")
 
 
-def test_fingerprint_follows_weights_and_prefixes_and_not_the_window(folder: Path, tmp_path: Path) -> None:
-    first = CrossEncoder.from_pretrained(folder, device="cpu", max_length=40)
-    assert first.fingerprint == CrossEncoder.from_pretrained(folder, device="cpu").fingerprint
-    copy = Path(shutil.copytree(folder, tmp_path / "copy"))
+def test_fingerprint_follows_weights_and_prefixes_and_not_the_window(
+    cross_encoder_folder: Path, tmp_path: Path
+) -> None:
+    first = CrossEncoder.from_pretrained(cross_encoder_folder, device="cpu", max_length=40)
+    assert first.fingerprint == CrossEncoder.from_pretrained(cross_encoder_folder, device="cpu").fingerprint
+    copy = Path(shutil.copytree(cross_encoder_folder, tmp_path / "copy"))
     configuration = json.loads((copy / "configuration.json").read_text())
     configuration["preprocessor"]["boq"] = "苹"
     (copy / "configuration.json").write_text(json.dumps(configuration))
     assert CrossEncoder.from_pretrained(copy, device="cpu").fingerprint != first.fingerprint
 
 
-def test_16_bit_arithmetic_gives_float32_scores_close_by(folder: Path, scorer: CrossEncoder) -> None:
-    half = CrossEncoder.from_pretrained(folder, device="cpu", dtype="bfloat16").predict(PAIRS)
+def test_16_bit_arithmetic_gives_float32_scores_close_by(cross_encoder_folder: Path, scorer: CrossEncoder) -> None:
+    half = CrossEncoder.from_pretrained(cross_encoder_folder, device="cpu", dtype="bfloat16").predict(PAIRS)
     expected = scorer.predict(PAIRS)
     assert half.dtype == np.float32
     assert 0 < np.abs(half - expected).max() < 0.1
+
+
+def test_pickled_cross_encoder_gives_the_same_scores(scorer: CrossEncoder) -> None:
+    copy = pickle.loads(pickle.dumps(scorer))
+    assert copy.fingerprint == scorer.fingerprint
+    np.testing.assert_array_equal(copy.predict(PAIRS), scorer.predict(PAIRS))
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+def test_compiled_model_gives_the_plain_scores(cross_encoder_folder: Path, scorer: CrossEncoder) -> None:
+    compiled = CrossEncoder.from_pretrained(cross_encoder_folder, device="cpu", compile=True)
+    np.testing.assert_allclose(compiled.predict(PAIRS[:3]), scorer.predict(PAIRS[:3]), atol=1e-5)
+    with pytest.raises(InputTypeError, match="load it again in each process"):
+        pickle.dumps(compiled)

@@ -13,7 +13,9 @@ from modelscope_plugin.encoding.backends.torch_backend import TorchBackend, Torc
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.cross_encoder import CrossEncoderModel
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
-from modelscope_plugin.types import BackendName, DtypeName
+from modelscope_plugin.types import BackendName, DtypeName, OnnxPrecision
+
+_PRECISIONS: dict[str, OnnxPrecision] = {"onnx": "float32", "onnx-int8": "int8"}
 
 
 def open_backend(
@@ -34,23 +36,28 @@ def open_backend(
     Raises:
         InputError: If a name is unknown, the choices do not go together, or a library is missing.
     """
-    check_choice("backend", backend, get_args(BackendName))
-    check_choice("dtype", dtype, get_args(DtypeName))
+    _check_names(backend, dtype, compile)
     if backend == "torch":
         return TorchBackend(model, dtype=getattr(torch, dtype), compile=compile)
-    if dtype != "float32" or compile:
-        raise InputError(f"dtype and compile are for the torch backend; backend {backend!r} has its own arithmetic")
     from modelscope_plugin.encoding.backends.onnx_backend import OnnxBackend
 
-    return OnnxBackend(model, Path(folder), "int8" if backend == "onnx-int8" else "float32")
+    return OnnxBackend(model, Path(folder), _PRECISIONS[backend])
 
 
 def open_pair_backend(
-    model: CrossEncoderModel, folder: str | Path, backend: str = "torch", dtype: str = "float32"
+    model: CrossEncoderModel, folder: str | Path, backend: str = "torch", dtype: str = "float32", compile: bool = False
 ) -> PairBackend:
     """Open the backend that computes the scores of a cross encoder; the arguments are those of `open_backend`."""
+    _check_names(backend, dtype, compile)
+    if backend == "torch":
+        return TorchPairBackend(model, dtype=getattr(torch, dtype), compile=compile)
+    from modelscope_plugin.encoding.backends.onnx_backend import OnnxPairBackend
+
+    return OnnxPairBackend(model, Path(folder), _PRECISIONS[backend])
+
+
+def _check_names(backend: str, dtype: str, compile: bool) -> None:
     check_choice("backend", backend, get_args(BackendName))
     check_choice("dtype", dtype, get_args(DtypeName))
-    if backend == "torch":
-        return TorchPairBackend(model, dtype=getattr(torch, dtype))
-    raise InputError(f"backend {backend!r} does not score pairs; take backend='torch'")
+    if backend != "torch" and (dtype != "float32" or compile):
+        raise InputError(f"dtype and compile are for the torch backend; backend {backend!r} has its own arithmetic")

@@ -1,4 +1,4 @@
-"""Vectors by ONNX Runtime on the CPU, in float32 or 8 bits."""
+"""Vectors of texts and scores of pairs by ONNX Runtime on the CPU, in float32 or 8 bits."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from modelscope_plugin.encoding.backends.onnx_export import (
     export_onnx,
     onnx_file,
     onnx_fingerprint,
+    onnx_pair_file,
 )
-from modelscope_plugin.encoding.backends.protocol import BatchEmbedder, TokenMatrix
+from modelscope_plugin.encoding.backends.protocol import BatchEmbedder, PairScorer, TokenMatrix
 from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.modeling.checkpoint_files import first_line
+from modelscope_plugin.modeling.cross_encoder import CrossEncoderModel
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.pooling import pool
-from modelscope_plugin.types import OnnxPrecision, Side, Vectors
+from modelscope_plugin.types import OnnxPrecision, Scores, Side, Vectors
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +55,9 @@ class OnnxBackend:
     def __init__(self, model: DualEncoder, folder: Path, precision: OnnxPrecision = "float32") -> None:
         check_onnx()
         self._pooler_type, self._normalize = model.emb_pooler_type, model.normalize
-        self._sessions = _open_sessions(model, folder, precision)
+        sides: tuple[Side, ...] = ("mention", "entity")
+        files = [onnx_file(Path(), model, side, precision) for side in sides]
+        self._sessions = dict(zip(sides, _open_sessions(model, folder, files, precision), strict=True))
 
     def __getstate__(self) -> NoReturn:
         raise InputTypeError("an encoder with ONNX Runtime cannot be pickled or copied; load it again in each process")
@@ -75,20 +79,62 @@ class OnnxBackend:
         yield embed_batch
 
 
-def _open_sessions(model: DualEncoder, folder: Path, precision: OnnxPrecision) -> dict[Side, Any]:
-    """Open the ONNX files of a model where they were made before, else make them."""
+class OnnxPairBackend:
+    """Scores pairs with ONNX Runtime; files as for `OnnxBackend`.
+
+    Args:
+        model: The cross encoder. What scores is the model as it was when this was made.
+        folder: The model folder.
+        precision: ``float32`` or ``int8``.
+
+    Raises:
+        InputError: If a library is missing, or the model cannot be exported.
+    """
+
+    token_budget = _TOKENS
+
+    def __init__(self, model: CrossEncoderModel, folder: Path, precision: OnnxPrecision = "float32") -> None:
+        check_onnx()
+        self._has_token_types = model.has_token_types
+        (self._session,) = _open_sessions(model, folder, [onnx_pair_file(Path(), precision)], precision)
+
+    def __getstate__(self) -> NoReturn:
+        raise InputTypeError(
+            "a cross encoder with ONNX Runtime cannot be pickled or copied; load it again in each process"
+        )
+
+    @contextmanager
+    def prepare(self, tokens: int) -> Iterator[PairScorer]:
+        """Nothing to prepare; see `modelscope_plugin.encoding.backends.protocol.PairBackend`."""
+
+        def score_batch(
+            input_ids: TokenMatrix, attention_mask: TokenMatrix, token_type_ids: TokenMatrix | None = None
+        ) -> Scores:
+            inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
+            if self._has_token_types:
+                inputs["token_type_ids"] = np.zeros_like(input_ids) if token_type_ids is None else token_type_ids
+            logits: Scores = self._session.run(None, inputs)[0][:, 0]
+            return logits
+
+        yield score_batch
+
+
+def _open_sessions(
+    model: DualEncoder | CrossEncoderModel, folder: Path, files: list[Path], precision: OnnxPrecision
+) -> list[Any]:
+    """Open the ONNX files of a model, by their paths in its folder, where they were made before, else make them."""
     fingerprint = onnx_fingerprint(model)
     for target in _folders(folder, fingerprint):
-        files: dict[Side, Path] = {side: onnx_file(target, model, side, precision) for side in ("mention", "entity")}
-        sessions = {file: _open_session(file, fingerprint) for file in set(files.values())}
+        sessions = {file: _open_session(target / file, fingerprint) for file in set(files)}
         if None in sessions.values():
             logger.info("writing the ONNX files of %s to %s", folder, target)
             try:
-                sessions = {file: _open_session(file, fingerprint) for file in export_onnx(model, target, precision)}
+                export_onnx(model, target, precision)
             except OSError as error:
                 logger.info("%s cannot be written to (%s)", target, error)
                 continue
-        return {side: sessions[file] for side, file in files.items()}
+            sessions = {file: _open_session(target / file, fingerprint) for file in set(files)}
+        return [sessions[file] for file in files]
     raise InputError(f"no ONNX file can be written to {folder}, nor to {target}; make one of them writable")
 
 

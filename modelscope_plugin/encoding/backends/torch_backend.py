@@ -76,11 +76,18 @@ class TorchPairBackend:
     Args:
         model: The cross encoder; it may be trained in between.
         dtype: What matrices are multiplied in; ``float16`` and ``bfloat16`` are for GPUs. Scores are float32.
+        compile: Whether to compile the model with ``torch.compile``.
     """
 
-    def __init__(self, model: CrossEncoderModel, *, dtype: torch.dtype = torch.float32) -> None:
+    def __init__(self, model: CrossEncoderModel, *, dtype: torch.dtype = torch.float32, compile: bool = False) -> None:
         self._model = model
         self._dtype = dtype
+        self._score = torch.compile(model.score, dynamic=True) if compile else None
+
+    def __getstate__(self) -> dict[str, Any]:
+        if self._score is not None:
+            raise InputTypeError("a compiled cross encoder cannot be pickled or copied; load it again in each process")
+        return self.__dict__
 
     @property
     def token_budget(self) -> int:
@@ -92,8 +99,9 @@ class TorchPairBackend:
         """Put the model into evaluation mode; see `modelscope_plugin.encoding.backends.protocol.PairBackend`."""
         model = self._model
         with _inference(model, self._dtype):
-            is_worth_packing = _is_worth_packing(model, self._dtype, tokens)
-            score = pack_cross_encoder(model).score if is_worth_packing else model.score
+            score = self._score or model.score
+            if not self._score and _is_worth_packing(model, self._dtype, tokens):
+                score = pack_cross_encoder(model).score
 
             def score_batch(
                 input_ids: TokenMatrix, attention_mask: TokenMatrix, token_type_ids: TokenMatrix | None = None

@@ -1,4 +1,4 @@
-"""The base of both pipelines: loading the model, placing it on a device, lists of inputs, unknown keywords."""
+"""The base of the pipelines: loading the model, placing it on a device, lists of inputs, unknown keywords."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
+from modelscope.models.base import TorchModel
 from modelscope.msdatasets import MsDataset
 from modelscope.pipelines.base import Pipeline
 from modelscope.utils.constant import Frameworks
@@ -22,7 +23,7 @@ from modelscope_plugin.errors import InputTypeError
 from modelscope_plugin.modeling.compatibility import check_with_probe
 from modelscope_plugin.modeling.location import resolve_model
 from modelscope_plugin.modelscope_adapter.models import EntityEmbeddingModel
-from modelscope_plugin.modelscope_adapter.preprocessors import EntityEmbeddingPreprocessor
+from modelscope_plugin.modelscope_adapter.preprocessors import EntityEmbeddingPreprocessor, RequestPreprocessor
 from modelscope_plugin.types import BackendName, DtypeName
 
 logger = get_logger()
@@ -33,20 +34,20 @@ _FACTORY_KEYWORDS = {"trust_remote_code", "model_revision", "framework", "task"}
 _STREAM_CHUNK = 256
 
 
-class EntityPipeline(Pipeline):
-    """A ModelScope pipeline over a dual encoder.
+class BatchPipeline(Pipeline):
+    """A ModelScope pipeline that computes all inputs of a list together.
 
-    The texts of all inputs of a list are encoded together; results are in input order and do not depend on
-    ``batch_size``. Subclasses define how inputs are read (``preprocess``), computed (``forward``) and written
-    (``postprocess``), each for a list of inputs at once, and which call keywords there are (``call_keywords``).
+    Results are in input order and do not depend on ``batch_size``. Subclasses define the classes of model and
+    preprocessor, how inputs are read (``preprocess``), computed (``forward``) and written (``postprocess``), each for a
+    list of inputs at once, and which call keywords there are (``call_keywords``).
 
     Args:
-        model: A model folder, a hub id, or a loaded `EntityEmbeddingModel`.
-        preprocessor: A loaded `EntityEmbeddingPreprocessor`; by default the model folder's.
+        model: A model folder, a hub id, or a loaded model (``model_class``).
+        preprocessor: A loaded preprocessor (``preprocessor_class``); by default the model folder's.
         config_file: Another configuration.json, for ``self.cfg``.
         device: ``cpu``, ``gpu``, ``gpu:1``, ``cuda:1``; ``gpu`` falls back to the CPU if there is no GPU.
         auto_collate: Passed to ModelScope's base class; not used here.
-        max_length: Tokens of a window; by default what configuration.json says, else 128.
+        max_length: Tokens of a window or a pair; by default what configuration.json says, else 128.
         sequence_length: The name that the built-in pipeline gives to ``max_length``.
         model_revision: Branch or tag of a hub model.
         backend: ``torch``; ``onnx`` or ``onnx-int8`` for ONNX Runtime on the CPU.
@@ -60,11 +61,13 @@ class EntityPipeline(Pipeline):
     """
 
     call_keywords: tuple[str, ...] = ()
+    model_class: type[TorchModel]
+    preprocessor_class: type[RequestPreprocessor]
 
     def __init__(
         self,
-        model: str | Path | EntityEmbeddingModel,
-        preprocessor: EntityEmbeddingPreprocessor | None = None,
+        model: str | Path | TorchModel,
+        preprocessor: RequestPreprocessor | None = None,
         config_file: str | None = None,
         device: str = "gpu",
         auto_collate: bool = True,
@@ -81,29 +84,28 @@ class EntityPipeline(Pipeline):
             logger.warning("%s: not used: %s", type(self).__name__, ", ".join(unknown))
         device = choose_device(device, backend).type if backend != "torch" else device
         if isinstance(model, str | Path):
-            model = EntityEmbeddingModel(str(resolve_model(model, model_revision)), device=device)
-        if not isinstance(model, EntityEmbeddingModel):
-            raise InputTypeError(
-                f"model must be a folder, a hub id or an EntityEmbeddingModel, not {type(model).__name__}"
-            )
+            model = self.model_class(str(resolve_model(model, model_revision)), device=device)
+        if not isinstance(model, self.model_class):
+            wanted = self.model_class.__name__
+            raise InputTypeError(f"model must be a folder, a hub id or an {wanted}, not {type(model).__name__}")
         if preprocessor is None:
-            preprocessor = EntityEmbeddingPreprocessor(
+            preprocessor = self.preprocessor_class(
                 model.model_dir, max_length=max_length, sequence_length=sequence_length
             )
-        if not isinstance(preprocessor, EntityEmbeddingPreprocessor):
-            raise InputTypeError(
-                f"preprocessor must be an EntityEmbeddingPreprocessor, not {type(preprocessor).__name__}"
-            )
+        if not isinstance(preprocessor, self.preprocessor_class):
+            wanted = self.preprocessor_class.__name__
+            raise InputTypeError(f"preprocessor must be an {wanted}, not {type(preprocessor).__name__}")
         if config_file is None and not (Path(model.model_dir) / CONFIGURATION_FILE).is_file():
             # A plain transformers folder; the base class needs a configuration.json.
             config_file = str(default_configuration_file())
         super().__init__(
             config_file=config_file, model=model, preprocessor=preprocessor, device=device, auto_collate=auto_collate
         )
-        folder = Path(model.model_dir).resolve()
-        check_with_probe(model.dual_encoder, preprocessor.tokenizer)
-        loaded = open_backend(model.dual_encoder, folder, backend, dtype, compile)
-        self.encoder = EntityEncoder(model.dual_encoder, preprocessor.tokenizer, str(folder), loaded)
+        self._open_backend(Path(model.model_dir).resolve(), backend, dtype, compile)
+
+    def _open_backend(self, folder: Path, backend: BackendName, dtype: DtypeName, compile: bool) -> None:
+        """Check that model and preprocessor belong together, and open what computes."""
+        raise NotImplementedError
 
     def __getstate__(self) -> NoReturn:
         # ModelScope's base class holds a lock.
@@ -148,3 +150,17 @@ class EntityPipeline(Pipeline):
         with device_placement(self.framework, self.device_name), torch.no_grad():
             results: list[Any] = self.postprocess(self.forward(self.preprocess(inputs), **options))
         return results
+
+
+class EntityPipeline(BatchPipeline):
+    """A pipeline over a dual encoder, ``self.encoder``."""
+
+    model_class = EntityEmbeddingModel
+    preprocessor_class = EntityEmbeddingPreprocessor
+
+    def _open_backend(self, folder: Path, backend: BackendName, dtype: DtypeName, compile: bool) -> None:
+        model, tokenizer = self.model.dual_encoder, self.preprocessor.tokenizer
+        check_with_probe(model, tokenizer)
+        self.encoder = EntityEncoder(
+            model, tokenizer, str(folder), open_backend(model, folder, backend, dtype, compile)
+        )
