@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from modelscope_plugin.config.model_settings import PipelineSettings
 from modelscope_plugin.config.settings import Settings, setting, setting_of
 from modelscope_plugin.config.training_settings import Schedule, TrainingSettings
 from modelscope_plugin.errors import InputError
@@ -42,8 +43,8 @@ class RerankingSettings(Settings):
     max_length: int | None = setting("train.reranking.max_length", least=1,
         help="tokens of a window, of a mention and an entity text together with cross-encoder; none for that of the "
         "base, and twice that with cross-encoder")
-    rerank_top_k: int = setting("train.reranking.top_k", least=1,
-        help="candidates of the first step to rank anew where recall is measured")
+    rerank_top_k: int = setting_of(PipelineSettings, "rerank_top_k",
+        help="candidates of the first step that are ranked anew where recall is measured")
     gradient_accumulation_steps: int = setting_of(TrainingSettings, "gradient_accumulation_steps",
         help="batches to one step")
     lr_scheduler_type: Schedule = setting_of(TrainingSettings, "lr_scheduler_type")

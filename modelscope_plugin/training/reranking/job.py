@@ -13,7 +13,7 @@ from modelscope_plugin.data.entity_text import entity_text
 from modelscope_plugin.data.golds import merge_golds
 from modelscope_plugin.data.identity import check_unique_ids
 from modelscope_plugin.data.kb_mentions import mentions_of_entity
-from modelscope_plugin.data.records import Mention
+from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import TrainingError
 from modelscope_plugin.retrieval.entity_index import EntityIndex
@@ -113,12 +113,12 @@ class RerankerJob:
         self._processes.run_on_main(lambda: self._rank(folder))
         candidates = read_candidates(folder.files.candidates("train"), len(self._mentions))
         ranked = read_candidates(folder.files.candidates("dev"), len(self._eval_mentions))
-        texts = self._read_texts(candidates, ranked)
+        entities = self._read_entities(candidates, ranked)
         settings = self._settings
         lists = CandidateLists(
             self._mentions,
             candidates,
-            texts,
+            {one: entity_text(entity) for one, entity in entities.items()},
             batch_size=settings.batch_size * self._processes.size,
             list_size=settings.list_size,
             range_max=settings.range_max,
@@ -129,7 +129,7 @@ class RerankerJob:
         measured, figures = None, {}
         if self._context.eval_mentions is not None:
             seen = {one for mention in self._mentions for one in mention.entity_ids}
-            measured = RankedMentions(self._eval_mentions, ranked, texts, self._ids, seen)
+            measured = RankedMentions(self._eval_mentions, ranked, entities, self._ids, seen)
             evaluation = measured.measure(ranked, self._context.ks)
             self._processes.log(logger, logging.INFO, "first step: %s", evaluation)
             figures = evaluation.to_record()
@@ -172,8 +172,8 @@ class RerankerJob:
             found = rank_candidates(self._first_step.encoder, index, mentions, limit, self._context.show_progress_bar)
             write_candidates(folder.files.candidates(name), found)
 
-    def _read_texts(self, *candidates: Sequence[Sequence[str]]) -> dict[str, str]:
-        """The texts of all candidates and gold entities, by id."""
+    def _read_entities(self, *candidates: Sequence[Sequence[str]]) -> dict[str, Entity]:
+        """All candidates and gold entities by id."""
         wanted = {one for lists in candidates for ranked in lists for one in ranked}
         wanted.update(one for mention in self._mentions for one in mention.entity_ids)
-        return {entity.id: entity_text(entity) for entity in self._context.read_entities() if entity.id in wanted}
+        return {entity.id: entity for entity in self._context.read_entities() if entity.id in wanted}

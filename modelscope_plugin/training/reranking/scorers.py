@@ -17,6 +17,9 @@ from modelscope_plugin.data.records import Mention
 from modelscope_plugin.encoding.cross_encoder import CrossEncoder
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.encoding.token_batches import make_batches
+from modelscope_plugin.linking.reranking.cross_encoder import CrossEncoderReranker
+from modelscope_plugin.linking.reranking.late_interaction import LateInteraction
+from modelscope_plugin.linking.reranking.protocol import Reranker
 from modelscope_plugin.modeling.checkpoint_files import entity_tokenizer, load_tokenizer
 from modelscope_plugin.modeling.compatibility import check_pairs_with_probe
 from modelscope_plugin.modeling.cross_encoder import CrossEncoderModel
@@ -58,6 +61,10 @@ class TrainableScorer(Protocol):
         """
         ...
 
+    def make_reranker(self) -> Reranker:
+        """What the linker would rank with, given the weights of now."""
+        ...
+
     def write_folder(self, folder: Path, sections: Mapping[str, Any]) -> None:
         """Write the model folder, with these sections in its configuration.json."""
         ...
@@ -93,7 +100,7 @@ class LateInteractionScorer:
     @property
     def fingerprint(self) -> str:
         """That of the dual encoder."""
-        return EntityEncoder(self._encoder.model, self._encoder.tokenizer).fingerprint
+        return self.make_reranker().encoder.fingerprint
 
     def score(self, mentions: Sequence[Mention], texts: Sequence[str], lists: Sequence[Sequence[int]]) -> torch.Tensor:
         """Score lists of candidates; each mention and each text is encoded once."""
@@ -113,6 +120,10 @@ class LateInteractionScorer:
         }
         mask = inputs.pop("token_mask")
         return token_vectors(model, side, **inputs), mask
+
+    def make_reranker(self) -> LateInteraction:
+        """Late interaction as the linker has it."""
+        return LateInteraction(EntityEncoder(self._encoder.model, self._encoder.tokenizer))
 
     def write_folder(self, folder: Path, sections: Mapping[str, Any]) -> None:
         """Write the folder of a dual encoder whose task is ranking."""
@@ -158,7 +169,7 @@ class CrossEncoderScorer:
     @property
     def fingerprint(self) -> str:
         """That of the cross encoder."""
-        return CrossEncoder(self._model, self._tokenizer).fingerprint
+        return self.make_reranker().fingerprint
 
     def score(self, mentions: Sequence[Mention], texts: Sequence[str], lists: Sequence[Sequence[int]]) -> torch.Tensor:
         """Score lists of candidates; each pair is read by itself."""
@@ -180,6 +191,10 @@ class CrossEncoderScorer:
         scores = torch.full(columns.shape, -torch.inf, device=device)
         rows, positions = (torch.tensor(one, device=device) for one in zip(*cells, strict=True))
         return scores.index_put((rows, positions), flat)
+
+    def make_reranker(self) -> CrossEncoderReranker:
+        """The cross encoder as the linker has it."""
+        return CrossEncoderReranker(CrossEncoder(self._model, self._tokenizer))
 
     def write_folder(self, folder: Path, sections: Mapping[str, Any]) -> None:
         """Write the folder of a cross encoder."""

@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from modelscope_plugin.config.reranking_settings import RerankingSettings
-from modelscope_plugin.data.records import Mention
+from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.evaluation.evaluate import Evaluation, score_rankings
-from modelscope_plugin.progress import progress_bar
 from modelscope_plugin.training.context import RunContext
 from modelscope_plugin.training.optimization import autocast
 from modelscope_plugin.training.process_group import ProcessGroup
@@ -22,9 +22,6 @@ from modelscope_plugin.training.reranking.scorers import TrainableScorer
 
 logger = logging.getLogger(__name__)
 
-# Mentions whose candidates are scored at once where recall is measured.
-_CHUNK = 16
-
 
 @dataclass(frozen=True)
 class RankedMentions:
@@ -33,14 +30,14 @@ class RankedMentions:
     Attributes:
         mentions: The mentions, each with gold entities.
         candidates: For each of them the ids of its candidates, best first.
-        texts: Entity texts by id, of all candidates.
+        entities: Entities by id, of all candidates.
         entity_ids: Ids of the whole knowledge base.
         seen: Ids of the gold entities of training.
     """
 
     mentions: Sequence[Mention]
     candidates: Sequence[Sequence[str]]
-    texts: Mapping[str, str]
+    entities: Mapping[str, Entity]
     entity_ids: Sequence[str]
     seen: set[str]
 
@@ -151,31 +148,14 @@ class RerankerStage:
         logger.info("re-ranked: %s", evaluation)
         return evaluation
 
-    @torch.inference_mode()
     def _rerank(self, ranked: RankedMentions) -> list[list[str]]:
         """Order the first candidates anew, by the score and then as before; the others stay behind them."""
-        top_k, model = self.settings.rerank_top_k, self._scorer.model
-        was_training = model.training
-        model.eval()
-        rankings: list[list[str]] = []
-        with progress_bar(len(ranked.mentions), "Re-ranking", "mention", self._context.show_progress_bar) as bar:
-            for start in range(0, len(ranked.mentions), _CHUNK):
-                chunk = range(start, min(start + _CHUNK, len(ranked.mentions)))
-                rankings += self._rerank_some(ranked, chunk, top_k)
-                bar.update(len(chunk))
-        model.train(was_training)
+        firsts = [candidates[: self.settings.rerank_top_k] for candidates in ranked.candidates]
+        entities = [[ranked.entities[one] for one in first] for first in firsts]
+        reranker = self._scorer.make_reranker()
+        scores = reranker.score(ranked.mentions, entities, show_progress_bar=self._context.show_progress_bar)
+        rankings = []
+        for candidates, own in zip(ranked.candidates, scores, strict=True):
+            order = np.argsort(-own, kind="stable").tolist()
+            rankings.append([*(candidates[position] for position in order), *candidates[len(own) :]])
         return rankings
-
-    def _rerank_some(self, ranked: RankedMentions, positions: Sequence[int], top_k: int) -> list[list[str]]:
-        given = [list(ranked.candidates[one]) for one in positions]
-        found = [one for one, candidates in enumerate(given) if candidates]
-        texts: dict[str, int] = {}
-        lists = [[texts.setdefault(ranked.texts[c], len(texts)) for c in given[one][:top_k]] for one in found]
-        if not lists:
-            return given
-        with autocast(self.settings.mixed_precision, self._context.processes.device):
-            scores = self._scorer.score([ranked.mentions[positions[one]] for one in found], list(texts), lists)
-        for one, row, size in zip(found, scores.tolist(), map(len, lists), strict=True):
-            order = sorted(range(size), key=lambda position: (-row[position], position))
-            given[one] = [given[one][position] for position in order] + given[one][size:]
-        return given
