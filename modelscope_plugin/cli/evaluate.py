@@ -12,13 +12,16 @@ from modelscope_plugin.cli.inputs import InputFiles
 from modelscope_plugin.cli.output import format_percent, make_recall_table, print_json, print_line, print_table
 from modelscope_plugin.config.evaluation_settings import find_ks
 from modelscope_plugin.config.model_settings import PipelineSettings
+from modelscope_plugin.config.settings import NONE
 from modelscope_plugin.errors import UsageError
 from modelscope_plugin.storage.locks import lock_folder
 
 if TYPE_CHECKING:
     from modelscope_plugin.data.records import Mention
     from modelscope_plugin.encoding import EntityEncoder
+    from modelscope_plugin.evaluation.evaluate import Evaluation
     from modelscope_plugin.evaluation.nil_figures import NilFigures
+    from modelscope_plugin.linking.reranking.protocol import Reranker
     from modelscope_plugin.retrieval import EntityIndex
 
 _EXAMPLES = """\
@@ -26,6 +29,7 @@ examples:
   modelscope entity evaluate dev.jsonl --index INDEX --plot recall.png
   modelscope entity evaluate dev.jsonl --index INDEX --retrieval hybrid
   modelscope entity evaluate dev.jsonl --index INDEX --retrieval hybrid --fit-nil --nil-precision 0.9
+  modelscope entity evaluate dev.jsonl --index INDEX --retrieval hybrid --reranker DIR --fit-reranking
   modelscope entity evaluate dev.jsonl --kb kb.jsonl --model DIR --train train.jsonl --k 1 4 16 64 128 --json
 """
 _PARTS = {
@@ -51,11 +55,16 @@ def register(commands: Any) -> None:
         help="values of k (default: those of the model's configuration.json)")
     parser.add_argument("--fit-fusion", action="store_true",
         help="fit the weights of vectors and names in hybrid retrieval on these mentions, and save them in the index")
+    parser.add_argument("--fit-reranking", action="store_true",
+        help="fit the weights of re-ranker and retrieval in the final order on these mentions, and save them")
     parser.add_argument("--fit-nil", action="store_true",
         help="fit when a mention has no entity on these mentions, some of them NIL, and save it in the index")
     parser.add_argument("--nil-precision", type=float, metavar="X",
         help="with --fit-nil: the wanted precision of NIL decisions (default: the one with the best F1)")
-    defaults = {"retrieval": "dense, which measures the model", "nil_threshold": "what was fitted for the index"}
+    defaults = {
+        "retrieval": "dense, which measures the model; with --reranker hybrid",
+        "nil_threshold": "what was fitted for the index",
+    }
     arguments.add_setting_options(parser, PipelineSettings, defaults=defaults)
     parser.add_argument("--approximate", action="store_true",
         help="search an approximate index the way `link` does; without it every index is searched exactly")
@@ -71,11 +80,18 @@ def run(args: argparse.Namespace) -> None:
 
     if args.plot:
         check_plot(args.plot)
-    if (args.fit_nil or args.fit_fusion) and args.index is None:
-        raise UsageError("--fit-nil and --fit-fusion need --index, where their result is saved")
+    is_fitting = args.fit_fusion or args.fit_reranking or args.fit_nil
+    if is_fitting and args.index is None:
+        raise UsageError("--fit-nil, --fit-fusion and --fit-reranking need --index, where their result is saved")
     if args.fit_fusion and args.retrieval != "hybrid":
         raise UsageError("--fit-fusion fits hybrid retrieval; add --retrieval hybrid")
-    if args.fit_nil and args.retrieval is None:
+    # Not what configuration.json says: that is for linking.
+    default = {"pipeline": {"retrieval": "dense" if args.reranker in (None, NONE) else "hybrid"}}
+    settings = PipelineSettings.from_configuration(default, **arguments.get_given_settings(args, PipelineSettings))
+    retrieval = settings.retrieval
+    if settings.reranker is None and (args.fit_reranking or args.rerank_top_k is not None):
+        raise UsageError("--fit-reranking and --rerank-top-k are about a re-ranker; add --reranker DIR")
+    if args.fit_nil and args.retrieval is None and settings.reranker is None:
         raise UsageError("--fit-nil fits for one retrieval; add --retrieval hybrid, which linking uses, or another")
     if args.nil_precision is not None and not args.fit_nil:
         raise UsageError("--nil-precision goes with --fit-nil")
@@ -84,15 +100,11 @@ def run(args: argparse.Namespace) -> None:
     seen = None
     if args.train:
         seen = {one for mention in files.read_mentions(args.train) for one in mention.entity_ids}
-    # Not what configuration.json says: that is for linking.
-    dense = {"pipeline": {"retrieval": "dense"}}
-    settings = PipelineSettings.from_configuration(dense, **arguments.get_given_settings(args, PipelineSettings))
-    retrieval = settings.retrieval
-    is_fitting = args.fit_fusion or args.fit_nil
     with lock_folder(Path(args.index), args.wait) if is_fitting else nullcontext():
         encoder, index = arguments.open_index_or_kb(args, files)
+        reranker = _load_reranker(settings.reranker, args)
         if is_fitting:
-            _fit(args, encoder, index, mentions, retrieval)
+            _fit(args, encoder, index, mentions, settings, reranker)
     from modelscope_plugin.evaluation.evaluate import evaluate
 
     ks = args.k or find_ks(arguments.read_model_configuration(encoder.name))
@@ -105,23 +117,29 @@ def run(args: argparse.Namespace) -> None:
         by_ambiguity=True,
         retrieval=retrieval,
         nil_threshold=settings.nil_threshold,
+        reranker=reranker,
+        rerank_top_k=settings.rerank_top_k,
         batch_size=args.batch_size,
         exact=not args.approximate,
     )
+    name = encoder.name or "model"
     if args.plot:
-        plot_recall({f"{encoder.name or 'model'}": result.curve}, args.plot)
+        curves = {name: result.curve}
+        if result.first_step is not None:
+            curves = {f"{name}, first step": result.first_step.curve, f"{name}, re-ranked": result.curve}
+        plot_recall(curves, args.plot)
     left_out = {"NIL mentions": result.nil_mentions, "unlabelled mentions": result.unlabelled_mentions}
     files.print_summary(f"measured {result.mentions:,} mentions", left_out)
     if args.json:
         # The fingerprint says whose figures they are, for the card of a published model.
-        print_json(result.to_record() | {"retrieval": retrieval, "fingerprint": encoder.fingerprint})
+        facts: dict[str, Any] = {"retrieval": retrieval, "fingerprint": encoder.fingerprint}
+        if reranker is not None:
+            facts |= {"reranker": reranker.fingerprint, "rerank_top_k": settings.rerank_top_k}
+        print_json(result.to_record() | facts)
         return
-    figures = {f"all {result.mentions} mentions": result.recall}
-    for name, group in result.groups.items():
-        if group.mentions != result.mentions:
-            figures[f"the {group.mentions} {_PARTS[name]}"] = group.recall
-    print_table(*make_recall_table(figures))
-    print_line(f"MRR {result.mrr:.3f} over {result.entities} entities")
+    print_table(*make_recall_table(_list_figures(result)))
+    first = "" if result.first_step is None else f", {result.first_step.mrr:.3f} before re-ranking,"
+    print_line(f"MRR {result.mrr:.3f}{first} over {result.entities} entities")
     if result.nil:
         _print_nil(result.nil)
     print_line(f"left out of recall: {result.nil_mentions} NIL and {result.unlabelled_mentions} unlabelled mentions")
@@ -129,19 +147,63 @@ def run(args: argparse.Namespace) -> None:
         print_line(f"{result.unknown_gold} mentions have no gold entity in the knowledge base and count as missed")
 
 
+def _load_reranker(name: str | None, args: argparse.Namespace) -> Reranker | None:
+    if name is None:
+        return None
+    from modelscope_plugin.linking.reranking.loading import load_reranker
+
+    return load_reranker(name, device=args.device, backend=args.backend, dtype=args.dtype)
+
+
 def _fit(
-    args: argparse.Namespace, encoder: EntityEncoder, index: EntityIndex, mentions: list[Mention], retrieval: str
+    args: argparse.Namespace,
+    encoder: EntityEncoder,
+    index: EntityIndex,
+    mentions: list[Mention],
+    settings: PipelineSettings,
+    reranker: Reranker | None,
 ) -> None:
     """Fit what was asked for, and save it in the index."""
+    from modelscope_plugin.linking.reranking.second_step import SecondStep
+
+    retrieval, top_k = settings.retrieval, settings.rerank_top_k
     if args.fit_fusion:
         from modelscope_plugin.evaluation.fitting.fit_fusion import fit_fusion
 
         fit_fusion(encoder, index, mentions, batch_size=args.batch_size)
+    if args.fit_reranking and reranker is not None:
+        from modelscope_plugin.evaluation.fitting.fit_reranking import fit_reranking
+
+        unfitted = SecondStep(reranker, index, retrieval, top_k, is_fitted=False)
+        fit_reranking(encoder, index, unfitted, mentions, batch_size=args.batch_size)
     if args.fit_nil:
         from modelscope_plugin.evaluation.fitting.fit_nil import fit_nil
 
-        fit_nil(encoder, index, mentions, retrieval=retrieval, precision=args.nil_precision, batch_size=args.batch_size)
+        fit_nil(
+            encoder,
+            index,
+            mentions,
+            retrieval=retrieval,
+            second_step=None if reranker is None else SecondStep(reranker, index, retrieval, top_k),
+            precision=args.nil_precision,
+            batch_size=args.batch_size,
+        )
     index.save_fitted(args.index)
+
+
+def _list_figures(result: Evaluation) -> dict[str, dict[int, float]]:
+    """Recall of all mentions and of groups; with a re-ranker, that of the first step in front of each."""
+    before = result.first_step
+    figures = _name_steps(f"all {result.mentions} mentions", None if before is None else before.recall, result.recall)
+    for name, group in result.groups.items():
+        if group.mentions != result.mentions:
+            part = f"the {group.mentions} {_PARTS[name]}"
+            figures |= _name_steps(part, None if before is None else before.groups[name].recall, group.recall)
+    return figures
+
+
+def _name_steps(name: str, before: dict[int, float] | None, after: dict[int, float]) -> dict[str, dict[int, float]]:
+    return {name: after} if before is None else {f"{name}, first step": before, f"{name}, re-ranked": after}
 
 
 def _print_nil(figures: NilFigures) -> None:

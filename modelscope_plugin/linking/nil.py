@@ -103,6 +103,6 @@ class NilRule(NilWeights):
         return replace(rule, threshold=check_number("nil_threshold", threshold, least=0, most=1))
 
 
-def ranking_features(ranking: Ranking) -> tuple[float, float] | None:
+def ranking_features(ranking: Ranking) -> tuple[float, ...] | None:
     """Return dot product and likeness of names of the best candidate of a ranking; None if it is empty."""
     return (float(ranking.dense[0]), float(ranking.likeness[0])) if len(ranking.rows) else None

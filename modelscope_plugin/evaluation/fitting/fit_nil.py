@@ -14,6 +14,7 @@ from modelscope_plugin.data.records import Mention
 from modelscope_plugin.encoding.protocol import Encoder
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.linking.nil import NilRule, ranking_features
+from modelscope_plugin.linking.reranking.second_step import SecondStep
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 from modelscope_plugin.retrieval.retriever import Retriever
 
@@ -27,6 +28,7 @@ def fit_nil(
     mentions: Iterable[Mention],
     *,
     retrieval: str = "dense",
+    second_step: SecondStep | None = None,
     precision: float | None = None,
     batch_size: int | None = None,
     show_progress_bar: bool | None = None,
@@ -38,6 +40,7 @@ def fit_nil(
         index: As for `fit_fusion`.
         mentions: Mentions with gold entities or NIL labels; all others are skipped.
         retrieval: The retrieval to fit for. The rule is used for no other, and linking is ``hybrid`` by default.
+        second_step: The re-ranker whose order to fit for, with that retrieval; None for retrieval alone.
         precision: As for `fit_nil_rule`.
         batch_size: As for `fit_fusion`.
         show_progress_bar: As for `fit_fusion`.
@@ -53,14 +56,22 @@ def fit_nil(
     labelled = [mention for mention in merge_golds(mentions) if mention.entity_ids or mention.nil is not None]
     retriever = Retriever(index, retrieval)
     queries = retriever.encode_mentions(encoder, labelled, batch_size=batch_size, show_progress_bar=show_progress_bar)
-    features = [ranking_features(ranking) for ranking in retriever.rank(*queries, 1)]
+    features: list[tuple[float, ...] | None]
+    if second_step is None:
+        features = list(map(ranking_features, retriever.rank(*queries, 1)))
+    else:
+        rankings = list(retriever.rank(*queries, second_step.top_k))
+        reranked = second_step.rank(labelled, rankings, batch_size=batch_size, show_progress_bar=show_progress_bar)
+        features = [one.nil_features for one in reranked]
     rule = fit_nil_rule(features, [mention.nil is not None for mention in labelled], retrieval, precision=precision)
+    if second_step is not None:
+        rule = replace(rule, reranker=second_step.reranker.fingerprint)
     index.fitted = index.fitted.with_nil(rule)
     return rule
 
 
 def fit_nil_rule(
-    features: Sequence[tuple[float, float] | None],
+    features: Sequence[Sequence[float] | None],
     is_nil: Sequence[bool],
     retrieval: str,
     *,
@@ -72,7 +83,7 @@ def fit_nil_rule(
     ``precision``, of the best recall among those that reach it. A mention without a candidate is always predicted NIL.
 
     Args:
-        features: For each mention dot product and likeness of names of its best candidate; None if it has none.
+        features: For each mention what `NilRule.confidence` reads of its best candidate; None if it has none.
         is_nil: For each mention whether it has no entity by its label.
         retrieval: The retrieval that found the candidates.
         precision: The least precision of predicting NIL, above 0, at most 1; None for the best F1.
@@ -90,14 +101,16 @@ def fit_nil_rule(
             f"{int(labels.sum())} NIL and {int((~labels).sum())} other mentions with candidates; a NIL rule needs both"
         )
     values = np.array([one for one, _ in known], dtype=np.float64)
-    rule = NilRule(retrieval, *_fit_logistic(values, ~labels), threshold=0.0)
+    weights, bias = _fit_logistic(values, ~labels)
+    dense, names, rerank, probability = [*weights, 0.0, 0.0][:4]
+    rule = NilRule(retrieval, dense, names, bias, threshold=0.0, rerank=rerank, probability=probability)
     confidences = np.array([rule.confidence(one) for one, _ in known])
     without = np.array([label for one, label in zip(features, is_nil, strict=True) if one is None], dtype=bool)
     return replace(rule, threshold=_choose_threshold(confidences, labels, without, precision))
 
 
-def _fit_logistic(values: npt.NDArray[np.float64], has_entity: npt.NDArray[np.bool_]) -> tuple[float, float, float]:
-    """Return the two weights and the bias of a ridge-regularised logistic regression."""
+def _fit_logistic(values: npt.NDArray[np.float64], has_entity: npt.NDArray[np.bool_]) -> tuple[list[float], float]:
+    """Return the weights and the bias of a ridge-regularised logistic regression."""
     from scipy.optimize import minimize
 
     mean, deviation = values.mean(axis=0), values.std(axis=0)
@@ -106,11 +119,11 @@ def _fit_logistic(values: npt.NDArray[np.float64], has_entity: npt.NDArray[np.bo
     signs = np.where(has_entity, 1.0, -1.0)
 
     def loss(weights: npt.NDArray[np.float64]) -> float:
-        return float(np.logaddexp(0, -signs * (inputs @ weights)).mean() + _RIDGE * (weights[:2] ** 2).sum())
+        return float(np.logaddexp(0, -signs * (inputs @ weights)).mean() + _RIDGE * (weights[:-1] ** 2).sum())
 
-    optimum = minimize(loss, np.zeros(3)).x
-    weights = optimum[:2] / deviation
-    return float(weights[0]), float(weights[1]), float(optimum[2] - weights @ mean)
+    optimum = minimize(loss, np.zeros(inputs.shape[1])).x
+    weights = optimum[:-1] / deviation
+    return [float(weight) for weight in weights], float(optimum[-1] - weights @ mean)
 
 
 def _choose_threshold(

@@ -53,11 +53,10 @@ class CrossEncoderReranker:
         entities: Sequence[Sequence[Entity]],
         *,
         batch_size: int | None = None,
-        show_progress_bar: bool | None = False,
     ) -> list[Scores]:
         """Score the candidates of mentions; see `modelscope_plugin.linking.reranking.protocol.Reranker`."""
         check_lists(mentions, entities)
         pairs = [(mention, entity) for mention, one in zip(mentions, entities, strict=True) for entity in one]
-        scores = self.cross_encoder.predict(pairs, batch_size=batch_size, show_progress_bar=show_progress_bar)
+        scores = self.cross_encoder.predict(pairs, batch_size=batch_size)
         ends = np.cumsum([len(one) for one in entities], dtype=np.int64)
         return np.split(scores, ends[:-1]) if len(ends) else []

@@ -22,7 +22,6 @@ from modelscope_plugin.linking.reranking.token_cache import TokenCache
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.fingerprint import join_fingerprint
 from modelscope_plugin.modeling.late_interaction import max_sim, pad_tokens, token_vectors
-from modelscope_plugin.progress import progress_bar
 from modelscope_plugin.types import Scores, Side, TokenIds, TokenVectors
 
 CACHE_BYTES = 256 << 20
@@ -85,24 +84,21 @@ class LateInteraction:
         entities: Sequence[Sequence[Entity]],
         *,
         batch_size: int | None = None,
-        show_progress_bar: bool | None = False,
     ) -> list[Scores]:
         """Score the candidates of mentions, -1 to 1; see `modelscope_plugin.linking.reranking.protocol.Reranker`."""
         check_lists(mentions, entities)
         if batch_size is not None:
             batch_size = check_integer("batch_size", batch_size, least=1)
         scores: list[Scores] = []
-        with progress_bar(len(mentions), "Re-ranking", "mention", show_progress_bar) as bar:
-            for start in range(0, len(mentions), _CHUNK):
-                chunk = mentions[start : start + _CHUNK]
-                texts = [[entity_text(entity) for entity in one] for one in entities[start : start + _CHUNK]]
-                known = self._cache.look_up(
-                    [text for one in texts for text in one], lambda missing: self._encode_texts(missing, batch_size)
-                )
-                sequences = self.encoder.tokenizer.mention_ids(chunk)
-                vectors = self._encode("mention", sequences, batch_size)
-                scores += [_score(mention, one, known) for mention, one in zip(vectors, texts, strict=True)]
-                bar.update(len(chunk))
+        for start in range(0, len(mentions), _CHUNK):
+            chunk = mentions[start : start + _CHUNK]
+            texts = [[entity_text(entity) for entity in one] for one in entities[start : start + _CHUNK]]
+            known = self._cache.look_up(
+                [text for one in texts for text in one], lambda missing: self._encode_texts(missing, batch_size)
+            )
+            sequences = self.encoder.tokenizer.mention_ids(chunk)
+            vectors = self._encode("mention", sequences, batch_size)
+            scores += [_score(mention, one, known) for mention, one in zip(vectors, texts, strict=True)]
         return scores
 
     def _encode_texts(self, texts: list[str], batch_size: int | None) -> list[TokenVectors]:

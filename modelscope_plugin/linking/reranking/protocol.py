@@ -33,7 +33,6 @@ class Reranker(Protocol):
         entities: Sequence[Sequence[Entity]],
         *,
         batch_size: int | None = None,
-        show_progress_bar: bool | None = False,
     ) -> list[Scores]:
         """Score the candidates of many mentions.
 
@@ -41,7 +40,6 @@ class Reranker(Protocol):
             mentions: `Mention` objects or texts with a marked mention, n.
             entities: For each mention its candidates; may be empty.
             batch_size: Texts in one forward pass; by default as many as suit the device and their length.
-            show_progress_bar: True, False, or None for a bar on a terminal only.
 
         Returns:
             For each mention, in input order, the scores of its candidates, float32 (candidates,), higher for a better

@@ -14,6 +14,7 @@ from modelscope_plugin.config.model_settings import PipelineSettings
 from modelscope_plugin.data.records import Mention
 from modelscope_plugin.linking.nil import ranking_features
 from modelscope_plugin.linking.reranking.protocol import Reranker
+from modelscope_plugin.progress import progress_bar
 from modelscope_plugin.retrieval.candidate import Candidate
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 from modelscope_plugin.retrieval.fitted import RERANKING_FEATURES, RerankingWeights
@@ -96,7 +97,30 @@ class SecondStep:
         self.reranker = reranker
         self.top_k = PipelineSettings().rerank_top_k if top_k is None else check_integer("rerank_top_k", top_k, least=1)
         self.weights = index.fitted.get_reranking(retrieval, reranker.fingerprint) if is_fitted else None
+        self.retrieval = retrieval
         self._index = index
+
+    def rank(
+        self,
+        mentions: Sequence[str | Mention],
+        rankings: Sequence[Ranking],
+        *,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = False,
+    ) -> Iterator[Reranked]:
+        """Order the first candidates of mentions anew.
+
+        Args:
+            mentions: The mentions, n.
+            rankings: What retrieval found for each.
+            batch_size: Texts in one forward pass.
+            show_progress_bar: True, False, or None for a bar on a terminal only.
+
+        Yields:
+            For each mention its candidates after the second step.
+        """
+        scores = self.score(mentions, rankings, batch_size=batch_size, show_progress_bar=show_progress_bar)
+        yield from map(self.order, rankings, scores)
 
     def score(
         self,
@@ -117,27 +141,15 @@ class SecondStep:
         Returns:
             For each mention the scores of its first ``top_k`` candidates.
         """
-        entities = [[self._index[row] for row in ranking.rows[: self.top_k].tolist()] for ranking in rankings]
-        return self.reranker.score(mentions, entities, batch_size=batch_size, show_progress_bar=show_progress_bar)
-
-    def rank(
-        self, mentions: Sequence[str | Mention], rankings: Sequence[Ranking], *, batch_size: int | None = None
-    ) -> Iterator[Reranked]:
-        """Order the first candidates of mentions anew.
-
-        Args:
-            mentions: The mentions, n.
-            rankings: What retrieval found for each.
-            batch_size: Texts in one forward pass.
-
-        Yields:
-            For each mention its candidates after the second step.
-        """
-        for start in range(0, len(mentions), _CHUNK):
-            chunk = rankings[start : start + _CHUNK]
-            scores = self.score(mentions[start : start + _CHUNK], chunk, batch_size=batch_size)
-            for ranking, one in zip(chunk, scores, strict=True):
-                yield self.order(ranking, one)
+        found: list[Scores] = []
+        with progress_bar(len(mentions), "Re-ranking", "mention", show_progress_bar) as bar:
+            for start in range(0, len(mentions), _CHUNK):
+                chunk = mentions[start : start + _CHUNK]
+                rows = [one.rows[: self.top_k].tolist() for one in rankings[start : start + _CHUNK]]
+                entities = [[self._index[row] for row in one] for one in rows]
+                found += self.reranker.score(chunk, entities, batch_size=batch_size)
+                bar.update(len(chunk))
+        return found
 
     def order(self, ranking: Ranking, scores: Scores) -> Reranked:
         """Order the first candidates of one mention by the re-ranker's scores and what retrieval knew.
