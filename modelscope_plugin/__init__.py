@@ -1,6 +1,6 @@
 """Entity retrieval for ModelScope: link mentions in Chinese text to your own knowledge base.
 
-``import modelscope_plugin`` registers the pipelines, the preprocessor, the model and the trainer with
+``import modelscope_plugin`` registers the pipelines, the preprocessors, the models and the trainer with
 ModelScope. It imports neither ModelScope nor torch itself; the public names below are loaded when they are
 first used.
 """
@@ -18,7 +18,7 @@ from modelscope_plugin.version import __version__
 if TYPE_CHECKING:
     from modelscope_plugin.data import Document, Entity, Mention, read_documents, read_entities, read_mentions
     from modelscope_plugin.data.views import ViewSettings
-    from modelscope_plugin.encoding import EntityEncoder
+    from modelscope_plugin.encoding import CrossEncoder, EntityEncoder
     from modelscope_plugin.errors import PluginError
     from modelscope_plugin.evaluation.evaluate import evaluate
     from modelscope_plugin.linking.linker import EntityLinker
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _PUBLIC = {
     "Candidate": "retrieval",
+    "CrossEncoder": "encoding",
     "Document": "data",
     "Entity": "data",
     "EntityEncoder": "encoding",
@@ -49,6 +50,7 @@ _PUBLIC = {
 
 __all__ = [
     "Candidate",
+    "CrossEncoder",
     "Document",
     "Entity",
     "EntityEncoder",

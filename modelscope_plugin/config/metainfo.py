@@ -19,6 +19,10 @@ class Models:
     entity_late_interaction = "entity-late-interaction"
 
 
+RERANKER_TYPES = (Models.entity_cross_encoder, Models.entity_late_interaction)
+"""The model types of re-rankers, which score mentions and candidates in the second step."""
+
+
 class Preprocessors:
     """Preprocessor types for ``preprocessor.type`` in configuration.json."""
 

@@ -31,8 +31,8 @@ _WEIGHTS = (
 )
 # A checkpoint may lack these: the pooling head is not used, position ids are computed.
 _NOT_NEEDED = ("pooler.", "embeddings.position_ids")
-# ModelScope's text-ranking models name their head "head.", and an encoder without a name of its own "encoder.".
-_HEAD_NAMES = {r"^head\.classifier\.": "classifier.", r"^encoder\.(embeddings|encoder|pooler)\.": r"bert.\1."}
+# The name that ModelScope's text-ranking models give to their head, and that of transformers.
+_HEAD_NAMES = {r"^head\.classifier\.": "classifier."}
 
 
 def load_tower(folder: str | Path) -> PreTrainedModel:

@@ -16,9 +16,11 @@ from torch import nn
 from torch.nn import functional
 from transformers import PreTrainedModel
 
-from modelscope_plugin.config.model_settings import ModelSettings
+from modelscope_plugin.config.configuration import read_configuration
+from modelscope_plugin.config.metainfo import Models
+from modelscope_plugin.config.model_settings import ModelSettings, find_model_type
 from modelscope_plugin.config.settings import read_settings
-from modelscope_plugin.errors import InputError
+from modelscope_plugin.errors import InputError, ModelFolderError
 from modelscope_plugin.modeling.checkpoint import load_tower
 from modelscope_plugin.modeling.checkpoint_files import quiet_transformers
 from modelscope_plugin.modeling.fingerprint import add_weights, config_digest, join_fingerprint
@@ -156,10 +158,15 @@ class DualEncoder(nn.Module):
             The model, in float32 and evaluation mode.
 
         Raises:
-            ModelFolderError: If a file is missing or damaged, or configuration.json holds a value that cannot be used.
+            ModelFolderError: If a file is missing or damaged, configuration.json holds a value that cannot be used, or
+                the folder is that of a cross encoder.
             InputError: If a setting is unknown or out of its range.
         """
         folder = Path(folder)
+        if find_model_type(read_configuration(folder), folder) == Models.entity_cross_encoder:
+            raise ModelFolderError(
+                f"{folder} holds a cross encoder, which scores pairs and gives no vectors; name a dual encoder's folder"
+            )
         configured = read_settings(ModelSettings, folder, **settings)
         mention_tower = load_tower(folder)
         entity_tower = load_tower(folder / ENTITY_TOWER_FOLDER) if configured.towers == 2 else None

@@ -12,7 +12,7 @@ from modelscope_plugin.errors import UsageError
 from modelscope_plugin.modeling.location import is_hub_id, resolve_model
 from modelscope_plugin.publishing.card.metadata import read_license
 from modelscope_plugin.publishing.check.check_folder import check_folder
-from modelscope_plugin.publishing.export.export_model import export_model
+from modelscope_plugin.publishing.export.export_model import check_exportable, export_model
 from modelscope_plugin.publishing.export.export_record import CARD_FILE, EXPORT_FILE, read_export_record
 from modelscope_plugin.publishing.upload.file_states import read_file_states
 from modelscope_plugin.publishing.upload.upload import check_upload, upload_folder
@@ -83,7 +83,7 @@ def publish_model(
         UsageError: If ``repo_id`` is not a hub id, the licence is not known, or a folder that is an export was exported
             with another name, or is given options of the export.
         MissingFileError: If there is no such folder or index.
-        InputError: If the exported folder holds a file that the export did not write.
+        InputError: If the model is a re-ranker, or the exported folder holds a file that the export did not write.
         FolderCheckError: If the exported folder does not open as its card promises.
         HubError: If the hub refuses the upload or does not answer.
         ModelFolderError: If a file of the model is missing, damaged or was changed.
@@ -91,6 +91,7 @@ def publish_model(
     if not is_hub_id(repo_id):
         raise UsageError(f"{repo_id!r} is not a hub id; it has the form owner/name")
     folder = resolve_model(Path(folder))
+    check_exportable(folder)
     record = read_export_record(folder)
     options = {"standalone": standalone, "index": index, "onnx": onnx, "evaluation": evaluation}
     options |= {"language": language, "license": license}

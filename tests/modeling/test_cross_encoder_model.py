@@ -47,14 +47,14 @@ def test_score_is_the_logit_of_transformers(folder: Path) -> None:
     plain = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     with torch.no_grad():
         expected = plain(**INPUTS).logits[:, 0]
-    assert torch.equal(_score(CrossEncoderModel.from_pretrained(folder)), expected)
+    torch.testing.assert_close(_score(CrossEncoderModel.from_pretrained(folder)), expected)
 
 
 def test_second_segment_decides_the_score(folder: Path) -> None:
     model = CrossEncoderModel.from_pretrained(folder)
     with torch.no_grad():
         other = model.score(**{**INPUTS, "token_type_ids": torch.zeros(1, 6, dtype=torch.int64)})
-    assert not torch.equal(_score(model), other)
+    assert abs(_score(model) - other) > 1e-4
 
 
 def test_saved_folder_gives_the_same_model(folder: Path, tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_saved_folder_gives_the_same_model(folder: Path, tmp_path: Path) -> None
     model.save_pretrained(tmp_path / "again")
     again = CrossEncoderModel.from_pretrained(tmp_path / "again")
     assert again.fingerprint() == model.fingerprint()
-    assert torch.equal(_score(again), _score(model))
+    torch.testing.assert_close(_score(again), _score(model))
 
 
 def test_head_of_a_plain_encoder_comes_from_the_seed(base_folder: Path) -> None:
@@ -100,11 +100,10 @@ def test_head_of_several_labels_is_replaced_only_with_a_seed(folder: Path) -> No
         CrossEncoderModel(AutoModelForSequenceClassification.from_pretrained(folder))
 
 
-@pytest.mark.parametrize("encoder", ["bert.", "encoder."])
 @pytest.mark.parametrize("head", ["classifier.", "head.classifier."])
-def test_weights_by_the_names_of_modelscope_are_read(folder: Path, encoder: str, head: str) -> None:
+def test_weights_by_the_names_of_modelscope_are_read(folder: Path, head: str) -> None:
     expected = CrossEncoderModel.from_pretrained(folder)
-    _rewrite_weights(folder, {"bert.": encoder, "classifier.": head})
+    _rewrite_weights(folder, {"classifier.": head})
     config = json.loads((folder / "config.json").read_text())
     del config["model_type"], config["architectures"]
     (folder / "config.json").write_text(json.dumps(config))
@@ -167,7 +166,7 @@ def test_model_of_one_segment_ignores_token_types(base_folder: Path) -> None:
     model = CrossEncoderModel(BertForSequenceClassification(config)).eval()
     without = {name: value for name, value in INPUTS.items() if name != "token_type_ids"}
     with torch.no_grad():
-        assert torch.equal(model.score(**INPUTS), model.score(**without))
+        torch.testing.assert_close(model.score(**INPUTS), model.score(**without))
 
 
 def test_embeddings_grow_and_never_shrink(folder: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModel
 
-from modelscope_plugin.errors import InputError
+from modelscope_plugin.errors import InputError, ModelFolderError
 from modelscope_plugin.modeling.checkpoint import load_tower
 from modelscope_plugin.modeling.checkpoint_files import load_entity_tokenizer
 from modelscope_plugin.modeling.dual_encoder import DualEncoder
@@ -122,6 +122,11 @@ def test_towers_of_different_size_raise(base_folder: Path, tmp_path: Path) -> No
     write_random_bert(tmp_path, ["大鹏"], hidden_size=128)
     with pytest.raises(InputError, match="64 dimensions and the entity tower 128"):
         DualEncoder(load_tower(base_folder), load_tower(tmp_path))
+
+
+def test_folder_of_a_cross_encoder_raises(cross_encoder_folder: Path) -> None:
+    with pytest.raises(ModelFolderError, match="holds a cross encoder, which scores pairs and gives no vectors"):
+        DualEncoder.from_pretrained(cross_encoder_folder)
 
 
 def test_other_bert_family_checkpoints_load(base_folder: Path, tmp_path: Path) -> None:

@@ -14,7 +14,14 @@ from pathlib import Path
 import pytest
 from hub_stand_in import PRIVATE, PUBLIC, Hub, serve_hub
 
-from modelscope_plugin.errors import FolderCheckError, HubError, MissingFileError, ModelFolderError, UsageError
+from modelscope_plugin.errors import (
+    FolderCheckError,
+    HubError,
+    InputError,
+    MissingFileError,
+    ModelFolderError,
+    UsageError,
+)
 from modelscope_plugin.publishing import publish
 from modelscope_plugin.publishing.check import check_folder
 from modelscope_plugin.publishing.export.export_model import export_model
@@ -183,6 +190,11 @@ def test_folder_that_does_not_exist_is_named(license: str | None, tmp_path: Path
 def test_name_of_a_wrong_form_is_refused(repo_id: str, model_folder: Path) -> None:
     with pytest.raises(UsageError, match="is not a hub id; it has the form owner/name"):
         publish_model(model_folder, repo_id, token=TOKEN)
+
+
+def test_reranker_is_refused(cross_encoder_folder: Path) -> None:
+    with pytest.raises(InputError, match="holds a re-ranker"):
+        publish_model(cross_encoder_folder, "owner/name", license="mit", dry_run=True)
 
 
 def test_code_in_the_files_of_a_model_does_not_run(model_folder: Path, tmp_path: Path) -> None:

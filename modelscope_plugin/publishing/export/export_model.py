@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from modelscope_plugin.checks import check_choice
-from modelscope_plugin.config.configuration import default_configuration, merge_configurations
+from modelscope_plugin.config.configuration import default_configuration, merge_configurations, read_configuration
 from modelscope_plugin.config.evaluation_settings import find_ks
-from modelscope_plugin.config.metainfo import Metrics
+from modelscope_plugin.config.metainfo import RERANKER_TYPES, Metrics
+from modelscope_plugin.config.model_settings import find_model_type
 from modelscope_plugin.config.training_settings import read_training_configuration, read_training_settings
 from modelscope_plugin.encoding.backends.onnx_export import check_onnx, export_onnx
 from modelscope_plugin.encoding.encoder import EntityEncoder
@@ -105,7 +106,7 @@ def export_model(
 
     Raises:
         InputError: If ``output`` is the model's own folder, holds other files or has a name that standalone folders
-            cannot have, or a text or the figures for the card cannot be used.
+            cannot have, the model is a re-ranker, or a text or the figures for the card cannot be used.
         IndexMismatchError: If the index was built with another model.
         MissingFileError: If there is no such model or index.
         ModelFolderError: If a file of the model is missing or damaged.
@@ -114,6 +115,7 @@ def export_model(
     if onnx:
         check_onnx()
     source, output = resolve_model(model, revision), Path(output)
+    check_exportable(source)
     if _is_inside(source, output):
         raise InputError(f"{output} holds the model to export; name another folder")
     check_replaceable(output)
@@ -167,6 +169,15 @@ def export_model(
         trained=training is not None,
         evaluated=facts.recall is not None,
     )
+
+
+def check_exportable(folder: Path) -> None:
+    """Raise `InputError` for the folder of a re-ranker, of which no card can be written."""
+    if find_model_type(read_configuration(folder), folder) in RERANKER_TYPES:
+        raise InputError(
+            f"{folder} holds a re-ranker; export and publish write dual encoders only, but its folder can be uploaded "
+            "as it is: modelscope upload OWNER/NAME FOLDER"
+        )
 
 
 def _describe_model(encoder: EntityEncoder) -> dict[str, Any]:

