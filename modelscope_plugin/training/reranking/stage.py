@@ -153,7 +153,7 @@ class RerankerStage:
         firsts = [candidates[: self.settings.rerank_top_k] for candidates in ranked.candidates]
         entities = [[ranked.entities[one] for one in first] for first in firsts]
         reranker = self._scorer.make_reranker()
-        scores = reranker.score(ranked.mentions, entities, show_progress_bar=self._context.show_progress_bar)
+        scores = reranker.score(ranked.mentions, entities)
         rankings = []
         for candidates, own in zip(ranked.candidates, scores, strict=True):
             order = np.argsort(-own, kind="stable").tolist()
