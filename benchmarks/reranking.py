@@ -8,9 +8,9 @@ from it too and is trained for the same processor seconds on pairs of the same l
 The first step is hybrid retrieval as it comes, and with the fusion that ``fit_fusion`` fits on dev. Each re-ranker
 orders the first 32 candidates of hybrid retrieval as it comes: alone, and combined with what the first step knows, with
 the weights that ``fit_reranking`` fits on dev. Where a set has test texts, dev also chooses the epoch and test is
-measured; where it has none, the last epoch is taken, and each half of dev is measured with what was fitted on the other.
-Mentions whose entity the knowledge base lacks are left out. Seconds are those of the processor, reading and indexing
-included.
+measured. Where it has none, the last epoch is taken, and each half of dev is measured with what was fitted on the
+other. Mentions whose entity the knowledge base lacks are left out. Seconds are those of the processor, reading and
+indexing included.
 
 What is trained stays in ``--work DIR``, where one is given, and is not trained again.
 

@@ -17,7 +17,11 @@ from modelscope_plugin.config.training_settings import RunSettings, read_trainin
 from modelscope_plugin.data.records import Entity
 from modelscope_plugin.data.report import ReadReport
 from modelscope_plugin.data.views import ViewSettings
+from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, InputTypeError
+from modelscope_plugin.evaluation.evaluate import evaluate
+from modelscope_plugin.linking.linker import load_model_and_index
+from modelscope_plugin.linking.reranking.loading import load_reranker
 from modelscope_plugin.modeling.location import resolve_model
 from modelscope_plugin.modelscope_adapter.registration import register_class
 from modelscope_plugin.modelscope_adapter.trainers import (
@@ -28,7 +32,9 @@ from modelscope_plugin.modelscope_adapter.trainers import (
     iterate_mentions,
     materialize,
 )
-from modelscope_plugin.training.reranking.training import train_reranker
+from modelscope_plugin.retrieval.building import build_index
+from modelscope_plugin.training.reranking.first_step import RETRIEVAL
+from modelscope_plugin.training.reranking.training import DEFAULT_KS, train_reranker
 
 
 @register_class(TRAINERS, "default", Trainers.entity_reranking)
@@ -144,17 +150,44 @@ class EntityRerankingTrainer(BaseTrainer):
         record = result.to_record()
         return {"losses": record["losses"], "stages": record["stages"], **(record["evaluation"] or {})}
 
-    def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Not offered: a linker with the re-ranker is measured by ``modelscope entity evaluate --reranker``.
+    def evaluate(self, checkpoint_path: str | Path | None = None, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Measure recall of the linker with the re-ranker, over the whole knowledge base.
+
+        Args:
+            checkpoint_path: Folder of a re-ranker; by default the one that `train` wrote.
+            *args: Not used.
+            **kwargs: Not used.
+
+        Returns:
+            ``recall@k``, ``mrr`` and counts, and those of the first step alone. The order is that of
+            `modelscope_plugin.linking.reranking.second_step.SecondStep`, with weights that were fitted for the index
+            and the re-ranker, where there are some.
 
         Raises:
-            InputError: Always.
+            InputError: If there is no evaluation dataset.
         """
-        raise InputError(
-            "train measures the re-ranker on eval_dataset; to measure it together with the first step, run "
-            "modelscope entity evaluate --reranker"
-        )
+        if self._eval_dataset is None:
+            raise InputError("no eval_dataset; give a file of mentions or the mentions")
+        loading = {"device": self.device, "revision": self._model_revision}
+        if self._index is not None:
+            encoder, index = load_model_and_index(self._model, self._index, **loading)
+        else:
+            encoder = EntityEncoder.from_pretrained(self._model, **loading)
+            views = ViewSettings.from_configuration(self.cfg.to_dict())
+            index = build_index(encoder, self._read_entities(), views=views)
+        trained = () if self._train_dataset is None else iterate_mentions(self._train_dataset)
+        return evaluate(
+            encoder,
+            index,
+            iterate_mentions(self._eval_dataset),
+            ks=DEFAULT_KS,
+            seen={one for mention in trained for one in mention.entity_ids},
+            retrieval=RETRIEVAL,
+            reranker=load_reranker(checkpoint_path or self.output_dir, device=self.device),
+            rerank_top_k=self.settings.rerank_top_k,
+        ).to_record()
 
     def _read_entities(self) -> Iterable[Entity]:
-        assert self._knowledge_base is not None
+        if self._knowledge_base is None:
+            raise InputError("no knowledge_base; give a file of entities, the entities, or an index")
         return iterate_entities(self._knowledge_base, self._report)

@@ -35,16 +35,23 @@ def _arguments(model_folder: Path, tmp_path: Path, **changes: Any) -> dict[str, 
 
 
 def test_trainer_writes_a_cross_encoder(model_folder: Path, tmp_path: Path) -> None:
-    figures = build_trainer(NAME, default_args=_arguments(model_folder, tmp_path)).train()
+    trainer = build_trainer(NAME, default_args=_arguments(model_folder, tmp_path))
+    figures = trainer.train()
     assert len(figures["losses"]) == 2
     assert figures["recall@16"] == 1.0
     reader = CrossEncoder.from_pretrained(tmp_path / "work" / "output", device="cpu")
     assert reader.predict([(MENTIONS[0], ENTITIES[0])]).shape == (1,)
+    evaluated = trainer.evaluate()
+    assert evaluated["mentions"] == evaluated["seen_mentions"] == 6
+    assert evaluated["first_step_recall@1"] == figures["stages"][0]["mining"]["first_step"]["recall@1"]
 
 
 def test_trainer_takes_an_index(model_folder: Path, index_folder: Path, tmp_path: Path) -> None:
     arguments = _arguments(model_folder, tmp_path, knowledge_base=None, index=str(index_folder), eval_dataset=None)
-    assert build_trainer(NAME, default_args=arguments).train()["stages"][0]["evaluation"] is None
+    trainer = build_trainer(NAME, default_args=arguments)
+    assert trainer.train()["stages"][0]["evaluation"] is None
+    with pytest.raises(InputError, match="no eval_dataset"):
+        trainer.evaluate()
 
 
 def test_missing_training_dataset_is_said(model_folder: Path, tmp_path: Path) -> None:
