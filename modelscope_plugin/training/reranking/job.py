@@ -29,6 +29,7 @@ from modelscope_plugin.training.reranking.scorers import load_scorer
 from modelscope_plugin.training.reranking.stage import RankedMentions, RerankerStage
 from modelscope_plugin.training.run_folder import RunFolder
 from modelscope_plugin.training.stage_trainer import StageTrainer
+from modelscope_plugin.training.training_data import check_eval_entities
 
 logger = logging.getLogger(__name__)
 
@@ -87,7 +88,10 @@ class RerankerJob:
         entity_sum, train_sum, eval_sum = Checksum(), Checksum(), Checksum()
         self._ids = [entity.id for entity in check_unique_ids(entity_sum.over(context.read_entities()))]
         self._mentions = self._choose_mentions(list(train_sum.over(given)))
-        self._eval_mentions = [one for one in eval_sum.over(context.eval_mentions or ()) if one.entity_ids]
+        eval_mentions = merge_golds(eval_sum.over(context.eval_mentions or ()))
+        self._eval_mentions = [one for one in eval_mentions if one.entity_ids]
+        wanted = context.eval_entity_ids
+        check_eval_entities(context, wanted, wanted.intersection(self._ids))
         golds = {one for mention in self._mentions for one in mention.entity_ids}
         return {
             "base_model": self._scorer.fingerprint,

@@ -104,6 +104,18 @@ def test_unknown_gold_entity_is_refused_or_left_out(model_folder: Path, tmp_path
     assert record["data"]["train"]["unknown"] == 1
 
 
+def test_evaluation_mentions_of_another_knowledge_base_are_refused(model_folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="lacks every gold entity of the evaluation mentions"):
+        train_small_reranker(model_folder, tmp_path / "out", eval_mentions=[Mention("大鹏", 0, 2, ("nobody",))])
+
+
+def test_gold_entities_of_an_evaluation_mention_are_taken_together(model_folder: Path, tmp_path: Path) -> None:
+    twice = [Mention("大鹏", 0, 2, (one,)) for one in ("roc", "dapeng")]
+    result = train_small_reranker(model_folder, tmp_path / "out", eval_mentions=twice, max_epochs=1, ks=[1, 2])
+    assert result.best.mining is not None
+    assert result.best.mining["first_step"]["recall@1"] == 1.0
+
+
 def test_knowledge_base_alone_trains(model_folder: Path, tmp_path: Path) -> None:
     result = train_small_reranker(model_folder, tmp_path / "out", [], kb_mentions=2, max_epochs=1)
     assert result.best.mining is not None
