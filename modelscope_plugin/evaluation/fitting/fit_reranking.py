@@ -25,11 +25,12 @@ from modelscope_plugin.retrieval.retriever import Retriever
 # The parts into which the gold entities are cut; each is scored with weights that were fitted on the others.
 _FOLDS = 5
 # What is tried, richest first: all features; without the names learnt, which look better for entities of training than
-# they are for others; the re-ranker and the order of retrieval; that order alone.
+# they are for others; the re-ranker and the order of retrieval; either alone.
 _CHOICES = (
     ("rerank", "dense", "names", "learned", "exact", "rank"),
     ("rerank", "dense", "names", "exact", "rank"),
     ("rerank", "rank"),
+    ("rerank",),
     ("rank",),
 )
 
