@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import write_cross_encoder
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForSequenceClassification, BertForSequenceClassification
+from transformers import AutoConfig, AutoModel, AutoModelForSequenceClassification, BertForSequenceClassification
 
 from modelscope_plugin.errors import InputError, MissingFileError, ModelFolderError
 from modelscope_plugin.modeling.cross_encoder import CrossEncoderModel
@@ -175,3 +175,34 @@ def test_embeddings_grow_and_never_shrink(folder: Path) -> None:
     for wanted, expected in ((size - 1, size), (size + 2, size + 2)):
         model.resize_token_embeddings(wanted)
         assert model.token_embeddings == expected
+
+
+@pytest.mark.parametrize(
+    ("model_type", "options"),
+    [
+        ("roberta", {"type_vocab_size": 1}),
+        ("electra", {"embedding_size": 32}),
+        ("deberta-v2", {"relative_attention": True, "pos_att_type": ["c2p", "p2c"]}),
+        ("distilbert", {"dim": 32, "n_layers": 1, "n_heads": 2, "hidden_dim": 32}),
+        ("modernbert", {"pad_token_id": 0, "cls_token_id": 2, "sep_token_id": 3, "bos_token_id": 2, "eos_token_id": 3}),
+    ],
+)
+def test_other_architectures_keep_their_head_or_get_one(
+    model_type: str, options: dict[str, object], tmp_path: Path
+) -> None:
+    sizes = {"vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 32, "max_position_embeddings": 40}
+    config = AutoConfig.for_model(model_type, **sizes, **options, num_labels=1)
+    AutoModelForSequenceClassification.from_config(config).save_pretrained(tmp_path / "pairs")
+    AutoModel.from_config(config).save_pretrained(tmp_path / "encoder")
+    plain = AutoModelForSequenceClassification.from_pretrained(tmp_path / "pairs").eval()
+    model = CrossEncoderModel.from_pretrained(tmp_path / "pairs")
+    inputs = {name: INPUTS[name] for name in ("input_ids", "attention_mask")}
+    if model.has_token_types:
+        inputs["token_type_ids"] = INPUTS["token_type_ids"]
+    with torch.no_grad():
+        torch.testing.assert_close(_score(model), plain(**inputs).logits[:, 0])
+    with pytest.raises(ModelFolderError, match="has no head that scores pairs"):
+        CrossEncoderModel.from_pretrained(tmp_path / "encoder")
+    one, same, other = (CrossEncoderModel.from_pretrained(tmp_path / "encoder", seed=seed) for seed in (1, 1, 2))
+    assert one.fingerprint() == same.fingerprint() != other.fingerprint()
