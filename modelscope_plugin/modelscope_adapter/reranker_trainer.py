@@ -168,7 +168,7 @@ class EntityRerankingTrainer(BaseTrainer):
         """
         if self._eval_dataset is None:
             raise InputError("no eval_dataset; give a file of mentions or the mentions")
-        loading = {"device": self.device, "revision": self._model_revision}
+        loading: dict[str, Any] = {"device": self.device, "revision": self._model_revision}
         if self._index is not None:
             encoder, index = load_model_and_index(self._model, self._index, **loading)
         else:

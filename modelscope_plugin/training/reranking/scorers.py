@@ -30,7 +30,7 @@ from modelscope_plugin.modeling.tokenization import declare_markers
 from modelscope_plugin.training.encoder_setup import load_trainable_encoder, set_dropout
 from modelscope_plugin.types import Side, TokenIds
 
-# Tokens of the pairs in one forward pass: pairs of about one length, so that little is padding.
+# Tokens of the pairs in one forward pass.
 _BUDGET = {"cpu": 8192}
 _GPU_BUDGET = 131072
 
@@ -123,7 +123,7 @@ class LateInteractionScorer:
 
     def make_reranker(self) -> LateInteraction:
         """Late interaction as the linker has it."""
-        return LateInteraction(EntityEncoder(self._encoder.model, self._encoder.tokenizer))
+        return LateInteraction(EntityEncoder(self._encoder.model, self._encoder.tokenizer), is_trained=True)
 
     def write_folder(self, folder: Path, sections: Mapping[str, Any]) -> None:
         """Write the folder of a dual encoder whose task is ranking."""
@@ -150,10 +150,8 @@ class CrossEncoderScorer:
             torch.manual_seed(settings.seed)  # of the embeddings of new tokens
             self._model.resize_token_embeddings(len(raw))
         tokenizer = entity_tokenizer(raw, folder, settings.max_length)
-        if (
-            settings.max_length is None
-            and find_model_type(read_configuration(folder), folder) != Models.entity_cross_encoder
-        ):
+        kind = find_model_type(read_configuration(folder), folder)
+        if settings.max_length is None and kind != Models.entity_cross_encoder:
             tokenizer.max_length = min(2 * tokenizer.max_length, self._model.max_positions)
         self._tokenizer = PairTokenizer(tokenizer)
         if settings.dropout is not None:
@@ -185,9 +183,8 @@ class CrossEncoderScorer:
             inputs = {name: torch.from_numpy(value).to(device) for name, value in padded.items()}
             parts.append(self._model.score(**inputs).float())
             order += batch
-        flat = torch.empty(len(order), device=device).index_copy(
-            0, torch.tensor(order, device=device), torch.cat(parts)
-        )
+        # Batches go by length; back to the order of the cells.
+        flat = torch.cat(parts)[torch.tensor(order).argsort().to(device)]
         scores = torch.full(columns.shape, -torch.inf, device=device)
         rows, positions = (torch.tensor(one, device=device) for one in zip(*cells, strict=True))
         return scores.index_put((rows, positions), flat)
