@@ -261,8 +261,8 @@ def pool(evaluations: list[Evaluation]) -> dict[str, dict[str, float]]:
     return found
 
 
-def measure_set(name: str, args: argparse.Namespace, seed: int, folder: Path) -> dict[str, Any]:
-    """All figures of one set and one seed."""
+def measure_set(name: str, args: argparse.Namespace, seed: int, folder: Path) -> None:
+    """Measure one set with one seed, and write each figure as soon as it is there."""
     write_splits(name, Path(args.data) / name, folder)
     model = Path(args.models) / name / "model" if args.models else folder / "model"
     common = ["--kb", folder / "kb.jsonl", "--train", folder / "train.jsonl", "--seed", seed, "--device", "cpu"]
@@ -284,11 +284,14 @@ def measure_set(name: str, args: argparse.Namespace, seed: int, folder: Path) ->
         if (file := folder / f"{part}.jsonl").exists()
     }
     measurement = Measurement(encoder, index, parts)
+    path = RESULTS / "reranking.json"
     figures: dict[str, Any] = {}
 
     def note(kind: str, found: dict[str, Any]) -> None:
         figures[kind] = found
-        print(name, seed, kind, json.dumps(found), flush=True)
+        results = json.loads(path.read_text(encoding="utf-8"))["sets"] if path.exists() else {}
+        results.setdefault(name, {}).setdefault(str(seed), {}).update(figures)
+        write_results("reranking", {"sets": results})
 
     note("first_step", measurement.first_step())
     dev = ["--dev", folder / "dev.jsonl"] if "test" in parts else []
@@ -312,7 +315,6 @@ def measure_set(name: str, args: argparse.Namespace, seed: int, folder: Path) ->
         trained = train_theirs(model, lists, seed, args.their_seconds or figures["cross-encoder"]["seconds"], folder)
         reranker = Theirs(trained.pop("model"))
         note("sentence-transformers", trained | measurement.second_step(reranker))
-    return figures
 
 
 def main() -> None:
@@ -338,12 +340,7 @@ def main() -> None:
             continue
         for seed in args.seeds:
             with tempfile.TemporaryDirectory() as temporary:
-                folder = Path(args.work or temporary) / name / str(seed)
-                figures = measure_set(name, args, seed, folder)
-            path = RESULTS / "reranking.json"
-            results = json.loads(path.read_text(encoding="utf-8"))["sets"] if path.exists() else {}
-            results.setdefault(name, {}).setdefault(str(seed), {}).update(figures)
-            write_results("reranking", {"sets": results})
+                measure_set(name, args, seed, Path(args.work or temporary) / name / str(seed))
 
 
 if __name__ == "__main__":
