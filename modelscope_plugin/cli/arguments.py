@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from modelscope_plugin.cli.inputs import InputFiles, add_input_options
 from modelscope_plugin.config.configuration import read_configuration_file
 from modelscope_plugin.config.model_settings import WindowSettings
+from modelscope_plugin.config.reranking_settings import RerankingSettings
 from modelscope_plugin.config.settings import NONE, Setting, Settings
 from modelscope_plugin.config.training_settings import read_training_configuration
 from modelscope_plugin.data.views import ViewSettings
@@ -115,7 +116,7 @@ def read_model_configuration(model: str, config: str | None = None) -> dict[str,
     from modelscope_plugin.modeling.location import resolve_model
 
     overrides = {} if config is None else {Path(config): read_configuration_file(Path(config))}
-    return read_training_configuration(resolve_model(model), overrides, (ViewSettings,))
+    return read_training_configuration(resolve_model(model), overrides, (ViewSettings, RerankingSettings))
 
 
 def add_encoder_options(

@@ -9,7 +9,19 @@ import os
 import sys
 from collections.abc import Sequence
 
-from modelscope_plugin.cli import demo, encode, evaluate, export, index, init, link, mine, publish, train
+from modelscope_plugin.cli import (
+    demo,
+    encode,
+    evaluate,
+    export,
+    index,
+    init,
+    link,
+    mine,
+    publish,
+    train,
+    train_reranker,
+)
 from modelscope_plugin.cli.arguments import ArgumentParser
 from modelscope_plugin.cli.output import print_line
 from modelscope_plugin.cli.signals import EXIT_INTERRUPTED, EXIT_TERMINATED, Terminated, message_of, raise_on_signals
@@ -17,7 +29,7 @@ from modelscope_plugin.errors import PluginError, UsageError
 from modelscope_plugin.text import printable
 from modelscope_plugin.version import __version__
 
-_COMMANDS = (demo, init, index, link, encode, train, mine, evaluate, export, publish)
+_COMMANDS = (demo, init, index, link, encode, train, train_reranker, mine, evaluate, export, publish)
 DESCRIPTION = "Entity retrieval: link mentions in text to your own knowledge base."
 
 EXIT_FAILED = 1

@@ -42,6 +42,7 @@ class Trainers:
     """Trainer names for ``build_trainer``."""
 
     entity_embedding = "entity-embedding-trainer"
+    entity_reranking = "entity-reranking-trainer"
 
 
 class Metrics:

@@ -215,7 +215,9 @@ def read_training_settings(configuration: Mapping[str, Any], **changes: Any) -> 
     """
     RunSettings.from_configuration(configuration)
     known = {one.path for kind in _KINDS for one in kind.declarations().values()}
-    unused = [path for path in _list_paths(configuration.get("train") or {}, "train") if path not in known]
+    paths = _list_paths(configuration.get("train") or {}, "train")
+    # The section of re-rankers has settings of its own.
+    unused = [path for path in paths if path not in known and not path.startswith("train.reranking.")]
     if unused:
         logger.warning("configuration.json: not used here: %s", ", ".join(sorted(unused)))
     mining = {name: value for name, value in changes.items() if name in MiningSettings.declarations()}

@@ -44,6 +44,7 @@ _MODULES = {
     ("PIPELINES", Tasks.sentence_embedding, Pipelines.entity_embedding): f"{_PIPELINES}.sentence_embedding",
     **{("PIPELINES", Tasks.entity_linking, name): f"{_PIPELINES}.entity_linking" for name in ENTITY_LINKING_NAMES},
     ("TRAINERS", "default", Trainers.entity_embedding): "modelscope_adapter.trainers",
+    ("TRAINERS", "default", Trainers.entity_reranking): "modelscope_adapter.reranker_trainer",
     ("METRICS", "default", Metrics.entity_recall): "modelscope_adapter.metrics",
     # Names of the built-in BERT models, replaced only if these cannot be imported.
     ("MODELS", Tasks.sentence_embedding, "bert"): "modelscope_adapter.builtin_replacement",

@@ -95,8 +95,8 @@ class EntityEmbeddingTrainer(BaseTrainer):
         # Read twice, for training and for evaluation, so a one-time iterator is kept as a list.
         self._report = ReadReport()  # one for all readings, which warn once
         self._knowledge_base = knowledge_base if isinstance(knowledge_base, str | Path) else list(knowledge_base)
-        self._train_dataset = _materialize(train_dataset)
-        self._eval_dataset = _materialize(eval_dataset)
+        self._train_dataset = materialize(train_dataset)
+        self._eval_dataset = materialize(eval_dataset)
 
     def train(self, *args: Any, resume: bool = False, tensorboard: str | None = None, **kwargs: Any) -> dict[str, Any]:
         """Train all stages, write the model folder, and measure recall where there is an evaluation dataset.
@@ -127,11 +127,11 @@ class EntityEmbeddingTrainer(BaseTrainer):
         result = train(
             self._model,
             self._read_entities,
-            () if self._train_dataset is None else _iterate_mentions(self._train_dataset),
+            () if self._train_dataset is None else iterate_mentions(self._train_dataset),
             self.output_dir,
             self.settings,
             self.mining,
-            eval_mentions=None if self._eval_dataset is None else _iterate_mentions(self._eval_dataset),
+            eval_mentions=None if self._eval_dataset is None else iterate_mentions(self._eval_dataset),
             ks=find_ks(self.cfg.to_dict()),
             device=self.device,
             revision=self._model_revision,
@@ -162,29 +162,34 @@ class EntityEmbeddingTrainer(BaseTrainer):
         configuration = self.cfg.to_dict()
         views = ViewSettings.from_configuration(configuration, max_views=self.settings.views)
         index = index_entities(encoder, self._read_entities(), views=views)
-        trained = () if self._train_dataset is None else _iterate_mentions(self._train_dataset)
+        trained = () if self._train_dataset is None else iterate_mentions(self._train_dataset)
         return evaluate(
             encoder,
             index,
-            _iterate_mentions(self._eval_dataset),
+            iterate_mentions(self._eval_dataset),
             ks=find_ks(configuration),
             seen={one for mention in trained for one in mention.entity_ids},
             by_ambiguity=True,
         ).to_record()
 
     def _read_entities(self) -> Iterable[Entity]:
-        source = self._knowledge_base
-        if isinstance(source, str | Path):
-            return read_entities(source, report=self._report)
-        return (item if isinstance(item, Entity) else parse_entity(item) for item in source)
+        return iterate_entities(self._knowledge_base, self._report)
 
 
-def _materialize(source: Mentions | None) -> Mentions | None:
+def iterate_entities(source: KnowledgeBase, report: ReadReport) -> Iterable[Entity]:
+    """The entities of a knowledge base, given as a file or as records."""
+    if isinstance(source, str | Path):
+        return read_entities(source, report=report)
+    return (item if isinstance(item, Entity) else parse_entity(item) for item in source)
+
+
+def materialize(source: Mentions | None) -> Mentions | None:
     """A dataset that can be read again: a one-time iterator as a list."""
     return list(source) if isinstance(source, Iterator) else source
 
 
-def _iterate_mentions(source: Mentions) -> Iterable[Mention]:
+def iterate_mentions(source: Mentions) -> Iterable[Mention]:
+    """The mentions of a dataset, given as a file, as mentions or as records."""
     if isinstance(source, str | Path):
         yield from read_mentions(source)
         return

@@ -16,15 +16,13 @@ FigureWriter: TypeAlias = Callable[[str, float, int], None]
 
 
 @dataclass(frozen=True)
-class TrainingContext:
-    """What a run is given and does not change.
+class RunContext:
+    """What any training run is given and does not change.
 
     Attributes:
         base: Folder of the checkpoint to start from.
         base_name: What the record calls it: a hub id, or its path.
         read_entities: Gives the knowledge base from its beginning each time it is called.
-        settings: How to train.
-        mining: How hard negatives are mined.
         eval_mentions: Mentions to measure recall on; None for no evaluation.
         ks: The values of k to measure.
         processes: The processes that train together.
@@ -35,8 +33,6 @@ class TrainingContext:
     base: Path
     base_name: str
     read_entities: Callable[[], Iterable[Entity]]
-    settings: TrainingSettings
-    mining: MiningSettings
     eval_mentions: Sequence[Mention] | None
     ks: list[int]
     processes: ProcessGroup
@@ -47,3 +43,16 @@ class TrainingContext:
     def eval_entity_ids(self) -> set[str]:
         """Ids of the gold entities of the evaluation mentions."""
         return {one for mention in self.eval_mentions or () for one in mention.entity_ids}
+
+
+@dataclass(frozen=True)
+class TrainingContext(RunContext):
+    """What the training of a dual encoder is given and does not change.
+
+    Attributes:
+        settings: How to train.
+        mining: How hard negatives are mined.
+    """
+
+    settings: TrainingSettings
+    mining: MiningSettings

@@ -144,7 +144,7 @@ class Examples(Sequence[Example]):
                 + "; check that both files belong together"
             )
         if not skip_unknown:
-            _check_known(labelled, found)
+            check_known(labelled, found)
         nil = sum(mention.nil is not None for mention in given if not mention.entity_ids)
         self.counts = {
             "mentions": len(usable),
@@ -175,7 +175,8 @@ def _make_example(mention: TokenIds, golds: list[int], negatives: list[int]) -> 
     return Example(mention, tuple(dict.fromkeys(golds)), tuple(others))
 
 
-def _check_known(mentions: Iterable[Mention], known: Collection[str]) -> None:
+def check_known(mentions: Iterable[Mention], known: Collection[str]) -> None:
+    """Raise `TrainingError` if mentions have gold entities or negatives that the knowledge base lacks."""
     missing: dict[str, str] = {}
     for mention in mentions:
         for one in (*mention.entity_ids, *mention.negatives):

@@ -13,22 +13,17 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import TrainingError
 from modelscope_plugin.evaluation.evaluate import Evaluation
 from modelscope_plugin.progress import progress_bar
-from modelscope_plugin.training.context import TrainingContext
-from modelscope_plugin.training.epoch_batches import Batch, Batches
-from modelscope_plugin.training.examples import Examples
-from modelscope_plugin.training.gradients import GradientComputer
-from modelscope_plugin.training.losses import contrastive_loss
+from modelscope_plugin.training.context import RunContext
+from modelscope_plugin.training.objective import LoopSettings, Objective
 from modelscope_plugin.training.optimization import Optimization
 from modelscope_plugin.training.random_state import get_random_state, set_random_state
 from modelscope_plugin.training.training_state import (
@@ -52,12 +47,12 @@ class DivergedError(TrainingError):
 
 
 class Loop:
-    """Trains an encoder on examples, in place.
+    """Trains a model on the batches of a stage, in place.
 
     Args:
-        encoder: The encoder; its model is on the device of this process.
-        examples: The examples.
-        context: The run: settings, processes, reporting.
+        objective: The model, its batches and its loss.
+        settings: How to train.
+        context: The run: processes, reporting.
         stage: The stage, from 1.
         folder: Folder of checkpoints; training is resumed from the one that is there.
         evaluate: Measures recall, every ``eval_steps``; called by the main process alone.
@@ -65,36 +60,20 @@ class Loop:
 
     def __init__(
         self,
-        encoder: EntityEncoder,
-        examples: Examples,
-        context: TrainingContext,
+        objective: Objective[Any],
+        settings: LoopSettings,
+        context: RunContext,
         stage: int,
         folder: Path,
         evaluate: Callable[[], Evaluation],
     ) -> None:
-        settings, processes = context.settings, context.processes
-        self._model = encoder.model
-        self._context, self._settings, self._processes = context, settings, processes
+        self._model, self._objective = objective.model, objective
+        self._context, self._settings, self._processes = context, settings, context.processes
         self._folder, self._measure_recall, self._stage = folder, evaluate, stage
         self._epochs = settings.epochs_of(stage)
-        self._batches = Batches(
-            examples,
-            settings.batch_size * processes.size,
-            settings.seed + stage - 1,
-            settings.hard_negatives,
-            settings.random_negatives * processes.size,
-        )
-        self._epoch_steps = -(-len(self._batches) // settings.gradient_accumulation_steps)
+        self._epoch_steps = -(-len(objective) // settings.gradient_accumulation_steps)
         self._steps = self._epochs * self._epoch_steps
-        self._optimization = Optimization(self._model, settings, stage, self._steps, processes)
-        self._gradients = GradientComputer(
-            self._model,
-            encoder.tokenizer,
-            partial(contrastive_loss, temperature=settings.temperature, symmetric=settings.symmetric),
-            processes,
-            settings.mini_batch_size,
-            self._optimization.autocast,
-        )
+        self._optimization = Optimization(self._model, settings, stage, self._steps, context.processes)
         self.progress = Progress()
 
     def run(self) -> None:
@@ -138,7 +117,7 @@ class Loop:
         epoch, done = divmod(progress.step, self._epoch_steps)
         if not done:
             progress.guessing_losses = []
-        batches = self._batches.epoch(epoch, done * accumulate)
+        batches = self._objective.epoch(epoch, done * accumulate)
         report_every = max(1, self._epoch_steps // _REPORTS)
         recent: list[torch.Tensor] = []
         for step in range(done, self._epoch_steps):
@@ -160,11 +139,11 @@ class Loop:
                 if self._is_stopped():
                     break
 
-    def _step(self, batches: list[Batch]) -> torch.Tensor:
+    def _step(self, batches: list[Any]) -> torch.Tensor:
         """Make one step of the optimiser; the mean loss of its batches."""
         scale = self._optimization.scale
-        losses = [self._gradients.backward(batch, lambda grad: scale(grad / len(batches))) for batch in batches]
-        self.progress.guessing_losses += [batch.guessing_loss(self._settings.symmetric) for batch in batches]
+        losses = [self._objective.backward(batch, lambda grad: scale(grad / len(batches))) for batch in batches]
+        self.progress.guessing_losses += [self._objective.guessing_loss(batch) for batch in batches]
         self._optimization.step()
         return torch.stack(losses).mean()
 

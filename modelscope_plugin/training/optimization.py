@@ -9,8 +9,15 @@ from typing import Any
 import torch
 from transformers import get_scheduler
 
-from modelscope_plugin.config.training_settings import TrainingSettings
+from modelscope_plugin.training.objective import OptimizerSettings
 from modelscope_plugin.training.process_group import ProcessGroup
+
+
+def autocast(mixed_precision: str, device: torch.device) -> AbstractContextManager[object]:
+    """Make the context in which texts are encoded with mixed precision: ``no``, ``bf16`` or ``fp16``."""
+    if mixed_precision == "no":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16 if mixed_precision == "bf16" else torch.float16)
 
 
 class Optimization:
@@ -25,9 +32,9 @@ class Optimization:
     """
 
     def __init__(
-        self, model: torch.nn.Module, settings: TrainingSettings, stage: int, steps: int, processes: ProcessGroup
+        self, model: torch.nn.Module, settings: OptimizerSettings, stage: int, steps: int, processes: ProcessGroup
     ) -> None:
-        self._settings = settings
+        self._max_grad_norm = settings.max_grad_norm
         self._processes = processes
         self._parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
         # Biases and layer norms, the vectors among the weights, are not decayed.
@@ -54,13 +61,6 @@ class Optimization:
         """Whether no weight is NaN or infinite."""
         return all(bool(torch.isfinite(parameter).all()) for parameter in self._parameters)
 
-    def autocast(self) -> AbstractContextManager[object]:
-        """Make the context in which texts are encoded with mixed precision."""
-        if self._settings.mixed_precision == "no":
-            return contextlib.nullcontext()
-        dtype = torch.bfloat16 if self._settings.mixed_precision == "bf16" else torch.float16
-        return torch.autocast(self._processes.device.type, dtype)
-
     def scale(self, gradient: torch.Tensor) -> torch.Tensor:
         """Scale a gradient so that it does not vanish in fp16."""
         return self._scaler.scale(gradient)
@@ -69,8 +69,8 @@ class Optimization:
         """Sum the gradients of all processes, clip them, change the weights and clear the gradients."""
         self._processes.sum_gradients(self._parameters)
         self._scaler.unscale_(self._optimizer)
-        if self._settings.max_grad_norm:
-            torch.nn.utils.clip_grad_norm_(self._parameters, self._settings.max_grad_norm)
+        if self._max_grad_norm:
+            torch.nn.utils.clip_grad_norm_(self._parameters, self._max_grad_norm)
         before = self._scaler.get_scale()
         self._scaler.step(self._optimizer)
         self._scaler.update()

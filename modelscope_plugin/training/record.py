@@ -64,8 +64,7 @@ class StageResult:
     @property
     def recall(self) -> dict[int, float]:
         """Recall by k; empty where it was not measured."""
-        figures = (self.evaluation or {}).items()
-        return {int(name.removeprefix("recall@")): value for name, value in figures if name.startswith("recall@")}
+        return recall_of(self.evaluation or {})
 
     @property
     def mean_recall(self) -> float:
@@ -99,6 +98,11 @@ class TrainingResult:
             "evaluation": self.best.evaluation,
             "stages": [asdict(stage) for stage in self.stages],
         }
+
+
+def recall_of(figures: Mapping[str, Any]) -> dict[int, float]:
+    """The recall by k among the figures of an evaluation."""
+    return {int(name.removeprefix("recall@")): value for name, value in figures.items() if name.startswith("recall@")}
 
 
 def write_record(folder: Path, identity: Mapping[str, Any], base_model: str, result: TrainingResult) -> None:

@@ -16,7 +16,7 @@ REMOVED_FILE = "removed.json"
 """The name of the run file while a run is removed, so that half of it is never taken for a run."""
 
 _CONTENT = re.compile(
-    r"stage-\d+(-unfinished)?|negatives-\d+\.json"
+    r"stage-\d+(-unfinished)?|negatives-\d+\.json|candidates-(train|dev)\.json"
     rf"|checkpoints-\d+/({re.escape(CHECKPOINT_FOLDER)}|{re.escape(BEST_WEIGHTS_FILE)})"
 )
 
@@ -42,6 +42,10 @@ class RunFiles:
     def negatives(self, stage: int) -> Path:
         """The file with the hard negatives that a stage trains with."""
         return self.path / f"negatives-{stage}.json"
+
+    def candidates(self, name: str) -> Path:
+        """The file with the candidates that the first step found for mentions, ``train`` or ``dev``."""
+        return self.path / f"candidates-{name}.json"
 
     def checkpoints(self, stage: int) -> Path:
         """The folder for the checkpoints of a stage."""
@@ -73,7 +77,7 @@ class RunFiles:
         self._remove(entry for entry in self._list() if entry.parent == folder and self._is_content(entry))
 
     def remove_run(self) -> None:
-        """Remove models, negatives and checkpoints; `find_foreign` names what is left."""
+        """Remove models, negatives, candidates and checkpoints; `find_foreign` names what is left."""
         removed = self.path / REMOVED_FILE
         if (self.path / RUN_FILE).exists():
             (self.path / RUN_FILE).replace(removed)

@@ -8,16 +8,12 @@ from typing import Any
 
 import torch
 
-from modelscope_plugin.config.configuration import default_configuration, merge_configurations
-from modelscope_plugin.encoding.encoder import EntityEncoder
-from modelscope_plugin.modeling.model_folder import write_model_folder
 from modelscope_plugin.storage.atomic_write import replace_folder
-from modelscope_plugin.training.context import TrainingContext
-from modelscope_plugin.training.examples import Examples
+from modelscope_plugin.training.context import RunContext
 from modelscope_plugin.training.loop import DivergedError, Loop
+from modelscope_plugin.training.objective import StageModel
 from modelscope_plugin.training.record import StageResult
 from modelscope_plugin.training.run_folder import RunFolder
-from modelscope_plugin.training.stage_evaluation import StageEvaluator
 from modelscope_plugin.training.training_state import Progress, disk_errors
 
 logger = logging.getLogger(__name__)
@@ -26,44 +22,41 @@ logger = logging.getLogger(__name__)
 class StageTrainer:
     """Trains stages one at a time, saves their models and measures them."""
 
-    def __init__(self, context: TrainingContext, folder: RunFolder, evaluator: StageEvaluator) -> None:
+    def __init__(self, context: RunContext, folder: RunFolder) -> None:
         self._context = context
         self._folder = folder
-        self._evaluator = evaluator
 
-    def train(self, stage: int, encoder: EntityEncoder, examples: Examples, mining: dict[str, Any] | None) -> None:
+    def train(self, stage: int, model: StageModel, mining: dict[str, Any] | None) -> None:
         """Train a stage in place, and add its result, with the figures of mining before it, to the run folder.
 
         Raises:
             DivergedError: If it has diverged before anything was measured; the latest checkpoint is then a model.
         """
         processes, folder = self._context.processes, self._folder
-        torch.manual_seed(self._context.settings.seed + 1000 * stage + processes.rank)
-        evaluate = self._evaluator.evaluate_sample
-        loop = Loop(encoder, examples, self._context, stage, folder.files.checkpoints(stage), lambda: evaluate(encoder))
+        torch.manual_seed(model.settings.seed + 1000 * stage + processes.rank)
+        checkpoints = folder.files.checkpoints(stage)
+        loop = Loop(model.objective, model.settings, self._context, stage, checkpoints, model.evaluate_sample)
         try:
             loop.run()
         except DivergedError:
-            processes.run_on_main(lambda: self._rescue(stage, encoder, loop))
+            processes.run_on_main(lambda: self._rescue(stage, model, loop))
             raise
         # All have to have read the best weights before the checkpoints are removed.
         processes.wait()
-        folder.stages = processes.run_on_main(lambda: self._finish(stage, encoder, loop.progress, mining))
+        folder.stages = processes.run_on_main(lambda: self._finish(stage, model, loop.progress, mining))
 
-    def _rescue(self, stage: int, encoder: EntityEncoder, loop: Loop) -> None:
+    def _rescue(self, stage: int, model: StageModel, loop: Loop) -> None:
         """Save the latest checkpoint as a model; resuming from it would diverge again."""
         if loop.restore_checkpoint():
-            self._save_model(self._folder.files.unfinished_model(stage), encoder)
+            self._save_model(self._folder.files.unfinished_model(stage), model)
         self._folder.files.remove_checkpoints(stage)
 
-    def _save_model(self, folder: Path, encoder: EntityEncoder) -> None:
-        sections = merge_configurations(self._context.settings.to_sections(), self._context.mining.to_sections())
+    def _save_model(self, folder: Path, model: StageModel) -> None:
         with disk_errors(folder), replace_folder(folder) as draft:
-            configuration = merge_configurations(default_configuration(), sections)
-            write_model_folder(draft, encoder.model, encoder.tokenizer, configuration)
+            model.write_folder(draft)
 
     def _finish(
-        self, stage: int, encoder: EntityEncoder, progress: Progress, mining: dict[str, Any] | None
+        self, stage: int, model: StageModel, progress: Progress, mining: dict[str, Any] | None
     ) -> list[StageResult]:
         """Save the model of a stage, then measure it; the results of all stages so far."""
         if not progress.guessing_loss:
@@ -78,10 +71,9 @@ class StageTrainer:
                 progress.losses[-1],
             )
         # The model is safe on disk before anything is done with it.
-        model = self._folder.files.model(stage)
-        self._save_model(model, encoder)
-        trained = EntityEncoder(encoder.model, encoder.tokenizer, str(model))
-        evaluation = self._evaluator.evaluate_stage(trained, stage, progress.step)
+        folder = self._folder.files.model(stage)
+        self._save_model(folder, model)
+        evaluation = model.evaluate_folder(folder, progress.step)
         result = StageResult(
             stage=stage,
             losses=progress.losses,

@@ -13,7 +13,7 @@ from modelscope_plugin.data.kb_mentions import mentions_of_entity
 from modelscope_plugin.data.records import Entity, Mention
 from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.tokenization import EntityTokenizer
-from modelscope_plugin.training.context import TrainingContext
+from modelscope_plugin.training.context import RunContext, TrainingContext
 from modelscope_plugin.training.examples import Examples
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def read_training_data(
     examples = make_examples(context, tokenizer, train_sum.over(given), entities)
     for _ in eval_sum.over(context.eval_mentions or ()):
         pass
-    _check_eval_entities(context, wanted, known)
+    check_eval_entities(context, wanted, known)
     _report_examples(context, examples)
     record = {
         "knowledge_base": entity_sum.to_record(),
@@ -93,7 +93,7 @@ def make_examples(
     )
 
 
-def _check_eval_entities(context: TrainingContext, wanted: set[str], known: set[str]) -> None:
+def check_eval_entities(context: RunContext, wanted: set[str], known: set[str]) -> None:
     """Refuse a wrong knowledge base now; evaluation would find it out after training."""
     missing = wanted - known
     if wanted and not known:
