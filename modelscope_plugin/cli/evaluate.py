@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelscope_plugin.cli import arguments
+from modelscope_plugin.cli.end_to_end import check_end_to_end, run_end_to_end
 from modelscope_plugin.cli.inputs import InputFiles
 from modelscope_plugin.cli.output import format_percent, make_recall_table, print_json, print_line, print_table
 from modelscope_plugin.config.evaluation_settings import find_ks
@@ -30,6 +31,7 @@ examples:
   modelscope entity evaluate dev.jsonl --index INDEX --retrieval hybrid
   modelscope entity evaluate dev.jsonl --index INDEX --retrieval hybrid --fit-nil --nil-precision 0.9
   modelscope entity evaluate dev.jsonl --index INDEX --retrieval hybrid --reranker DIR --fit-reranking
+  modelscope entity evaluate texts.jsonl --index INDEX --end-to-end --fit-detection
   modelscope entity evaluate dev.jsonl --kb kb.jsonl --model DIR --train train.jsonl --k 1 4 16 64 128 --json
 """
 _PARTS = {
@@ -63,6 +65,13 @@ def register(commands: Any) -> None:
         help="fit when a mention has no entity on these mentions, some of them NIL, and save it in the index")
     parser.add_argument("--nil-precision", type=float, metavar="X",
         help="with --fit-nil: the wanted precision of NIL decisions (default: the one with the best F1)")
+    parser.add_argument("--end-to-end", action="store_true",
+        help="link texts from their characters alone, with the mentions that link --detect finds, and compare with the "
+        "labelled mentions: precision, recall and F1")
+    parser.add_argument("--fit-detection", action="store_true",
+        help="with --end-to-end: fit how likely a name must be a mention, see index --count-mentions, and save it")
+    parser.add_argument("--detection-precision", type=float, metavar="X",
+        help="with --fit-detection: the wanted precision of finding mentions (default: the best F1)")
     defaults = {
         "retrieval": "dense, which measures the model; with --reranker hybrid",
         "nil_threshold": "what was fitted for the index",
@@ -83,6 +92,7 @@ def run(args: argparse.Namespace) -> None:
 
     if args.plot:
         check_plot(args.plot)
+    check_end_to_end(args)
     is_fitting = args.fit_fusion or args.fit_reranking or args.fit_nil
     if is_fitting and args.index is None:
         raise UsageError("--fit-nil, --fit-fusion and --fit-reranking need --index, where their result is saved")
@@ -98,6 +108,9 @@ def run(args: argparse.Namespace) -> None:
         raise UsageError("--fit-nil fits for one retrieval; add --retrieval hybrid, which linking uses, or another")
     if args.nil_precision is not None and not args.fit_nil:
         raise UsageError("--nil-precision goes with --fit-nil")
+    if args.end_to_end:
+        run_end_to_end(args, settings)
+        return
     files = InputFiles(args)
     mentions = list(files.read_mentions(args.file))
     seen = None
