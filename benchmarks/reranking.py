@@ -14,7 +14,7 @@ indexing included.
 
 What is trained stays in ``--work DIR``, where one is given, and is not trained again.
 
-Needs ``pip install sentence-transformers datasets``.
+Needs ``pip install sentence-transformers datasets accelerate``.
 """
 
 from __future__ import annotations
