@@ -109,7 +109,7 @@ class ScoreCache:
     def __init__(self, reranker: Reranker) -> None:
         self._reranker = reranker
         self._scores: dict[tuple[Any, str], float] = {}
-        self.name, self.fingerprint, self.is_trained = reranker.name, reranker.fingerprint, reranker.is_trained
+        self.name, self.fingerprint = reranker.name, reranker.fingerprint
         self.seconds, self.pairs = 0.0, 0
 
     def score(
@@ -136,7 +136,6 @@ class Theirs:
     """sentence-transformers' CrossEncoder as a re-ranker."""
 
     name = fingerprint = "sentence-transformers"
-    is_trained = True
 
     def __init__(self, model: Any) -> None:
         self._model = model

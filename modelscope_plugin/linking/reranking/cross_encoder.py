@@ -47,11 +47,6 @@ class CrossEncoderReranker:
         """Digest of all that decides a score."""
         return self.cross_encoder.fingerprint
 
-    @property
-    def is_trained(self) -> bool:
-        """True: a cross encoder is nothing else."""
-        return True
-
     def score(
         self,
         mentions: Sequence[str | Mention],

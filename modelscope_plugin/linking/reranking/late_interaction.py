@@ -40,24 +40,19 @@ class LateInteraction:
 
     Args:
         encoder: The dual encoder with its tokenizer.
-        is_trained: Whether it was trained to re-rank, and not for one vector of each text alone.
         cache_bytes: Bytes of entity token vectors, float16, that are kept for mentions to come; 0 for none.
     """
 
-    def __init__(self, encoder: EntityEncoder, *, is_trained: bool = False, cache_bytes: int = CACHE_BYTES) -> None:
+    def __init__(self, encoder: EntityEncoder, *, cache_bytes: int = CACHE_BYTES) -> None:
         self.encoder = encoder
-        self.is_trained = is_trained
         self._cache = TokenCache(check_integer("cache_bytes", cache_bytes, least=0))
 
     @classmethod
-    def from_pretrained(
-        cls, model: str | Path, *, is_trained: bool = False, cache_bytes: int = CACHE_BYTES, **loading: Any
-    ) -> LateInteraction:
+    def from_pretrained(cls, model: str | Path, *, cache_bytes: int = CACHE_BYTES, **loading: Any) -> LateInteraction:
         """Load the folder of a dual encoder, or one of the ModelScope hub.
 
         Args:
             model: A folder, or a hub id such as ``owner/name``.
-            is_trained: As for the class.
             cache_bytes: As for the class.
             **loading: ``device``, ``max_length`` and ``revision``, as for `EntityEncoder.from_pretrained`.
 
@@ -69,7 +64,7 @@ class LateInteraction:
             ModelFolderError: If a file of it is missing or damaged.
             InputError: If the device or the length cannot be used.
         """
-        return cls(EntityEncoder.from_pretrained(model, **loading), is_trained=is_trained, cache_bytes=cache_bytes)
+        return cls(EntityEncoder.from_pretrained(model, **loading), cache_bytes=cache_bytes)
 
     @property
     def name(self) -> str:

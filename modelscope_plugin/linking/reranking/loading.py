@@ -49,8 +49,7 @@ def load_reranker(
     if kind == Models.entity_cross_encoder:
         return CrossEncoderReranker.from_pretrained(model, **loading, **arithmetic)
     if kind in _LATE_INTERACTION:
-        is_trained = kind == Models.entity_late_interaction
-        return LateInteraction.from_pretrained(model, is_trained=is_trained, **loading)
+        return LateInteraction.from_pretrained(model, **loading)
     known = ", ".join((Models.entity_cross_encoder, *_LATE_INTERACTION))
     found = f"there is no model.type in {CONFIGURATION_FILE}" if kind is MISSING else f"its model.type is {kind!r}"
     raise ModelFolderError(f"{folder} is no re-ranker: {found}; it must be one of {known}")

@@ -27,10 +27,6 @@ class Reranker(Protocol):
     def fingerprint(self) -> str:
         """Digest of all that decides a score; weights fitted for one re-ranker are refused for another."""
 
-    @property
-    def is_trained(self) -> bool:
-        """Whether the model was trained to re-rank; where no weights are fitted, its scores count for more then."""
-
     def score(
         self,
         mentions: Sequence[str | Mention],

@@ -123,7 +123,7 @@ class LateInteractionScorer:
 
     def make_reranker(self) -> LateInteraction:
         """Late interaction as the linker has it."""
-        return LateInteraction(EntityEncoder(self._encoder.model, self._encoder.tokenizer), is_trained=True)
+        return LateInteraction(EntityEncoder(self._encoder.model, self._encoder.tokenizer))
 
     def write_folder(self, folder: Path, sections: Mapping[str, Any]) -> None:
         """Write the folder of a dual encoder whose task is ranking."""

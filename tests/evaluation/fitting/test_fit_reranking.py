@@ -26,7 +26,6 @@ class Oracle:
     """A re-ranker that knows the golds; with a negative sign it knows what is wrong."""
 
     name = "oracle"
-    is_trained = True
 
     def __init__(self, sign: float = 1.0) -> None:
         self.sign = sign
