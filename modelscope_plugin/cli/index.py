@@ -20,7 +20,6 @@ from modelscope_plugin.storage.locks import lock_folder
 from modelscope_plugin.types import StoragePrecision
 
 if TYPE_CHECKING:
-    from modelscope_plugin.encoding.bulk.local import LocalBulkEncoder
     from modelscope_plugin.retrieval import EntityIndex
 
 logger = logging.getLogger(__name__)
@@ -145,7 +144,7 @@ def run(args: argparse.Namespace) -> None:
     files, learnt = InputFiles(args), ""
     with lock_folder(Path(args.out), args.wait):
         recover_folder(Path(args.out))
-        index, earlier, bulk_encoder = None, None, None
+        index, earlier = None, None
         if args.add or args.file is None:
             index = EntityIndex.load(args.out, verify=True)
         elif (Path(args.out) / MANIFEST_FILE).exists():
@@ -157,7 +156,7 @@ def run(args: argparse.Namespace) -> None:
             index.remove(ids)
             changes["removed"] = len(ids)
         if index is None or args.file is not None:
-            index, bulk_encoder, changes = _build_or_extend(args, index, files)
+            index, changes = _build_or_extend(args, index, files)
         if earlier is not None:
             _keep_fitted(earlier, index)
         if args.learn_names:
@@ -169,8 +168,11 @@ def run(args: argparse.Namespace) -> None:
             learnt = "; ".join(filter(None, (learnt, _count_mentions(index, files, args.count_mentions))))
         renewed = index.renew()
         index.save(args.out)
-        if bulk_encoder is not None:
-            bulk_encoder.remove_shards()
+        if args.file is not None:
+            from modelscope_plugin.encoding.bulk.local import remove_shards
+
+            # Also where nothing had to be encoded: a run that was killed when its index was whole leaves them.
+            remove_shards(arguments.get_shards_folder(args.out))
     files.print_summary(learnt)
     _report(args, index, changes, renewed=renewed is not None)
 
@@ -252,8 +254,8 @@ def _count_mentions(index: EntityIndex, files: InputFiles, path: str) -> str:
 
 def _build_or_extend(
     args: argparse.Namespace, index: EntityIndex | None, files: InputFiles
-) -> tuple[EntityIndex, LocalBulkEncoder | None, Counter[str]]:
-    """The index of a knowledge base, or one with its entities; who encoded them, for its shards; and what changed."""
+) -> tuple[EntityIndex, Counter[str]]:
+    """The index of a knowledge base, or one with its entities, and what changed."""
     from modelscope_plugin.encoding.bulk.local import LocalBulkEncoder
     from modelscope_plugin.retrieval.building import tune_index
     from modelscope_plugin.retrieval.dense.faiss.search_choice import check_choices
@@ -279,7 +281,7 @@ def _build_or_extend(
     total = changes["added"] + changes["changed"]
     # Another model or window than that of the index is refused even where nothing is to be encoded.
     if index is not None and not total and args.model is None and args.max_length is None:
-        return index, None, changes
+        return index, changes
     entities = (entity for entity in read() if known.get(entity.id) != entity)
     mentions = list(files.read_mentions(args.queries)) if args.queries else None
     options = arguments.get_loading_options(args)
@@ -306,4 +308,4 @@ def _build_or_extend(
             chosen = {name: value for name, value in chosen.items() if value is not None}
             tune_index(encoder, index, mentions, batch_size=args.batch_size, **chosen)
         update_quality(encoder, index, batch_size=args.batch_size)
-    return index, bulk_encoder, Counter() if is_new else changes
+    return index, Counter() if is_new else changes

@@ -31,13 +31,16 @@ def read_sentence_transformers_sections(folder: Path) -> dict[str, Any]:
         folder: Any model folder.
 
     Returns:
-        Sections of configuration.json; empty where the folder has no modules.json.
+        Sections of configuration.json; empty where the folder has no modules.json, or is that of a cross encoder.
 
     Raises:
         ModelFolderError: If a file is damaged, or the folder has a module or a pooling that this package lacks.
     """
     file = folder / MODULES_FILE
     if not file.is_file():
+        return {}
+    own = folder / "config_sentence_transformers.json"
+    if own.is_file() and _read(own, dict).get("model_type") == "CrossEncoder":
         return {}
     modules = _read(file, list)
     try:

@@ -112,7 +112,7 @@ def test_misspelt_option_is_told_what_may_be_meant(
     required = {
         "index": ["--out", "o"], "encode": ["--model", "m"], "train": ["--model", "m", "--kb", "k", "--out", "o"],
         "mine": ["f", "--out", "o"], "evaluate": ["f"], "export": ["--model", "m", "--out", "o"],
-        "publish": ["f", "owner/name"], "train-reranker": ["--out", "o"],
+        "publish": ["f", "owner/name"], "train-reranker": ["--out", "o"], "init": ["b", "--kb", "k"],
     }  # fmt: skip
     with pytest.raises(SystemExit) as ended:
         main([command, *required.get(command, []), f"{misspelt}=1"])

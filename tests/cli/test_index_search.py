@@ -74,4 +74,6 @@ def test_approximate_index_with_views_links_by_names_and_is_evaluated_both_ways(
         main(["link", "--text", f"[ENT_S]{ENTITIES[0].name}[ENT_E]", "--index", str(tmp_path / "index"), "--json"]) == 0
     )
     best = json.loads(capsys.readouterr().out)["mentions"][0]["candidates"][0]
-    assert (best["id"], best["match"]) == (ENTITIES[0].id, "exact")
+    # Of its namesakes the first by id: vectors of random weights do not order them.
+    namesakes = [entity.id for entity in ENTITIES if ENTITIES[0].name in entity.names]
+    assert (best["id"], best["match"]) == (min(namesakes), "exact")

@@ -123,7 +123,7 @@ def test_signal_during_an_import_in_the_middle_of_the_work_closes_what_is_open(t
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("delay", [0, 4])  # seconds after the start of the processes, which import, load and encode
+@pytest.mark.parametrize("delay", [2, 5])  # seconds after the start of the processes, which import, load and encode
 def test_interrupt_from_a_terminal_ends_all_processes_with_one_line(
     delay: float, model_folder: Path, tmp_path: Path
 ) -> None:

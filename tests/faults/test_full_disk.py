@@ -50,7 +50,7 @@ def test_change_that_does_not_fit_leaves_the_earlier_index(tmp_path: Path, limit
 # In a mount namespace of its own: a small file system with the index in it; what is there afterwards is printed.
 ON_SMALL_DISK = """
 set -e
-mount -t tmpfs -o size=300k none "$1"
+mount -t tmpfs -o size="$4" none "$1"
 cp -r "$2" "$1/index"
 set +e
 "$3" -m modelscope_plugin index --remove q3 --out "$1/index"
@@ -72,7 +72,10 @@ def test_full_file_system_leaves_the_earlier_index(tmp_path: Path) -> None:
     index.add(entities, np.random.default_rng(0).normal(size=(400, 64)).astype(np.float32))
     index.save(tmp_path / "index")
     (tmp_path / "disk").mkdir()
-    command = ["unshare", "-rm", "sh", "-c", ON_SMALL_DISK, "sh", tmp_path / "disk", tmp_path / "index", sys.executable]
+    # Room for the index, rounded up to pages, and half of another one.
+    size = 1.5 * sum(-(-path.stat().st_size // 4096) * 4096 for path in (tmp_path / "index").iterdir())
+    arguments = [tmp_path / "disk", tmp_path / "index", sys.executable, int(size)]
+    command = list(map(str, ["unshare", "-rm", "sh", "-c", ON_SMALL_DISK, "sh", *arguments]))
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.stdout.split("\n") == ["status 1", ".index.lock", "index", ""], done.stderr
     assert done.stderr.startswith("error: ")

@@ -125,15 +125,7 @@ class LocalBulkEncoder:
 
     def remove_shards(self) -> None:
         """Remove the shards; other files stay where they are."""
-        for path in self._entries():
-            if not _is_shard(path):
-                continue
-            if target := draft_target(path):
-                remove_stale_drafts(target)
-            else:
-                path.unlink(missing_ok=True)
-        if self.folder.is_dir() and not self._entries():
-            self.folder.rmdir()
+        remove_shards(self.folder)
 
     def _start_shard(self, number: int, side: Side, chunk: list[Item], batch_size: int | None) -> Callable[[], Shard]:
         """Have a shard encoded, unless it is there; returns a function that waits for it."""
@@ -156,14 +148,32 @@ class LocalBulkEncoder:
     def _check_folder(self) -> None:
         if self.folder.exists() and not self.folder.is_dir():
             raise InputError(f"{self.folder} is a file; move it away, the folder of that name holds shards of vectors")
-        foreign = sorted(path.name for path in self._entries() if not _is_shard(path))
+        foreign = sorted(path.name for path in _list_entries(self.folder) if not _is_shard(path))
         if foreign:
             raise InputError(
                 f"{self.folder} holds {foreign[0]}, which is not a shard of vectors; move it to another folder"
             )
 
-    def _entries(self) -> list[Path]:
-        return list(self.folder.iterdir()) if self.folder.is_dir() else []
+
+def remove_shards(folder: Path) -> None:
+    """Remove the shards in a folder, and the folder if nothing else is in it.
+
+    Args:
+        folder: The folder; it need not exist.
+    """
+    for path in _list_entries(folder):
+        if not _is_shard(path):
+            continue
+        if target := draft_target(path):
+            remove_stale_drafts(target)
+        else:
+            path.unlink(missing_ok=True)
+    if folder.is_dir() and not _list_entries(folder):
+        folder.rmdir()
+
+
+def _list_entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir()) if folder.is_dir() else []
 
 
 @contextmanager
