@@ -13,6 +13,7 @@ from modelscope_plugin.cli import arguments
 from modelscope_plugin.cli.inputs import InputFiles
 from modelscope_plugin.cli.output import format_percent, print_json, print_line, print_table
 from modelscope_plugin.config.model_settings import PipelineSettings
+from modelscope_plugin.config.settings import read_settings
 from modelscope_plugin.errors import UsageError
 from modelscope_plugin.storage.locks import lock_folder
 
@@ -39,8 +40,9 @@ def check_end_to_end(args: argparse.Namespace) -> None:
         raise UsageError("--detection-precision goes with --fit-detection")
     if args.index is None:
         raise UsageError("--end-to-end links with an index; name it with --index")
-    if args.fit_fusion or args.fit_nil or args.fit_reranking or args.plot:
-        raise UsageError("--end-to-end does not go with --fit-fusion, --fit-nil, --fit-reranking or --plot")
+    if args.fit_fusion or args.fit_nil or args.fit_reranking or args.plot or args.k or args.approximate:
+        options = "--fit-fusion, --fit-nil, --fit-reranking, --plot, --k or --approximate"
+        raise UsageError(f"--end-to-end does not go with {options}")
 
 
 def run_end_to_end(args: argparse.Namespace, settings: PipelineSettings) -> None:
@@ -53,6 +55,7 @@ def run_end_to_end(args: argparse.Namespace, settings: PipelineSettings) -> None
     from modelscope_plugin.evaluation.end_to_end import score_end_to_end
     from modelscope_plugin.evaluation.fitting.fit_detection import fit_detection
     from modelscope_plugin.linking.linker import EntityLinker
+    from modelscope_plugin.modeling.location import resolve_model
 
     files = InputFiles(args)
     documents = _merge_records(files.read_documents(args.file, unmarked=True))
@@ -71,7 +74,10 @@ def run_end_to_end(args: argparse.Namespace, settings: PipelineSettings) -> None
             **arguments.get_loading_options(args),
         )
         if args.fit_detection:
-            threshold, _ = fit_detection(linker.index, documents, precision=args.detection_precision)
+            max_bearers = read_settings(PipelineSettings, resolve_model(linker.encoder.name)).max_bearers
+            threshold, _ = fit_detection(
+                linker.index, documents, precision=args.detection_precision, max_bearers=max_bearers
+            )
             linker.index.save_fitted(args.index)
             if not args.json:
                 print_line(f"names are mentions from a link probability of {threshold:.2f} on, fitted on these texts")

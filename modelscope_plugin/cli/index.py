@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -161,11 +162,12 @@ def run(args: argparse.Namespace) -> None:
             _keep_fitted(earlier, index)
         if args.learn_names:
             learnt = _learn_names(index, list(files.read_mentions(args.learn_names)))
-            if index.fitted.names:
-                fitted = ", ".join(index.fitted.names)
+            if fitted := ", ".join(name for name in index.fitted.names if name != "detection"):
                 logger.warning("what was fitted before these names were learnt (%s) is to be fitted again", fitted)
         if args.count_mentions:
             learnt = "; ".join(filter(None, (learnt, _count_mentions(index, files, args.count_mentions))))
+            if index.fitted.detection_threshold is not None:
+                logger.warning("the threshold of detection was fitted for earlier counts; fit it again")
         renewed = index.renew()
         index.save(args.out)
         if args.file is not None:
@@ -208,8 +210,10 @@ def _keep_fitted(earlier: EntityIndex, index: EntityIndex) -> None:
     )
     if kept == was:
         index.fitted = earlier.fitted
-    elif earlier.fitted.names:
-        fitted = ", ".join(earlier.fitted.names)
+        return
+    # Finding mentions takes no vectors.
+    index.fitted = replace(index.fitted, detection_threshold=earlier.fitted.detection_threshold)
+    if fitted := ", ".join(name for name in earlier.fitted.names if name != "detection"):
         logger.warning("what was fitted (%s) is not kept: vectors or scores are others now; fit it again", fitted)
 
 

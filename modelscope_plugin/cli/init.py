@@ -11,7 +11,6 @@ from modelscope_plugin.cli.inputs import InputFiles, add_input_options
 from modelscope_plugin.cli.output import print_line
 from modelscope_plugin.config.model_settings import WindowSettings
 from modelscope_plugin.config.training_settings import TrainingSettings
-from modelscope_plugin.errors import InputError
 from modelscope_plugin.types import ModelSize
 
 _EXAMPLES = """\
@@ -43,15 +42,12 @@ def register(commands: Any) -> None:
 
 def run(args: argparse.Namespace) -> None:
     """Run the sub-command."""
-    folder = Path(args.out)
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise InputError(f"{folder} is there already; name a new or empty folder")
     from modelscope_plugin.modeling.random_model import write_base_model
 
     files = InputFiles(args)
     mentions = files.read_mentions(args.train) if args.train else ()
     given = {name: getattr(args, name) for name in ("max_length", "seed") if getattr(args, name) is not None}
-    tokens = write_base_model(folder, files.read_entities(args.kb), mentions, size=args.size, **given)
+    tokens = write_base_model(Path(args.out), files.read_entities(args.kb), mentions, size=args.size, **given)
     files.print_summary(f"made a vocabulary of {tokens:,} tokens")
     print_line(f"the base model is in {args.out}; its weights are random: train it with")
     train = args.train or "train.jsonl"

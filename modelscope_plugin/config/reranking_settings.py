@@ -70,6 +70,10 @@ class RerankingSettings(Settings):
                 "train.reranking.loss=binary needs train.reranking.type=cross-encoder: no score of late interaction "
                 "parts right from wrong; use listwise"
             )
+        if self.eval_steps and self.save_steps:
+            raise InputError(
+                "give train.reranking.eval_steps or train.reranking.save_steps: each measurement writes a checkpoint"
+            )
 
     def epochs_of(self, stage: int) -> int:
         """The epochs of a stage; there is one."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from modelscope_plugin.data.records import Document, Mention
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.errors import InputError, MissingFileError
 from modelscope_plugin.linking.detection.detectors import DICTIONARY, DetectorLike, DictionaryOptions, make_detector
+from modelscope_plugin.linking.detection.protocol import Detector
 from modelscope_plugin.linking.detection.spans import add_mentions
 from modelscope_plugin.linking.nil import NO_CANDIDATE, NilRule
 from modelscope_plugin.linking.reranking.loading import load_reranker
@@ -86,8 +87,32 @@ class EntityLinker:
                 "the NIL rule of the index was fitted without this re-ranker and is not used; fit it with: %s",
                 fit_nil_command(retrieval, is_reranked=True),
             )
-        self.detector = make_detector(detector, index)
-        self.index, self.retriever, self.second_step, self.nil_rule = index, retriever, second_step, nil_rule
+        self._parts = _Parts(index, retriever, second_step, nil_rule, make_detector(detector, index))
+
+    @property
+    def index(self) -> EntityIndex:
+        """The index whose entities are linked to."""
+        return self._parts.index
+
+    @property
+    def retriever(self) -> Retriever:
+        """The first step."""
+        return self._parts.retriever
+
+    @property
+    def second_step(self) -> SecondStep | None:
+        """The second step, where there is a re-ranker."""
+        return self._parts.second_step
+
+    @property
+    def nil_rule(self) -> NilRule | None:
+        """The rule that says NIL, where one was fitted."""
+        return self._parts.nil_rule
+
+    @property
+    def detector(self) -> Detector | None:
+        """What finds the mentions of texts that have none."""
+        return self._parts.detector
 
     def reload(self) -> bool:
         """Follow the index folder: open the index again if another one was written there.
@@ -174,15 +199,25 @@ class EntityLinker:
         Returns:
             For each mention its candidates, best first.
         """
-        queries = self.retriever.encode_mentions(
+        return self._link(self._parts, mentions, top_k, batch_size, show_progress_bar)
+
+    def _link(
+        self,
+        parts: _Parts,
+        mentions: Sequence[str | Mention],
+        top_k: int = DEFAULT_TOP_K,
+        batch_size: int | None = None,
+        show_progress_bar: bool | None = False,
+    ) -> list[list[Candidate]]:
+        retriever, second_step = parts.retriever, parts.second_step
+        queries = retriever.encode_mentions(
             self.encoder, mentions, batch_size=batch_size, show_progress_bar=show_progress_bar
         )
-        retriever, second_step = self.retriever, self.second_step
         if second_step is None:
             return retriever.search(*queries, top_k)
         top_k = check_integer("top_k", top_k, least=1)
         vectors = [None] * len(mentions) if queries[0] is None else queries[0]
-        with self.index.guard.read():
+        with parts.index.guard.read():
             rankings = list(retriever.rank(*queries, max(top_k, second_step.top_k)))
             reranked = second_step.rank(mentions, rankings, batch_size=batch_size)
             return [
@@ -203,36 +238,53 @@ class EntityLinker:
             rule, a mention also has ``nil`` and ``confidence``, and ``nil_reason`` if it has no entity. Without a rule,
             after re-ranking with fitted weights, ``confidence`` is the probability of the best candidate.
         """
-        documents = list(documents)
-        if self.detector is not None:
-            documents = add_mentions(documents, self.detector)
-        candidates = iter(self.link([mention for document in documents for mention in document.mentions], **options))
-        return [self._to_record(document, [next(candidates) for _ in document.mentions]) for document in documents]
-
-    def _to_record(self, document: Document, candidates: Iterable[list[Candidate]]) -> dict[str, Any]:
-        record: dict[str, Any] = {"text_id": document.text_id} if document.text_id else {}
-        record["text"] = document.text
-        record["mentions"] = [
-            {
-                "mention": mention.surface,
-                "start": mention.start,
-                "end": mention.end,
-                **self._decide_nil(found),
-                "candidates": [candidate.to_record() for candidate in found],
-            }
-            for mention, found in zip(document.mentions, candidates, strict=True)
+        documents, parts = list(documents), self._parts
+        if parts.detector is not None:
+            documents = add_mentions(documents, parts.detector)
+        mentions = [mention for document in documents for mention in document.mentions]
+        candidates = iter(self._link(parts, mentions, **options))
+        return [
+            _to_record(document, [next(candidates) for _ in document.mentions], parts.nil_rule)
+            for document in documents
         ]
-        return record
 
-    def _decide_nil(self, candidates: list[Candidate]) -> dict[str, Any]:
-        """Return the fields ``nil``, ``confidence`` and, if the mention has no entity, ``nil_reason``."""
-        if self.nil_rule is None:
-            if not candidates:
-                return {"nil": True, "nil_reason": NO_CANDIDATE}
-            probability = candidates[0].probability
-            return {} if probability is None else {"confidence": probability}
-        nil, confidence, reason = self.nil_rule.judge(candidates)
-        return {"nil": nil, "confidence": confidence} | ({"nil_reason": reason} if nil else {})
+
+@dataclass(frozen=True)
+class _Parts:
+    """What a linker exchanges as a whole when it follows its index."""
+
+    index: EntityIndex
+    retriever: Retriever
+    second_step: SecondStep | None
+    nil_rule: NilRule | None
+    detector: Detector | None
+
+
+def _to_record(document: Document, candidates: Iterable[list[Candidate]], nil_rule: NilRule | None) -> dict[str, Any]:
+    record: dict[str, Any] = {"text_id": document.text_id} if document.text_id else {}
+    record["text"] = document.text
+    record["mentions"] = [
+        {
+            "mention": mention.surface,
+            "start": mention.start,
+            "end": mention.end,
+            **_decide_nil(found, nil_rule),
+            "candidates": [candidate.to_record() for candidate in found],
+        }
+        for mention, found in zip(document.mentions, candidates, strict=True)
+    ]
+    return record
+
+
+def _decide_nil(candidates: list[Candidate], nil_rule: NilRule | None) -> dict[str, Any]:
+    """Return the fields ``nil``, ``confidence`` and, if the mention has no entity, ``nil_reason``."""
+    if nil_rule is None:
+        if not candidates:
+            return {"nil": True, "nil_reason": NO_CANDIDATE}
+        probability = candidates[0].probability
+        return {} if probability is None else {"confidence": probability}
+    nil, confidence, reason = nil_rule.judge(candidates)
+    return {"nil": nil, "confidence": confidence} | ({"nil_reason": reason} if nil else {})
 
 
 def load_model_and_index(

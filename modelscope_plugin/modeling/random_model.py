@@ -16,6 +16,7 @@ from modelscope_plugin.config.configuration import CONFIGURATION_FILE, default_c
 from modelscope_plugin.data.entity_text import entity_text
 from modelscope_plugin.data.markers import MENTION_END, MENTION_START
 from modelscope_plugin.data.records import Entity, Mention
+from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.checkpoint_files import quiet_transformers
 from modelscope_plugin.storage.atomic_write import replace_folder, update_folder, write_json
 from modelscope_plugin.types import ModelSize
@@ -67,7 +68,7 @@ def write_base_model(
     """Write a model folder with random weights and with settings of training that make it learn from them.
 
     Args:
-        folder: The folder to write, whole or not at all; an empty one or an earlier model in it is replaced.
+        folder: The folder to write, whole or not at all; it must be new or empty.
         entities: The knowledge base. The characters of its texts and of those of the mentions make the vocabulary,
             along with ASCII; others will be unknown.
         mentions: What the model is to be trained on; few mentions get more epochs.
@@ -79,8 +80,11 @@ def write_base_model(
         Number of tokens in the vocabulary.
 
     Raises:
-        InputError: If the size is unknown, or the window is shorter than 16 or longer than 512.
+        InputError: If the folder holds anything, the size is unknown, or the window is shorter than 16 or longer than
+            512.
     """
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError(f"{folder} is there already; name a new or empty folder")
     check_choice("size", size, SIZES)
     shape = SIZES[size]
     max_length = check_integer("max_length", max_length, least=16, most=512)

@@ -19,7 +19,7 @@ _THRESHOLDS = np.arange(1, 20) / 20
 
 
 def fit_detection(
-    index: EntityIndex, documents: Iterable[Document], *, precision: float | None = None
+    index: EntityIndex, documents: Iterable[Document], *, precision: float | None = None, max_bearers: int | None = None
 ) -> tuple[float, SpanFigures]:
     """Fit the threshold of the dictionary detector and keep it in the index (`EntityIndex.fitted`).
 
@@ -28,6 +28,8 @@ def fit_detection(
         documents: Texts in which all mentions are labelled.
         precision: The least precision of finding mentions, above 0, at most 1, with the best recall; None for the best
             F1.
+
+        max_bearers: As for the detector that the threshold is for (`DictionaryOptions`).
 
     Returns:
         The threshold, one of 0.05, 0.1, ... 0.95, and the figures reached with it on these texts.
@@ -49,7 +51,9 @@ def fit_detection(
     if not any(golds):
         raise InputError(f"none of the {len(texts)} texts has a mention; nothing to fit")
     probabilities = LinkProbabilities(counts)
-    detector = DictionaryDetector(index.lexicon.names, lambda row: index[row].names, link_counts=counts)
+    detector = DictionaryDetector(
+        index.lexicon.names, lambda row: index[row].names, max_bearers=max_bearers, link_counts=counts
+    )
     matches = [list(detector.match_names(document.text)) for document in texts]
     best: tuple[float, SpanFigures] | None = None
     most_precise = 0.0

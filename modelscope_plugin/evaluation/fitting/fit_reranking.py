@@ -93,6 +93,8 @@ def fit_reranking(
         raise InputError(f"none of the {len(given)} mentions has a gold entity among other candidates; nothing to fit")
     columns = choose_columns(lists)
     fitted = fit_softmax(informative, columns, is_non_negative=True)
+    if not fitted.any():  # nothing known of these candidates finds the gold entities: retrieval decides
+        fitted[RERANKING_FEATURES.index("rank")] = 1.0
     weights = dict(zip(RERANKING_FEATURES, map(float, fitted), strict=True))
     found = RerankingWeights(second_step.retrieval, second_step.reranker.fingerprint, **weights)
     index.fitted = index.fitted.with_reranking(found)

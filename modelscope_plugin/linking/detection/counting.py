@@ -29,7 +29,10 @@ def count_mentions(index: EntityIndex, documents: Iterable[Document]) -> dict[st
     for document in documents:
         golds.setdefault(document.text, set()).update((one.start, one.end) for one in document.mentions)
     surfaces = {normalized_name(text[start:end]): (1, 1) for text, spans in golds.items() for start, end in spans}
-    detector = DictionaryDetector(index.lexicon.names, lambda row: index[row].names, link_counts=surfaces)
+    # Names of any number of entities, whatever is detected later.
+    detector = DictionaryDetector(
+        index.lexicon.names, lambda row: index[row].names, max_bearers=max(len(index), 1), link_counts=surfaces
+    )
     counts = count_links((list(detector.match_names(text)), spans) for text, spans in golds.items())
     index.lexicon.link_counts = counts
     return counts

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from modelscope_plugin.errors import InputError, InputTypeError
 from modelscope_plugin.linking.detection.protocol import Detector, Span
 from modelscope_plugin.linking.detection.spans import check_results, read_spans
 from modelscope_plugin.linking.detection.windows import join_spans, window_starts
 from modelscope_plugin.retrieval.entity_index import EntityIndex
+from modelscope_plugin.retrieval.lexical import AliasIndex
+
+if TYPE_CHECKING:  # built when it is first needed
+    from modelscope_plugin.linking.detection.dictionary import DictionaryDetector
 
 
 @dataclass(frozen=True)
@@ -105,32 +109,44 @@ class _PipelineDetector:
 
 
 class _IndexDetector:
-    """Finds the names of an index; builds its dictionary again after what it knows of names has changed."""
+    """Finds the names of an index; builds its dictionary again after what it knows of names has changed.
+
+    Threads can share it; a change of the index waits until texts under way are done.
+    """
 
     def __init__(self, entities: EntityIndex, options: DictionaryOptions) -> None:
         self._entities = entities
         self._options = options
-        self._make()
+        with entities.guard.read():
+            self._made = self._make()
 
-    def _make(self) -> None:
+    def _make(self) -> _Made:
         from modelscope_plugin.linking.detection.dictionary import DictionaryDetector
 
         lexicon, threshold = self._entities.lexicon, self._entities.fitted.detection_threshold
-        self._names, self._counts, self._threshold = lexicon.names, lexicon.link_counts, threshold
-        self._detector = DictionaryDetector(
-            self._names,
+        names, counts = lexicon.names, lexicon.link_counts
+        detector = DictionaryDetector(
+            names,
             lambda row: self._entities[row].names,
             max_bearers=self._options.max_bearers,
-            link_counts=self._counts,
+            link_counts=counts,
             threshold=threshold,
         )
-
-    def _is_current(self) -> bool:
-        lexicon = self._entities.lexicon
-        same = lexicon.names is self._names and lexicon.link_counts is self._counts
-        return same and self._entities.fitted.detection_threshold == self._threshold
+        return _Made(names, counts, threshold, detector)
 
     def detect(self, texts: Sequence[str]) -> list[list[Span]]:
-        if not self._is_current():
-            self._make()
-        return self._detector.detect(texts)
+        with self._entities.guard.read():
+            lexicon, made = self._entities.lexicon, self._made
+            same = lexicon.names is made.names and lexicon.link_counts is made.counts
+            if not same or self._entities.fitted.detection_threshold != made.threshold:
+                made = self._made = self._make()
+            return made.detector.detect(texts)
+
+
+class _Made(NamedTuple):
+    """A dictionary, and what it was built of."""
+
+    names: AliasIndex
+    counts: Mapping[str, tuple[int, int]]
+    threshold: float | None
+    detector: DictionaryDetector

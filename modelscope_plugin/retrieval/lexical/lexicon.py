@@ -45,25 +45,29 @@ class Lexicon:
     @property
     def names(self) -> AliasIndex:
         """Names and aliases of the entities."""
-        if self._names is None:
+        names = self._names
+        if names is None:
             if _NAMES in self._files:
-                self._names = self._read(_NAMES)
+                names = self._read(_NAMES)
             else:
                 ids = self.knowledge_base.ids
                 order = np.array(sorted(range(len(ids)), key=ids.__getitem__), dtype=np.int32)
-                self._names = AliasIndex.build(self.knowledge_base.names(), order)
-        return self._names
+                names = AliasIndex.build(self.knowledge_base.names(), order)
+            self._names = names
+        return names
 
     @property
     def learned(self) -> AliasIndex:
         """Words that stood for an entity in a labelled text; see `learn`."""
-        if self._learned is None:
+        learned = self._learned
+        if learned is None:
             if self._pairs is None and _LEARNED in self._files:
-                self._learned = self._read(_LEARNED)
+                learned = self._read(_LEARNED)
             else:
                 pairs = ((name, self.knowledge_base.row_of(one)) for name, one in self._pairs or ())
-                self._learned = AliasIndex.build(pairs, self.names.order)
-        return self._learned
+                learned = AliasIndex.build(pairs, self.names.order)
+            self._learned = learned
+        return learned
 
     def learn(self, mentions: Iterable[Mention]) -> int:
         """Take the words of labelled mentions for names of their entities.

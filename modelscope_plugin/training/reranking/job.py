@@ -178,6 +178,12 @@ class RerankerJob:
 
     def _read_entities(self, *candidates: Sequence[Sequence[str]]) -> dict[str, Entity]:
         """All candidates and gold entities by id."""
-        wanted = {one for lists in candidates for ranked in lists for one in ranked}
-        wanted.update(one for mention in self._mentions for one in mention.entity_ids)
-        return {entity.id: entity for entity in self._context.read_entities() if entity.id in wanted}
+        ranked = {one for lists in candidates for ids in lists for one in ids}
+        wanted = ranked.union(one for mention in self._mentions for one in mention.entity_ids)
+        found = {entity.id: entity for entity in self._context.read_entities() if entity.id in wanted}
+        if missing := ranked.difference(found):
+            raise TrainingError(
+                f"the knowledge base no longer holds the candidate {min(missing)!r}; leave it as it was until training "
+                "ends, or delete the run and start anew"
+            )
+        return found

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from modelscope_plugin.config.reranking_settings import RerankingSettings
 from modelscope_plugin.config.training_settings import read_training_configuration
@@ -15,6 +16,7 @@ from modelscope_plugin.errors import InputError
 from modelscope_plugin.modeling.location import resolve_model
 from modelscope_plugin.retrieval.building import build_index
 from modelscope_plugin.retrieval.entity_index import EntityIndex
+from modelscope_plugin.storage.digests import digest_of
 from modelscope_plugin.training.context import RunContext
 from modelscope_plugin.training.record import TrainingResult
 from modelscope_plugin.training.reranking.first_step import RETRIEVAL
@@ -101,9 +103,11 @@ def _load_first_step(
 ) -> FirstStep:
     """Load the dual encoder; its index is built later, and only where it is needed."""
     encoder = EntityEncoder.from_pretrained(model, device=str(context.processes.device), revision=revision)
-    origin = {"model": encoder.fingerprint, "retrieval": RETRIEVAL, "fitted": None}
+    origin: dict[str, Any] = {"model": encoder.fingerprint, "retrieval": RETRIEVAL, "fitted": None}
     if index is None:
         views = ViewSettings.from_configuration(read_training_configuration(resolve_model(model, revision)))
+
+        origin["views"] = asdict(views)
 
         def build() -> EntityIndex:
             entities, show = context.read_entities(), context.show_progress_bar
@@ -112,4 +116,10 @@ def _load_first_step(
         return FirstStep(encoder, build, origin)
     index.check_model(encoder.fingerprint, encoder.name)
     fusion = index.fitted.get_fusion()
-    return FirstStep(encoder, lambda: index, {**origin, "fitted": None if fusion is None else asdict(fusion)})
+    origin |= {
+        "fitted": None if fusion is None else asdict(fusion),
+        "quality": None if index.quality is None else index.quality.to_record(),
+        "learned": digest_of(*(part for pair in sorted(index.lexicon.learned_pairs()) for part in pair)),
+        "search": index.tuning.to_record(),
+    }
+    return FirstStep(encoder, lambda: index, origin)
