@@ -56,6 +56,7 @@ def test_mentions_are_found_counted_and_fitted(own: Path, texts: Path, capsys: p
         (["--fit-detection"], "go with --end-to-end"),
         (["--end-to-end", "--detection-precision", "0.9"], "goes with --fit-detection"),
         (["--end-to-end", "--fit-nil"], "does not go with"),
+        (["--end-to-end", "--k", "4"], "does not go with"),
     ],
 )
 def test_options_that_do_not_go_together(

@@ -30,3 +30,8 @@ def test_section_is_no_unused_key_of_the_dual_encoder(caplog: pytest.LogCaptureF
     with caplog.at_level(logging.WARNING):
         read_training_settings(default_configuration())
     assert not caplog.records
+
+
+def test_checkpoints_and_measurements_do_not_go_together() -> None:
+    with pytest.raises(InputError, match=r"give train\.reranking\.eval_steps or train\.reranking\.save_steps"):
+        RerankingSettings(eval_steps=5, save_steps=5)

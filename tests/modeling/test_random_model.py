@@ -52,6 +52,14 @@ def test_wrong_values_are_refused_and_leave_nothing(tmp_path: Path, wrong: dict[
     assert not list(tmp_path.iterdir())
 
 
+def test_files_of_others_stay(tmp_path: Path) -> None:
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base" / "thesis.txt").write_text("mine")
+    with pytest.raises(InputError, match="is there already"):
+        write_base_model(tmp_path / "base", ENTITIES, MENTIONS)
+    assert [path.name for path in tmp_path.rglob("*")] == ["base", "thesis.txt"]
+
+
 def test_trains_with_its_own_settings_and_learns(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     base, model = tmp_path / "base", tmp_path / "model"
     write_base_model(base, ENTITIES, MENTIONS, max_length=32)

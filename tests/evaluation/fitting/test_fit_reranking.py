@@ -124,3 +124,13 @@ def test_names_learnt_have_no_weight_where_that_costs_other_entities() -> None:
             features[:, 3] = golds | ((random.random(8) < 0.3) if share else False)
             lists.append(CandidateList(features, golds, number % 5))
         assert (3 in choose_columns(lists)) == (share == 0.0)
+
+
+def test_where_nothing_finds_the_golds_retrieval_decides(
+    encoder: EntityEncoder, index: EntityIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelscope_plugin.evaluation.fitting.fit_reranking.fit_softmax", lambda *_, **__: np.zeros(6))
+    weights = fit_reranking(encoder, index, SecondStep(Oracle(), index, "dense"), MENTIONS)
+    assert (weights.rank, weights.rerank) == (1.0, 0.0)
+    first = evaluate(encoder, index, MENTIONS, ks=[1, 4], retrieval="dense")
+    assert evaluate(encoder, index, MENTIONS, ks=[1, 4], retrieval="dense", reranker=Oracle()).recall == first.recall

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -119,3 +120,22 @@ def test_dictionary_finds_names_of_as_many_bearers_as_it_is_told(index: EntityIn
     assert detect(DictionaryOptions(max_bearers=2), index, ["苹果"]) == [[]]
     with pytest.raises(InputError, match="max_bearers=0"):
         make_detector(DictionaryOptions(max_bearers=0), index)
+
+
+def test_names_are_not_read_in_the_middle_of_a_change(index: EntityIndex, monkeypatch: pytest.MonkeyPatch) -> None:
+    detector = make_detector("dictionary", index)
+    assert detector is not None
+    others: list[Thread] = []
+    release = index.lexicon.release
+
+    def release_and_detect(*removed: Any) -> None:
+        release(*removed)
+        others.append(Thread(target=detector.detect, args=([TEXT],)))
+        others[0].start()
+        others[0].join(0.2)  # it may not end before the change does
+
+    monkeypatch.setattr(index.lexicon, "release", release_and_detect)
+    index.remove(["apple-inc"])
+    others[0].join()
+    for entity in index:
+        assert index.row_of(entity.id) in index.lexicon.names.exact(entity.name)
