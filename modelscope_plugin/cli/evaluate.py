@@ -188,12 +188,15 @@ def _fit(
     if args.fit_fusion:
         from modelscope_plugin.evaluation.fitting.fit_fusion import fit_fusion
 
-        fit_fusion(encoder, index, mentions, batch_size=args.batch_size)
+        fusion = fit_fusion(encoder, index, mentions, batch_size=args.batch_size)
+        _print_fitted(args, f"vectors {fusion.dense:.3g}, names {fusion.names:.3g}, learnt names {fusion.learned:.3g}")
     if args.fit_reranking and reranker is not None:
         from modelscope_plugin.evaluation.fitting.fit_reranking import fit_reranking
+        from modelscope_plugin.retrieval.fitted import RERANKING_FEATURES
 
         unfitted = SecondStep(reranker, index, retrieval, top_k, is_fitted=False)
-        fit_reranking(encoder, index, unfitted, mentions, batch_size=args.batch_size)
+        weights = fit_reranking(encoder, index, unfitted, mentions, batch_size=args.batch_size)
+        _print_fitted(args, ", ".join(f"{name} {getattr(weights, name):.3g}" for name in RERANKING_FEATURES))
     if args.fit_nil:
         from modelscope_plugin.evaluation.fitting.fit_nil import fit_nil
 
@@ -207,6 +210,11 @@ def _fit(
             batch_size=args.batch_size,
         )
     index.save_fitted(args.index)
+
+
+def _print_fitted(args: argparse.Namespace, weights: str) -> None:
+    if not args.json:
+        print_line(f"weights fitted and saved: {weights}; the figures below are of the mentions they were fitted on")
 
 
 def _list_figures(result: Evaluation) -> dict[str, dict[int, float]]:

@@ -13,7 +13,7 @@ from modelscope_plugin.config.model_settings import PipelineSettings
 from modelscope_plugin.config.settings import read_settings
 from modelscope_plugin.data.records import Document, Mention
 from modelscope_plugin.encoding.encoder import EntityEncoder
-from modelscope_plugin.errors import InputError, MissingFileError
+from modelscope_plugin.errors import InputError, InputTypeError, MissingFileError
 from modelscope_plugin.linking.detection.detectors import DICTIONARY, DetectorLike, DictionaryOptions, make_detector
 from modelscope_plugin.linking.detection.protocol import Detector
 from modelscope_plugin.linking.detection.spans import add_mentions
@@ -27,6 +27,7 @@ from modelscope_plugin.retrieval.candidate import Candidate
 from modelscope_plugin.retrieval.entity_index import EntityIndex
 from modelscope_plugin.retrieval.fitted import fit_nil_command
 from modelscope_plugin.retrieval.retriever import Retriever
+from modelscope_plugin.text import show
 
 logger = logging.getLogger(__name__)
 
@@ -79,6 +80,10 @@ class EntityLinker:
         retriever = Retriever(index, retrieval)
         second_step, fingerprint = None, None
         if self.reranker is not None:
+            if not isinstance(self.reranker, Reranker):
+                raise InputTypeError(
+                    f"reranker={show(self.reranker)} must be a re-ranker, or the name of its folder or hub id"
+                )
             second_step = SecondStep(self.reranker, index, retrieval, self._rerank_top_k)
             fingerprint = self.reranker.fingerprint
         nil_rule = NilRule.of_index(index, retrieval, nil_threshold, fingerprint)

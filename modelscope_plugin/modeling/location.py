@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from modelscope_plugin.errors import MissingFileError, ModelFolderError
+from modelscope_plugin.errors import InputTypeError, MissingFileError, ModelFolderError
 from modelscope_plugin.storage.atomic_write import recover_folder
+from modelscope_plugin.text import show
 
 logger = logging.getLogger(__name__)
 
@@ -38,10 +39,13 @@ def resolve_model(model: str | Path, revision: str | None = None) -> Path:
         The folder.
 
     Raises:
+        InputTypeError: If ``model`` is no name.
         MissingFileError: If ``model`` is neither, the hub does not have it, or the hub cannot be reached and the
             cache does not hold it.
         ModelFolderError: If the hub lists files outside the model's folder.
     """
+    if not isinstance(model, str | Path) or not str(model):
+        raise InputTypeError(f"model={show(model)} must be the name of a folder or a hub id such as owner/name")
     path = Path(model)
     recover_folder(path)
     if path.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, get_args
@@ -9,7 +10,13 @@ from typing import Any, get_args
 from modelscope_plugin.checks import check_number
 from modelscope_plugin.errors import IndexFolderError, IndexMismatchError, InputError
 from modelscope_plugin.retrieval.fusion import Fusion
+from modelscope_plugin.text import show
 from modelscope_plugin.types import Retrieval
+
+logger = logging.getLogger(__name__)
+
+# Far above any that is fitted, and far below what overflows.
+_MOST_WEIGHT = 10**9
 
 RETRIEVALS = get_args(Retrieval)
 
@@ -72,7 +79,7 @@ class RerankingWeights:
         rank: Weight of minus the logarithm of the rank that retrieval gave.
 
     Raises:
-        InputError: If a weight is none, not finite or negative.
+        InputError: If a weight is none, negative or above a thousand million, or all are 0.
     """
 
     retrieval: str
@@ -85,8 +92,12 @@ class RerankingWeights:
     rank: float = 0.0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.reranker, str):
+            raise InputError(f"reranker={show(self.reranker)} must be a string")
         for name in RERANKING_FEATURES:
-            check_number(name, getattr(self, name), least=0)
+            check_number(name, getattr(self, name), least=0, most=_MOST_WEIGHT)
+        if not any(getattr(self, name) for name in RERANKING_FEATURES):
+            raise InputError("all weights are 0")
 
 
 RERANKING_FEATURES = ("rerank", "dense", "names", "learned", "exact", "rank")
@@ -236,8 +247,9 @@ class Fitted:
         threshold = record.get("detection_threshold")
         try:
             threshold = threshold if threshold is None else check_number("threshold", threshold, least=0, most=1)
-        except InputError:
-            threshold = None  # the default serves until it is fitted again
+        except InputError as error:
+            logger.warning("fitted.detection_threshold in the manifest.json of an index is not used (%s)", error)
+            threshold = None
         return cls(
             fusion,
             detection_threshold=threshold,

@@ -236,7 +236,8 @@ class Retriever:
         ties = found.dense
         if not fusion.orders_namesakes:
             scores, ties = (np.where(found.is_exact, 0.0, values) for values in (scores, ties))
-        return self._order(replace(found, scores=scores), (~found.is_learned, -ties), top_k)
+        lifted = _lift(_lift(scores, found.is_exact), found.is_verbatim)
+        return self._order(replace(found, scores=lifted), (~found.is_learned, -ties), top_k)
 
     def search(self, vectors: Vectors | None, surfaces: Sequence[str], top_k: int) -> list[list[Candidate]]:
         """As `rank`, but as candidates that say where they came from."""
@@ -324,6 +325,15 @@ def _surface(mention: str | Mention) -> str:
 
 def _chunks(count: int) -> Iterator[slice]:
     return (slice(start, start + _CHUNK) for start in range(0, count, _CHUNK))
+
+
+def _lift(scores: Floats, first: Bools) -> Floats:
+    """Raise the scores of those that come first, so that the worst of them is not below the best of the others."""
+    if first.all() or not first.any():
+        return scores
+    best: float = scores[~first].max()
+    gap = best - scores[first].min()
+    return np.where(first, np.maximum(scores + gap, best), scores) if gap > 0 else scores
 
 
 def _ranks(likeness: Floats, depth: int) -> RowIds:

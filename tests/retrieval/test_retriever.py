@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from conftest import ENTITIES
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelscope_plugin.data import Entity, Mention
@@ -154,3 +154,17 @@ def test_empty_index_has_no_candidate() -> None:
     index = EntityIndex(8, "model")
     for retrieval in ("dense", "lexical", "hybrid"):
         assert ids(index, retrieval, "大鹏") == []
+
+
+@pytest.mark.parametrize("orders_namesakes", [True, False])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_scores_fall_with_rank(index: EntityIndex, orders_namesakes: bool, data: st.DataObject) -> None:
+    """Also where a name puts an entity first that the fused lists do not."""
+    weights = data.draw(st.tuples(*[st.floats(0, 4)] * 3))
+    fusion = Fusion("reciprocal_rank", *weights, orders_namesakes=orders_namesakes)
+    retriever = Retriever(index, "hybrid", fusion)
+    vector = np.random.default_rng(data.draw(st.integers(0, 99))).normal(size=(1, index.dimension)).astype(np.float32)
+    surface = data.draw(st.sampled_from(["苹果", "大鹏", "da peng", "江", "无"]))
+    (ranking,) = retriever.rank(vector, [surface], 6)
+    assert (np.diff(ranking.scores) <= 1e-12).all()

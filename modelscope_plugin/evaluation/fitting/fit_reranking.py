@@ -75,7 +75,8 @@ def fit_reranking(
         InputError: If no mention has a gold entity among other candidates.
     """
     index.check_model(encoder.fingerprint, encoder.name)
-    given = [mention for mention in merge_golds(mentions) if any(one in index for one in mention.entity_ids)]
+    labelled = merge_golds(mentions)
+    given = [mention for mention in labelled if any(one in index for one in mention.entity_ids)]
     retriever = Retriever(index, second_step.retrieval)
     queries = retriever.encode_mentions(encoder, given, batch_size=batch_size, show_progress_bar=show_progress_bar)
     rankings = list(retriever.rank(*queries, second_step.top_k))
@@ -90,7 +91,9 @@ def fit_reranking(
     ]
     informative = [one for one in lists if one.is_informative]
     if not informative:
-        raise InputError(f"none of the {len(given)} mentions has a gold entity among other candidates; nothing to fit")
+        raise InputError(
+            f"none of the {len(labelled)} mentions has a gold entity among other candidates; nothing to fit"
+        )
     columns = choose_columns(lists)
     fitted = fit_softmax(informative, columns, is_non_negative=True)
     if not fitted.any():  # nothing known of these candidates finds the gold entities: retrieval decides

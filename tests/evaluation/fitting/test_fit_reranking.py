@@ -79,7 +79,7 @@ def test_new_weights_replace_those_of_another_reranker(encoder: EntityEncoder, i
 
 def test_mentions_that_teach_nothing_are_said(encoder: EntityEncoder, index: EntityIndex) -> None:
     mentions = [Mention("大鹏", 0, 2, ("nobody",)), *NIL]
-    with pytest.raises(InputError, match="none of the 0 mentions has a gold entity among other candidates"):
+    with pytest.raises(InputError, match="none of the 4 mentions has a gold entity among other candidates"):
         fit_reranking(encoder, index, SecondStep(Oracle(), index, "hybrid"), mentions)
 
 
