@@ -137,9 +137,11 @@ class LocalBulkEncoder:
             return partial(Shard, chunk, _write_shard(self.encoder, side, chunk, file, batch_size), False)
         worker = self._workers[number % len(self._workers)]
         others = set(multiprocessing.active_children())
-        with _block_interrupts():
-            future = worker.submit(_encode_shard, side, chunk, file, batch_size)
-        self._processes |= set(multiprocessing.active_children()) - others
+        try:
+            with _block_interrupts():
+                future = worker.submit(_encode_shard, side, chunk, file, batch_size)
+        finally:  # also where a signal came to another thread and is raised here, after a process was started
+            self._processes |= set(multiprocessing.active_children()) - others
         return partial(_wait_for_shard, future, chunk, file)
 
     def _digest(self, side: Side, chunk: Sequence[Item]) -> str:
