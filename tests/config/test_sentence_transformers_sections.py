@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +81,7 @@ def test_damaged_modules_are_named(content: str, tmp_path: Path) -> None:
         read_configuration(tmp_path)
 
 
+@pytest.mark.skipif(find_spec("torch") is None, reason="needs torch")
 @pytest.mark.parametrize("mode", ["cls", "mean"])
 def test_model_opens_with_the_vectors_of_sentence_transformers(mode: str, base_folder: Path, tmp_path: Path) -> None:
     library = pytest.importorskip("sentence_transformers")
