@@ -6,31 +6,26 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from modelscope.trainers.base import BaseTrainer
 from modelscope.trainers.builder import TRAINERS
-from modelscope.utils.config import Config
 
-from modelscope_plugin.config.configuration import default_configuration_file
 from modelscope_plugin.config.metainfo import Trainers
 from modelscope_plugin.config.reranking_settings import RerankingSettings
-from modelscope_plugin.config.training_settings import RunSettings, read_training_configuration
 from modelscope_plugin.data.records import Entity
-from modelscope_plugin.data.report import ReadReport
 from modelscope_plugin.data.views import ViewSettings
 from modelscope_plugin.encoding.encoder import EntityEncoder
-from modelscope_plugin.errors import InputError, InputTypeError
+from modelscope_plugin.errors import InputError
 from modelscope_plugin.evaluation.evaluate import evaluate
 from modelscope_plugin.linking.linker import load_model_and_index
 from modelscope_plugin.linking.reranking.loading import load_reranker
-from modelscope_plugin.modeling.location import resolve_model
 from modelscope_plugin.modelscope_adapter.registration import register_class
 from modelscope_plugin.modelscope_adapter.trainers import (
-    OUTPUT_FOLDER,
+    EntityTrainer,
     KnowledgeBase,
     Mentions,
+    check_no_arguments,
     iterate_entities,
     iterate_mentions,
-    materialize,
+    summarize,
 )
 from modelscope_plugin.retrieval.building import build_index
 from modelscope_plugin.training.reranking.first_step import RETRIEVAL
@@ -38,7 +33,7 @@ from modelscope_plugin.training.reranking.training import DEFAULT_KS, train_rera
 
 
 @register_class(TRAINERS, "default", Trainers.entity_reranking)
-class EntityRerankingTrainer(BaseTrainer):
+class EntityRerankingTrainer(EntityTrainer):
     """``build_trainer('entity-reranking-trainer', default_args={...})``.
 
     Args:
@@ -81,27 +76,24 @@ class EntityRerankingTrainer(BaseTrainer):
         trust_remote_code: bool = False,
         **kwargs: Any,
     ) -> None:
-        if kwargs:
-            raise InputError(f"unknown argument {min(kwargs)!r} of the trainer")
-        if not isinstance(model, str | Path):
-            raise InputTypeError(f"model must be a folder or a hub id, not {type(model).__name__}")
-        super().__init__(str(default_configuration_file()))
-        self._model, self._base, self._index, self._model_revision = model, base, index, model_revision
-        files = {} if cfg_file is None else {Path(cfg_file): Config.from_file(str(cfg_file)).to_dict()}
-        folder = resolve_model(model, model_revision)
-        self.cfg = Config(read_training_configuration(folder, files, (ViewSettings, RerankingSettings)))
-        if cfg_modify_fn is not None:
-            self.cfg = cfg_modify_fn(self.cfg) or self.cfg
+        super().__init__(
+            model=model,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            cfg_file=cfg_file,
+            cfg_modify_fn=cfg_modify_fn,
+            device=device,
+            model_revision=model_revision,
+            kinds=(ViewSettings, RerankingSettings),
+            unknown=kwargs,
+        )
+        self._base, self._index = base, index
         configuration = self.cfg.to_dict()
         self.settings = RerankingSettings.from_configuration(configuration, seed=seed, max_epochs=max_epochs)
-        self.output_dir = Path(work_dir or RunSettings.from_configuration(configuration).work_dir) / OUTPUT_FOLDER
-        self.device = device
-        self._report = ReadReport()  # one for all readings, which warn once
+        self.output_dir = self._find_output(work_dir)
         if not isinstance(knowledge_base, str | Path | None):
             knowledge_base = list(knowledge_base)  # read several times
         self._knowledge_base = knowledge_base
-        self._train_dataset = materialize(train_dataset)
-        self._eval_dataset = materialize(eval_dataset)
 
     def train(self, *args: Any, resume: bool = False, tensorboard: str | None = None, **kwargs: Any) -> dict[str, Any]:
         """Train, and write the model folder.
@@ -123,32 +115,27 @@ class EntityRerankingTrainer(BaseTrainer):
                 there and ``resume`` is false.
             TrainingError: If no training mention is usable or the knowledge base lacks an entity.
         """
-        if args or kwargs:
-            raise InputError(
-                f"unknown argument {min(kwargs, default=args[:1])!r} of train; to resume an interrupted run give "
-                "resume=True"
-            )
+        check_no_arguments(args, kwargs)
         if self._train_dataset is None and not self.settings.kb_mentions:
             raise InputError(
                 "no train_dataset; give a file of mentions or the mentions, or set train.reranking.kb_mentions"
             )
         result = train_reranker(
             self._model,
-            () if self._train_dataset is None else iterate_mentions(self._train_dataset),
+            self._iterate_train_dataset(),
             self.output_dir,
             self.settings,
             entities=None if self._knowledge_base is None else self._read_entities,
             index=self._index,
             base=self._base,
-            eval_mentions=None if self._eval_dataset is None else iterate_mentions(self._eval_dataset),
+            eval_mentions=self._iterate_eval_dataset(),
             device=self.device,
             revision=self._model_revision,
             resume=resume,
             overwrite=True,
             tensorboard=tensorboard,
         )
-        record = result.to_record()
-        return {"losses": record["losses"], "stages": record["stages"], **(record["evaluation"] or {})}
+        return summarize(result)
 
     def evaluate(self, checkpoint_path: str | Path | None = None, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Measure recall of the linker with the re-ranker, over the whole knowledge base.
@@ -175,7 +162,7 @@ class EntityRerankingTrainer(BaseTrainer):
             encoder = EntityEncoder.from_pretrained(self._model, **loading)
             views = ViewSettings.from_configuration(self.cfg.to_dict())
             index = build_index(encoder, self._read_entities(), views=views)
-        trained = () if self._train_dataset is None else iterate_mentions(self._train_dataset)
+        trained = self._iterate_train_dataset()
         return evaluate(
             encoder,
             index,
