@@ -57,7 +57,7 @@ class TorchBackend:
     def prepare(self, side: Side, tokens: int) -> Iterator[BatchEmbedder]:
         """Put the model into evaluation mode; see `modelscope_plugin.encoding.backends.protocol.Backend`."""
         model = self._model
-        with _inference(model, self._dtype):
+        with run_inference(model, self._dtype):
             embed = self._embed or model.embed
             if not self._embed and _is_worth_packing(model, self._dtype, tokens):
                 embed = pack_linears(model, side).embed
@@ -98,7 +98,7 @@ class TorchPairBackend:
     def prepare(self, tokens: int) -> Iterator[PairScorer]:
         """Put the model into evaluation mode; see `modelscope_plugin.encoding.backends.protocol.PairBackend`."""
         model = self._model
-        with _inference(model, self._dtype):
+        with run_inference(model, self._dtype):
             score = self._score or model.score
             if not self._score and _is_worth_packing(model, self._dtype, tokens):
                 score = pack_cross_encoder(model).score
@@ -123,13 +123,17 @@ def _is_worth_packing(model: nn.Module, dtype: torch.dtype, tokens: int) -> bool
 
 
 @contextmanager
-def _inference(model: DualEncoder | CrossEncoderModel, dtype: torch.dtype) -> Iterator[None]:
+def run_inference(model: DualEncoder | CrossEncoderModel, dtype: torch.dtype = torch.float32) -> Iterator[None]:
     """Put a model into evaluation mode, without gradients and in the arithmetic of ``dtype``; afterwards as before."""
     was_training = model.training
-    model.eval()
+    # Changing the mode of every layer takes as long as encoding a mention; most are in evaluation mode already.
+    is_changed = any(module.training for module in model.modules())
+    if is_changed:
+        model.eval()
     try:
         mixed = dtype != torch.float32
         with torch.inference_mode(), torch.autocast(model.device.type, dtype, enabled=mixed):
             yield
     finally:
-        model.train(was_training)
+        if is_changed:
+            model.train(was_training)

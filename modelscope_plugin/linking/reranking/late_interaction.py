@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,11 @@ from torch.nn.utils.rnn import pad_sequence
 from modelscope_plugin.checks import check_integer
 from modelscope_plugin.data.entity_text import entity_text
 from modelscope_plugin.data.records import Entity, Mention
+from modelscope_plugin.encoding.backends.torch_backend import run_inference
 from modelscope_plugin.encoding.encoder import EntityEncoder
 from modelscope_plugin.encoding.token_batches import make_batches
 from modelscope_plugin.linking.reranking.protocol import check_lists
 from modelscope_plugin.linking.reranking.token_cache import TokenCache
-from modelscope_plugin.modeling.dual_encoder import DualEncoder
 from modelscope_plugin.modeling.fingerprint import join_fingerprint
 from modelscope_plugin.modeling.late_interaction import max_sim, pad_tokens, token_vectors
 from modelscope_plugin.types import Scores, Side, TokenIds, TokenVectors
@@ -108,7 +107,7 @@ class LateInteraction:
         """Encode sequences; of each the vectors of the tokens that are compared, float16 (tokens, dim)."""
         model, tokenizer = self.encoder.model, self.encoder.tokenizer
         found: list[TokenVectors] = [np.empty((0, 0), np.float16)] * len(sequences)
-        with _inference(model):
+        with run_inference(model):
             for batch in make_batches(list(map(len, sequences)), self.encoder.backend.token_budget, batch_size):
                 inputs = pad_tokens(tokenizer, side, [sequences[position] for position in batch])
                 masks = inputs.pop("token_mask")
@@ -133,17 +132,3 @@ def _score(mention: TokenVectors, texts: Sequence[str], known: dict[str, TokenVe
         )
     scores: Scores = np.round(every.numpy(), _DECIMALS)[[rows[text] for text in texts]]
     return scores
-
-
-@contextmanager
-def _inference(model: DualEncoder) -> Iterator[None]:
-    """Put a model into evaluation mode, without gradients; afterwards as before."""
-    was_training = model.training
-    if was_training:  # changing the mode of every layer takes as long as encoding a mention
-        model.eval()
-    try:
-        with torch.inference_mode():
-            yield
-    finally:
-        if was_training:
-            model.train()
